@@ -1,0 +1,44 @@
+"""How a configuration field states its meaning and range, and how that is checked.
+
+Fields have no default (``MISSING``): the one default of each key is in ``conf/``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from omegaconf import MISSING
+
+_BOUNDS = {
+    "gt": (lambda value, bound: value > bound, "greater than"),
+    "ge": (lambda value, bound: value >= bound, "at least"),
+    "lt": (lambda value, bound: value < bound, "less than"),
+    "le": (lambda value, bound: value <= bound, "at most"),
+}
+
+
+def key(doc: str, **bounds: float) -> Any:
+    """A required configuration field: `doc` is its meaning and unit, `bounds` any of gt, ge, lt, le."""
+    unknown = set(bounds) - set(_BOUNDS)
+    if unknown:
+        raise TypeError(f"unknown bounds {sorted(unknown)}")
+    return dataclasses.field(default=MISSING, metadata={"doc": doc, "bounds": bounds})
+
+
+def range_faults(config: Any, prefix: str = "") -> Iterator[str]:
+    """One sentence per value outside its range, naming key, value and what is allowed."""
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), f"{prefix}{field.name}"
+        if dataclasses.is_dataclass(value):
+            yield from range_faults(value, f"{name}.")
+        elif isinstance(value, dict):
+            for entry, item in value.items():
+                if dataclasses.is_dataclass(item):
+                    yield from range_faults(item, f"{name}.{entry}.")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            bounds = field.metadata.get("bounds", {})
+            if not all(_BOUNDS[kind][0](value, bound) for kind, bound in bounds.items()):
+                allowed = " and ".join(f"{_BOUNDS[kind][1]} {bound:g}" for kind, bound in bounds.items())
+                yield f"{name}={value:g} is out of range: it must be {allowed}."

@@ -1,0 +1,435 @@
+"""The typed schema of the whole configuration, one dataclass per Hydra group.
+
+Plain dataclasses (OmegaConf cannot freeze nested ones); nobody changes a config after loading.
+Closed choices are enums. A group that may be absent is Optional and null in YAML.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Optional
+
+from medcritical.config.fields import key
+
+
+class DataFormat(str, Enum):
+    """Where questions come from: the procedural clinic, or files in an upstream format."""
+
+    clinic = "clinic"
+    cmexam_csv = "cmexam_csv"
+    medqa_jsonl = "medqa_jsonl"
+    medmcqa_jsonl = "medmcqa_jsonl"
+    pubmedqa_json = "pubmedqa_json"
+    huatuo_json = "huatuo_json"
+    mmlu_csv = "mmlu_csv"
+    sharegpt_json = "sharegpt_json"
+    jsonl = "jsonl"
+
+
+class SplitRule(str, Enum):
+    """official: each file belongs to the split it is listed under; seeded: all rows are re-split by `data.seed`."""
+
+    official = "official"
+    seeded = "seeded"
+
+
+class OnError(str, Enum):
+    """reject: bad rows are left out and reported; fail: the first bad row stops the run."""
+
+    reject = "reject"
+    fail = "fail"
+
+
+class TeacherKind(str, Enum):
+    """oracle: the clinic's rules; recorded: traces from files."""
+
+    oracle = "oracle"
+    recorded = "recorded"
+
+
+class StudentKind(str, Enum):
+    """scratch: a small Llama with random weights; pretrained: Hugging Face id, folder, or packaged GGUF."""
+
+    scratch = "scratch"
+    pretrained = "pretrained"
+
+
+class TemplateLevel(str, Enum):
+    """Which parts of a thought the student is taught to write before the answer."""
+
+    outline = "outline"
+    detailed = "detailed"
+    both = "both"
+    none = "none"
+
+
+class AnswerForm(str, Enum):
+    """How the answer is written: the option's letter or its text."""
+
+    letter = "letter"
+    text = "text"
+
+
+class Schedule(str, Enum):
+    """Learning rate after warm-up, down to `final_rate` of its peak."""
+
+    cosine = "cosine"
+    linear = "linear"
+    constant = "constant"
+
+
+class Allocation(str, Enum):
+    """uniform: the same number of attempts for every question; adaptive: what the budget leaves goes to unsolved ones."""
+
+    uniform = "uniform"
+    adaptive = "adaptive"
+
+
+class Corrector(str, Enum):
+    """Which checkpoint corrects wrong attempts: the frozen stage-1 model or the policy of this iteration."""
+
+    sft = "sft"
+    current = "current"
+
+
+class Reference(str, Enum):
+    """Which frozen checkpoint is pi_ref: the policy at the iteration's start or the stage-1 model."""
+
+    previous = "previous"
+    sft = "sft"
+
+
+class Fallback(str, Enum):
+    """What is preferred to a wrong attempt whose corrections all failed: an own right sample, or the pair is dropped."""
+
+    own = "own"
+    drop = "drop"
+
+
+class Method(str, Enum):
+    """selfplay: play, pair, train; continued_sft: further training on the stage-1 templates (a control)."""
+
+    selfplay = "selfplay"
+    continued_sft = "continued_sft"
+
+
+class Retry(str, Enum):
+    """What an unsolved question gets from the rest of the budget: corrections of its wrong attempts, or new attempts."""
+
+    correction = "correction"
+    resample = "resample"
+
+
+class Objective(str, Enum):
+    """dpo: preference loss plus weighted NLL on chosen; nll: the NLL term alone (rejection-sampling SFT)."""
+
+    dpo = "dpo"
+    nll = "nll"
+
+
+class Match(str, Enum):
+    """What a control shares with the arm it is compared with: optimizer steps, trained tokens, or training seconds."""
+
+    steps = "steps"
+    tokens = "tokens"
+    seconds = "seconds"
+
+
+class Precision(str, Enum):
+    """auto: bfloat16 autocast where the device has it, else float32."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class WandbMode(str, Enum):
+    """disabled: no W&B; offline: written to disk for a later sync; online: sent as it happens."""
+
+    disabled = "disabled"
+    offline = "offline"
+    online = "online"
+
+
+@dataclass
+class WorldConfig:
+    """Size and difficulty of the synthetic clinic."""
+
+    name: str = key("name in tables")
+    diagnosis: float = key("share of questions that ask for the diagnosis", ge=0, le=1)
+    test: float = key("share that ask for the test", ge=0, le=1)
+    treatment: float = key("share that ask for the treatment", ge=0, le=1)
+    options: int = key("options per question", ge=2, le=8)
+    hallmark_shown: float = key("probability that a hallmark finding is shown", gt=0, le=1)
+    noise_min: int = key("fewest findings that do not belong to the condition", ge=0, le=6)
+    noise_max: int = key("most findings that do not belong to the condition", ge=0, le=6)
+    posterior_min: float = key("least naive-Bayes posterior of the true condition", gt=0, lt=1)
+
+
+@dataclass
+class DataFiles:
+    """Files per split. With `split: seeded` all of them are pooled and re-split."""
+
+    train: list[str] = key("files of the train split")
+    dev: list[str] = key("files of the dev split")
+    test: list[str] = key("files of the test split")
+
+
+@dataclass
+class SplitSizes:
+    """Questions per split. null: all there are (train: all that dev and test leave)."""
+
+    train: Optional[int] = key("questions to learn from", ge=1)
+    dev: Optional[int] = key("questions for choices made while training", ge=0)
+    test: Optional[int] = key("held-out questions", ge=1)
+
+
+@dataclass
+class DataConfig:
+    """Questions: where they come from and how they are split."""
+
+    name: str = key("data set name in tables")
+    format: DataFormat = key("upstream format")
+    language: str = key("en or zh")
+    files: DataFiles = key("files per split; empty for the clinic")
+    encoding: str = key("text encoding of the files; utf-8 also accepts a byte order mark")
+    split: SplitRule = key("official files or a seeded re-split")
+    sizes: SplitSizes = key("questions per split")
+    seed: int = key("seed of the split, or of the clinic's questions", ge=0)
+    on_error: OnError = key("what a bad row does")
+    world: Optional[WorldConfig] = key("the clinic's world; null for files")
+
+
+@dataclass
+class TeacherConfig:
+    """Who writes thought templates and corrections."""
+
+    name: str = key("teacher name in tables")
+    kind: TeacherKind = key("oracle or recorded")
+    files: list[str] = key("trace files of a recorded teacher")
+    format: Optional[DataFormat] = key("format of the trace files; null for the oracle")
+    chain: str = key("field of a trace that holds the chain of thought: response or complex_cot")
+
+
+@dataclass
+class ArchitectureConfig:
+    """Shape of a student trained from scratch (Llama, tied embeddings)."""
+
+    hidden_size: int = key("width", ge=8)
+    num_layers: int = key("transformer layers", ge=1)
+    num_heads: int = key("attention heads", ge=1)
+    intermediate_size: int = key("feed-forward width", ge=8)
+    max_position_embeddings: int = key("longest sequence, tokens", ge=64)
+    initializer_range: float = key("standard deviation of the initial weights", gt=0, lt=1)
+
+
+@dataclass
+class LoraConfig:
+    """Low-rank adapters (peft). null trains all weights."""
+
+    rank: int = key("rank r", ge=1)
+    alpha: int = key("scale numerator; the update is scaled by alpha / rank", ge=1)
+    targets: str = key("peft target modules, e.g. all-linear")
+
+
+@dataclass
+class StudentConfig:
+    """The model that is trained."""
+
+    name: str = key("student name in tables")
+    kind: StudentKind = key("scratch or pretrained")
+    source: str = key("Hugging Face id, local folder, or package:NAME/FILE.gguf; empty for scratch")
+    revision: str = key("revision of a Hugging Face id; empty for the default branch")
+    trust_remote_code: bool = key("run code that comes with the model; leave false unless you have read it")
+    architecture: Optional[ArchitectureConfig] = key("shape of a scratch student")
+    lora: Optional[LoraConfig] = key("adapters; null trains all weights")
+
+
+@dataclass
+class TemplateConfig:
+    """Every text the program writes around data: prompts, the response format, the correction format.
+
+    {placeholders} are filled once; text from data can never add a placeholder or close a tag.
+    """
+
+    name: str = key("template name in tables")
+    level: TemplateLevel = key("parts of the thought that are taught")
+    answer_as: AnswerForm = key("answer by option text or by letter")
+    system: str = key("system message; empty for none")
+    question: str = key("{stem} and {options}")
+    option: str = key("{letter} and {text}")
+    option_separator: str = key("between options")
+    attempt: str = key("{question}: what the student is asked")
+    correction: str = key("{question} and {attempt}: what the corrector is asked")
+    outline: str = key("{outline}")
+    outline_separator: str = key("between outline steps")
+    chain: str = key("{chain}")
+    chain_separator: str = key("between detailed steps")
+    answer: str = key("{answer}")
+    part_separator: str = key("between outline, chain and answer")
+    insight: str = key("{insight}: where and why the attempt went wrong, before the new response")
+    wrong_answer: str = key("{answer}: insight used when a teacher cannot locate the error")
+
+
+@dataclass
+class OptimConfig:
+    """One optimisation: AdamW with warm-up. Exactly one of `epochs` and `steps` is given."""
+
+    learning_rate: float = key("peak rate", gt=0, le=1)
+    schedule: Schedule = key("after warm-up")
+    warmup_steps: int = key("optimizer steps of linear warm-up", ge=0)
+    final_rate: float = key("rate at the end as a share of the peak", ge=0, le=1)
+    weight_decay: float = key("AdamW weight decay", ge=0, lt=1)
+    batch_size: int = key("examples per optimizer step", ge=1)
+    epochs: Optional[float] = key("passes over the examples", gt=0)
+    steps: Optional[int] = key("optimizer steps", ge=1)
+    max_grad_norm: float = key("gradient clipping, 2-norm", gt=0)
+    max_length: int = key("longest sequence trained on, tokens; longer ones are dropped and counted", ge=16)
+
+
+@dataclass
+class SftCorrectionConfig:
+    """Second pass of stage 1: the teacher corrects the student's own errors on further training questions."""
+
+    questions: int = key("training questions the student tries", ge=1)
+    attempts: int = key("samples per question", ge=1)
+    max_wrong: int = key("distinct wrong attempts corrected per question", ge=1)
+    epochs: float = key("passes over templates and corrections", gt=0)
+    learning_rate: float = key("peak rate", gt=0, le=1)
+
+
+@dataclass
+class SftConfig(OptimConfig):
+    """Stage 1: fine-tuning on thought templates and the correction format."""
+
+    templates: Optional[int] = key("training questions given to the teacher; null: all", ge=1)
+    synthetic_corrections: float = key("teacher-made wrong attempts with their correction, per template", ge=0, le=1)
+    correction: Optional[SftCorrectionConfig] = key("second pass; null: none")
+
+
+@dataclass
+class SelfPlayConfig:
+    """Stage 2: what one iteration does before it trains."""
+
+    iterations: int = key("T, number of rounds", ge=1, le=100)
+    beta: float = key("DPO inverse temperature, 1 / nats", gt=0)
+    questions: Optional[int] = key("training questions per iteration, fresh ones first; null: all", ge=1)
+    attempts: int = key("attempts every question gets", ge=1)
+    allocation: Allocation = key("uniform or adaptive")
+    budget: int = key("adaptive: student tokens per question and iteration, on average", ge=1)
+    max_rounds: int = key("adaptive: most retries of one question", ge=0)
+    corrections: int = key("uniform: corrections per wrong attempt", ge=0)
+    corrector: Corrector = key("who corrects")
+    reference: Reference = key("pi_ref")
+    fallback: Fallback = key("when no correction succeeds")
+
+
+@dataclass
+class DpoConfig(OptimConfig):
+    """The preference loss and its optimisation."""
+
+    nll_weight: float = key("weight of the per-token NLL on chosen, beside the preference loss", ge=0)
+    label_smoothing: float = key("probability that a preference label is wrong", ge=0, lt=0.5)
+
+
+@dataclass
+class ArmConfig:
+    """One named experiment: how it differs in what it trains on and with which loss."""
+
+    title: str = key("row name in tables")
+    method: Method = key("selfplay or continued_sft")
+    retry: Retry = key("corrections or new attempts")
+    objective: Objective = key("dpo or nll")
+    match: Match = key("what is equal to the arm it is compared with")
+    against: str = key("name of that arm; empty for none")
+
+
+@dataclass
+class GenerationConfig:
+    """Sampling of attempts and corrections."""
+
+    temperature: float = key("softmax temperature of attempts", gt=0, le=5)
+    top_p: float = key("nucleus mass", gt=0, le=1)
+    max_new_tokens: int = key("longest response, tokens", ge=1)
+    correction_max_new_tokens: int = key("longest correction, tokens", ge=1)
+    batch_size: int = key("sequences decoded together", ge=1)
+
+
+@dataclass
+class EvaluationConfig:
+    """Greedy accuracy on held-out questions."""
+
+    split: str = key("dev or test")
+    questions: Optional[int] = key("questions scored; null: all", ge=1)
+    confidence: float = key("level of the Wilson interval", gt=0, lt=1)
+    base: bool = key("also score the student before any training")
+
+
+@dataclass
+class TrainerConfig:
+    """The machine's side of training; no key here changes what is computed but `precision`."""
+
+    accelerator: str = key("auto, cpu or gpu")
+    precision: Precision = key("numbers of the forward pass")
+    threads: Optional[int] = key("CPU threads of one worker; null: torch's choice", ge=1)
+    micro_batch_size: int = key("examples per forward pass; the batch is accumulated from these", ge=1)
+    log_every_n_steps: int = key("optimizer steps between logged metrics", ge=1)
+
+
+@dataclass
+class ClusterConfig:
+    """Where stages run."""
+
+    kind: str = key("local")
+    isolate: bool = key("a process of its own for every stage")
+
+
+@dataclass
+class LoggerConfig:
+    """Where metrics go besides the JSONL that is always written."""
+
+    wandb: WandbMode = key("Weights & Biases")
+    project: str = key("W&B project")
+    entity: str = key("W&B entity; empty for the default")
+    tags: list[str] = key("W&B tags")
+
+
+@dataclass
+class ReportConfig:
+    """Tables and figures."""
+
+    baseline: str = key("arm that differences are taken to")
+    bootstrap: int = key("resamples of the paired bootstrap", ge=100)
+
+
+@dataclass
+class PathsConfig:
+    """Folders."""
+
+    store: str = key("artefacts, shared by all runs; MEDCRITICAL_STORE sets it")
+    outputs: str = key("one folder per run, named by its configuration")
+
+
+@dataclass
+class Config:
+    """The whole configuration: what `medcritical --cfg job` prints."""
+
+    name: str = key("run name, the first part of its output folder")
+    seed: int = key("root of every random choice", ge=0)
+    plan: bool = key("print what is done and what would run, then stop")
+    paths: PathsConfig = key("folders")
+    data: DataConfig = key("questions")
+    teacher: TeacherConfig = key("thought templates")
+    student: StudentConfig = key("model")
+    template: TemplateConfig = key("prompts and formats")
+    sft: SftConfig = key("stage 1")
+    selfplay: SelfPlayConfig = key("stage 2")
+    dpo: DpoConfig = key("preference loss")
+    arms: dict[str, ArmConfig] = key("experiments that share this run")
+    generation: GenerationConfig = key("sampling")
+    evaluation: EvaluationConfig = key("scoring")
+    trainer: TrainerConfig = key("machine")
+    cluster: ClusterConfig = key("where stages run")
+    logger: LoggerConfig = key("metrics")
+    report: ReportConfig = key("tables and figures")

@@ -1,0 +1,17 @@
+"""Fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real exam questions in upstream formats; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("MEDCRITICAL_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real exam data at {folder}; set MEDCRITICAL_SHARED_DATA")
+    return folder
