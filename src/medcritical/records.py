@@ -18,7 +18,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Base of all records: immutable, keyword-only, unknown JSON fields refused on reading."""
 
 
-class Question(Record):
+class Question(Record, frozen=True, kw_only=True):
     """One multiple-choice question. Written by `prepare`, read by every stage after it.
 
     `options` maps letter to text in the order shown; letters are kept as the source gives them, gaps included.
@@ -52,7 +52,7 @@ class Question(Record):
         return tuple(self.options[letter] for letter in self.answer)
 
 
-class ThoughtTemplate(Record):
+class ThoughtTemplate(Record, frozen=True, kw_only=True):
     """A two-level thought: outline (plan) and detailed chain, with the answer. Written by `teach`, read by `sft`.
 
     `outline` and `chain` are parallel where the teacher gives both; a recorded trace may have a chain only.
@@ -76,7 +76,7 @@ class ThoughtTemplate(Record):
         return not self.rejections
 
 
-class TaughtCorrection(Record):
+class TaughtCorrection(Record, frozen=True, kw_only=True):
     """A teacher's correction of a wrong attempt: the insight (which step, why) and the right template.
 
     `attempt` is the wrong response as text; `kind` says whose error it is. Written by `teach`, read by `sft`.
@@ -88,7 +88,7 @@ class TaughtCorrection(Record):
     kind: Literal["synthetic", "own"]
 
 
-class Completion(Record):
+class Completion(Record, frozen=True, kw_only=True):
     """What an engine returns for one sample. Token counts are of the engine's own tokenizer.
 
     `is_finished` is False when generation was cut by the token limit.
@@ -100,7 +100,7 @@ class Completion(Record):
     is_finished: bool
 
 
-class Attempt(Record):
+class Attempt(Record, frozen=True, kw_only=True):
     """One try of the student at a question. Written by `play` and `evaluate`.
 
     `letters` is the extracted answer (None: unparsed), `rule` the extraction rule that fired. `is_well_formed` holds
@@ -120,7 +120,7 @@ class Attempt(Record):
     round: int
 
 
-class Correction(Record):
+class Correction(Record, frozen=True, kw_only=True):
     """One correction by the student of its own wrong attempt: `insight` says where and why it went wrong.
 
     `corrected` is the new attempt, judged like any other (its `text` is without the insight). Written by `play`.
@@ -131,7 +131,7 @@ class Correction(Record):
     corrected: Attempt
 
 
-class PreferencePair(Record):
+class PreferencePair(Record, frozen=True, kw_only=True):
     """A preferred response and, where there is one, the wrong attempt it is preferred to. Written by `pair`.
 
     `rejected` is None for a question solved without a wrong attempt: it feeds the NLL term alone.
@@ -145,7 +145,7 @@ class PreferencePair(Record):
     is_chosen_sound: bool | None = None
 
 
-class ScoredPair(Record):
+class ScoredPair(Record, frozen=True, kw_only=True):
     """A pair with its reference log-probabilities: nats, summed over response tokens. Written by `reference`."""
 
     pair: PreferencePair
@@ -153,7 +153,7 @@ class ScoredPair(Record):
     reference_rejected_logp: float | None
 
 
-class Score(Record):
+class Score(Record, frozen=True, kw_only=True):
     """Accuracy of one checkpoint on one split. Written by `evaluate`, read by `report`."""
 
     data: str
@@ -171,7 +171,7 @@ class Score(Record):
     mean_tokens: float
 
 
-class Prompt(Record):
+class Prompt(Record, frozen=True, kw_only=True):
     """What an engine is asked: an optional system message and the user message. The engine applies the chat template."""
 
     system: str

@@ -144,6 +144,26 @@ class Precision(str, Enum):
     bfloat16 = "bfloat16"
 
 
+class Accelerator(str, Enum):
+    """auto: a GPU where there is one."""
+
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
+
+
+class ClusterKind(str, Enum):
+    """local: processes on this machine."""
+
+    local = "local"
+
+
+class StrategyKind(str, Enum):
+    """auto: one process on one device."""
+
+    auto = "auto"
+
+
 class WandbMode(str, Enum):
     """disabled: no W&B; offline: written to disk for a later sync; online: sent as it happens."""
 
@@ -370,7 +390,7 @@ class EvaluationConfig:
 class TrainerConfig:
     """The machine's side of training; no key here changes what is computed but `precision`."""
 
-    accelerator: str = key("auto, cpu or gpu")
+    accelerator: Accelerator = key("where the model is")
     precision: Precision = key("numbers of the forward pass")
     threads: Optional[int] = key("CPU threads of one worker; null: torch's choice", ge=1)
     micro_batch_size: int = key("examples per forward pass; the batch is accumulated from these", ge=1)
@@ -378,10 +398,17 @@ class TrainerConfig:
 
 
 @dataclass
+class StrategyConfig:
+    """How training is spread over devices."""
+
+    kind: StrategyKind = key("auto")
+
+
+@dataclass
 class ClusterConfig:
     """Where stages run."""
 
-    kind: str = key("local")
+    kind: ClusterKind = key("local")
     isolate: bool = key("a process of its own for every stage")
 
 
@@ -430,6 +457,7 @@ class Config:
     generation: GenerationConfig = key("sampling")
     evaluation: EvaluationConfig = key("scoring")
     trainer: TrainerConfig = key("machine")
+    strategy: StrategyConfig = key("spread over devices")
     cluster: ClusterConfig = key("where stages run")
     logger: LoggerConfig = key("metrics")
     report: ReportConfig = key("tables and figures")

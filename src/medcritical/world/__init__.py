@@ -1,6 +1,6 @@
 """The synthetic clinic: a procedural world of exam vignettes with a rule oracle as teacher. Not medical advice."""
 
-from medcritical.world.case import Case, read_case
+from medcritical.world.case import Case, is_clinic, read_case
 from medcritical.world.knowledge import KnowledgeBase, load_knowledge, parse_knowledge, vocabulary
 from medcritical.world.oracle import WrongThought, corrupt, is_sound, locate, write_template
 from medcritical.world.vignettes import generate_questions, stream_questions
@@ -11,6 +11,7 @@ __all__ = [
     "WrongThought",
     "corrupt",
     "generate_questions",
+    "is_clinic",
     "is_sound",
     "load_knowledge",
     "locate",

@@ -60,6 +60,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return msgspec.json.decode(msgspec.json.encode(self), type=dict[str, Any])
 
 
+def is_clinic(question: Question) -> bool:
+    """True for a question with a hidden case: one that the clinic made."""
+    return set(question.meta) == set(Case.__struct_fields__)
+
+
 def read_case(question: Question) -> Case:
     """The hidden case of a clinic question.
 

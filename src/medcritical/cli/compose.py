@@ -1,0 +1,127 @@
+"""Composing and checking configurations before Hydra runs anything: readable errors, sweeps checked cell by cell."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import medcritical
+from medcritical.config.load import explain, load_config, unknown_key
+from medcritical.config.schema import Config
+from medcritical.errors import ConfigError
+
+ROOT_VARIABLE = "MEDCRITICAL_ROOT"
+
+
+def configuration_root() -> Path:
+    """The folder that holds conf/, experiments/ and sweeps/: inside an installed package, or the checkout."""
+    package = Path(medcritical.__file__).resolve().parent
+    for root in (package / "configuration", package.parent.parent):
+        if (root / "conf" / "config.yaml").is_file():
+            return root
+    raise ConfigError(f"conf/ is neither in {package} nor beside src/: install medcritical again.")
+
+
+@contextmanager
+def hydra_initialized() -> Iterator[None]:
+    """Hydra's compose API over this program's conf/."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    root = configuration_root()
+    os.environ[ROOT_VARIABLE] = str(root)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(root / "conf"), version_base="1.3"):
+        yield
+
+
+def check_overrides(overrides: Sequence[str]) -> list[Config]:
+    """The checked configuration of every cell that the overrides span, one when there is no sweep.
+
+    Raises ConfigError for the first cell with a fault, naming the cell when there are several.
+    """
+    with hydra_initialized():
+        cells = list(_cells(overrides))
+        configs = []
+        for cell in cells:
+            try:
+                configs.append(_compose(cell))
+            except ConfigError as error:
+                where = f"in cell {' '.join(cell)}: " if len(cells) > 1 else ""
+                raise ConfigError(f"{where}{error}") from error
+        return configs
+
+
+def _cells(overrides: Sequence[str]) -> Iterator[list[str]]:
+    """Every combination of swept overrides: those on the command line and hydra.sweeper.params of a sweeps/ file."""
+    from hydra import compose
+
+    swept = _expand(overrides)
+    with readable_hydra_errors():
+        first = compose("config", [choices[0] for choices in swept], return_hydra_config=True)
+    params = first.hydra.sweeper.get("params") if first.hydra.get("mode") is not None else None
+    named = {override.split("=")[0].lstrip("+~") for override in overrides}
+    extra = [f"{key}={value}" for key, value in (params or {}).items() if key not in named]
+    yield from (list(cell) for cell in itertools.product(*swept, *_expand(extra)))
+
+
+def _expand(overrides: Sequence[str]) -> list[list[str]]:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Override
+    from hydra.errors import HydraException
+
+    def expand(override: Override) -> list[str]:
+        if not override.is_sweep_override():
+            return [str(override.input_line)]
+        key = override.get_key_element()
+        return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+    try:
+        return [expand(override) for override in OverridesParser.create().parse_overrides(list(overrides))]
+    except HydraException as error:
+        raise ConfigError(f"{str(error).splitlines()[0].rstrip('.')}: overrides look like group=option or key=value.") from error
+
+
+def _compose(overrides: list[str]) -> Config:
+    from hydra import compose
+
+    with readable_hydra_errors():
+        composed = compose("config", overrides)
+    return load_config(composed)
+
+
+@contextmanager
+def readable_hydra_errors() -> Iterator[None]:
+    """Turn Hydra's composition errors into one sentence: key or group, value, what is allowed."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        yield
+    except HydraException as error:
+        raise ConfigError(_sentence(error)) from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain(error)) from error
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    if match := re.search(r"Could not find '([^']+)'", text):
+        group, _, option = match.group(1).rpartition("/")
+        options = re.search(r"Available options in '.*':\n((?:\t.*\n?)+)", text)
+        allowed = ", ".join(options.group(1).split()) if options else "those in conf/"
+        return f"{group}={option} is not available: choose one of {allowed}."
+    if match := re.search(r"Could not override '([^']+)'\.\s*No match in the defaults list", text):
+        return unknown_key(match.group(1))
+    if match := re.search(r"Could not override '([^']+)'", text):
+        return unknown_key(match.group(1))
+    cause = error.__cause__
+    from omegaconf.errors import OmegaConfBaseException
+
+    if isinstance(cause, OmegaConfBaseException):
+        return explain(cause)
+    return " ".join(text.split())

@@ -1,0 +1,26 @@
+"""How every command ends: 0, 2 with one message for what a user can mend, 130 after Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from medcritical.errors import MedCriticalError
+
+
+def run_command(command: Callable[[], int]) -> int:
+    """The exit status of a command; messages go to stderr, tracebacks only with MEDCRITICAL_DEBUG=1."""
+    try:
+        return command()
+    except MedCriticalError as error:
+        if os.environ.get("MEDCRITICAL_DEBUG") == "1":
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted: nothing finished is lost; the same command goes on from here.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
+        return 0

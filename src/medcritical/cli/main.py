@@ -1,0 +1,65 @@
+"""`medcritical`: the Hydra application. Composes, checks, plans and runs; never imports torch."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from medcritical.cli.compose import check_overrides, configuration_root, hydra_initialized
+from medcritical.cli.exits import run_command
+
+# Hydra answers these itself; so does a completion query.
+_HYDRA_ANSWERS = ("--help", "-h", "--hydra-help", "--version", "--shell-completion", "-sc")
+
+
+def main() -> None:
+    """Entry point of the `medcritical` command."""
+    sys.exit(run_command(_main))
+
+
+def _main() -> int:
+    arguments = sys.argv[1:]
+    if not any(argument.split("=")[0] in _HYDRA_ANSWERS for argument in arguments):
+        check_overrides([argument for argument in arguments if _is_override(argument)])
+    _hydra_application()
+    return 0
+
+
+def _is_override(argument: str) -> bool:
+    return not argument.startswith("-") and "=" in argument
+
+
+def _hydra_application() -> None:
+    import hydra
+    from omegaconf import DictConfig
+
+    with hydra_initialized():
+        pass  # sets the root that conf/config.yaml refers to
+
+    @hydra.main(version_base="1.3", config_path=str(configuration_root() / "conf"), config_name="config")
+    def application(composed: DictConfig) -> None:
+        status = run_command(lambda: _run(composed))
+        if status != 0:
+            sys.exit(status)
+
+    application()
+
+
+def _run(composed: object) -> int:
+    from omegaconf import DictConfig
+
+    from medcritical.config.load import load_config
+    from medcritical.pipeline.run import run
+
+    assert isinstance(composed, DictConfig)
+    summary = run(load_config(composed))
+    if summary is not None:
+        _show_results(summary.parent)
+        print(summary)
+    return 0
+
+
+def _show_results(folder: Path) -> None:
+    for name in ("table.md", "costs.md"):
+        print((folder / name).read_text(encoding="utf-8"))
+    print(f"figure: {folder / 'accuracy.png'}")

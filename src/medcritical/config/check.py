@@ -1,0 +1,148 @@
+"""Contradictions between configuration values: each rule gives one sentence naming keys, values and the remedy."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator
+
+from medcritical.config.schema import (
+    Config,
+    DataFormat,
+    Match,
+    OptimConfig,
+    StudentKind,
+    TeacherKind,
+    TemplateConfig,
+    TemplateLevel,
+)
+
+_PLACEHOLDERS = {
+    "question": {"stem", "options"},
+    "option": {"letter", "text"},
+    "attempt": {"question"},
+    "correction": {"question", "attempt"},
+    "outline": {"outline"},
+    "chain": {"chain"},
+    "answer": {"answer"},
+    "insight": {"insight"},
+}
+
+
+def contradictions(config: Config) -> Iterator[str]:
+    """All contradictions of a configuration whose types and ranges are right."""
+    yield from _data_faults(config)
+    yield from _teacher_faults(config)
+    yield from _student_faults(config)
+    yield from _template_faults(config.template)
+    yield from _optim_faults("sft", config.sft)
+    yield from _optim_faults("dpo", config.dpo)
+    yield from _arm_faults(config)
+    if config.evaluation.split not in ("dev", "test"):
+        yield f"evaluation.split={config.evaluation.split} cannot be scored: choose dev or test."
+    if config.report.baseline != "sft" and config.report.baseline not in config.arms:
+        yield f"report.baseline={config.report.baseline} is no arm of this run: choose one of sft, {', '.join(config.arms)}."
+
+
+def _data_faults(config: Config) -> Iterator[str]:
+    data = config.data
+    if (data.format is DataFormat.clinic) != (data.world is not None):
+        yield f"data.world must be set for data.format=clinic and null otherwise; data.format is {data.format.value}."
+    if data.format is DataFormat.clinic:
+        if None in (data.sizes.train, data.sizes.dev, data.sizes.test):
+            yield "data.sizes of the clinic must all be numbers: it can make any number of questions."
+    elif not (data.files.train + data.files.dev + data.files.test):
+        yield f"data.files is empty: list at least one {data.format.value} file, e.g. data.files.train=[FILE]."
+    elif data.split.value == "official" and not (data.files.train and data.files.test):
+        yield "data.split=official needs data.files.train and data.files.test; with one file set data.split=seeded."
+    if data.language not in ("en", "zh"):
+        yield f"data.language={data.language} is not supported: choose en or zh."
+    if data.world is not None:
+        world = data.world
+        if world.noise_min > world.noise_max:
+            yield f"data.world.noise_min={world.noise_min} is more than data.world.noise_max={world.noise_max}."
+        if world.diagnosis + world.test + world.treatment <= 0:
+            yield "data.world.diagnosis, test and treatment are all 0: give at least one kind of question a share."
+
+
+def _teacher_faults(config: Config) -> Iterator[str]:
+    teacher, is_clinic = config.teacher, config.data.format is DataFormat.clinic
+    if teacher.kind is TeacherKind.oracle and not is_clinic:
+        yield f"teacher=oracle knows only the clinic, not data={config.data.name}: choose teacher=recorded."
+    if teacher.kind is TeacherKind.recorded:
+        if not teacher.files or teacher.format is None:
+            yield "teacher=recorded needs teacher.files and teacher.format."
+        if teacher.chain not in ("response", "complex_cot"):
+            yield f"teacher.chain={teacher.chain!r} is no field of a trace: choose response or complex_cot."
+        if config.template.level in (TemplateLevel.outline, TemplateLevel.both):
+            yield (
+                f"template.level={config.template.level.value} asks for outlines, which recorded traces do not have: "
+                "choose template=detailed_en or template.level=detailed."
+            )
+        if config.sft.synthetic_corrections > 0:
+            yield (
+                f"sft.synthetic_corrections={config.sft.synthetic_corrections:g} needs teacher=oracle: a recorded teacher "
+                "cannot make wrong attempts; set it to 0."
+            )
+
+
+def _student_faults(config: Config) -> Iterator[str]:
+    student = config.student
+    if student.kind is StudentKind.scratch:
+        if student.architecture is None:
+            yield "student.architecture is null: a student from scratch needs a shape, e.g. student=tiny."
+        elif student.architecture.hidden_size % (2 * student.architecture.num_heads):
+            yield (
+                f"student.architecture.hidden_size={student.architecture.hidden_size} must be an even multiple of "
+                f"num_heads={student.architecture.num_heads}."
+            )
+        if config.data.format is not DataFormat.clinic:
+            yield (
+                f"student={student.name} knows only the clinic's words, not data={config.data.name}: choose a pretrained "
+                "student, e.g. student=smollm2_135m."
+            )
+    else:
+        if not student.source:
+            yield "student.source is empty: give a Hugging Face id, a local folder or package:NAME/FILE.gguf."
+        for group, optim in (("sft", config.sft), ("dpo", config.dpo)):
+            if optim.learning_rate > 2e-3:
+                yield (
+                    f"{group}.learning_rate={optim.learning_rate:g} is for a student from scratch and would wreck a "
+                    f"pretrained one: choose {group}=pretrained or a rate of at most 0.002."
+                )
+
+
+def _template_faults(template: TemplateConfig) -> Iterator[str]:
+    for field, required in _PLACEHOLDERS.items():
+        text = getattr(template, field)
+        try:
+            found = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+        except ValueError as error:
+            yield f"template.{field} is no format text ({error}): write {{{{ and }}}} for braces."
+            continue
+        if found != required:
+            wanted = ", ".join(f"{{{name}}}" for name in sorted(required))
+            yield f"template.{field}={text!r} must contain exactly {wanted}."
+
+
+def _optim_faults(group: str, optim: OptimConfig) -> Iterator[str]:
+    if (optim.epochs is None) == (optim.steps is None):
+        yield (
+            f"{group}.epochs={optim.epochs} and {group}.steps={optim.steps}: give exactly one of them and set the other to "
+            "null."
+        )
+    if optim.steps is not None and optim.warmup_steps > optim.steps:
+        yield f"{group}.warmup_steps={optim.warmup_steps} is more than {group}.steps={optim.steps}."
+
+
+def _arm_faults(config: Config) -> Iterator[str]:
+    for name, arm in config.arms.items():
+        if arm.match is Match.steps:
+            continue
+        other = config.arms.get(arm.against)
+        if other is None or other is arm:
+            yield (
+                f"arms.{name}.match={arm.match.value} needs arms.{name}.against to name another arm of this run, not "
+                f"{arm.against!r}: add that arm, e.g. arm=[{arm.against or 'dpo_self'},{name}]."
+            )
+        elif other.match is not Match.steps:
+            yield f"arms.{name}.against={arm.against} is itself matched to {other.against}: name an arm with match=steps."

@@ -1,0 +1,78 @@
+"""From a composed DictConfig to the typed, checked `Config`. The only file that knows OmegaConf's conversions."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from enum import Enum
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from medcritical.config.check import contradictions
+from medcritical.config.fields import range_faults
+from medcritical.config.schema import Config
+from medcritical.errors import ConfigError
+
+
+def load_config(composed: DictConfig) -> Config:
+    """The typed configuration. Raises ConfigError with one sentence per fault: key, value, what is allowed."""
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Config), composed)
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain(error)) from error
+    assert isinstance(config, Config)
+    faults = list(range_faults(config)) or list(contradictions(config))
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return config
+
+
+def to_plain(config: Any) -> Any:
+    """A configuration (or any part of it) as plain JSON values."""
+    if dataclasses.is_dataclass(config):
+        return {field.name: to_plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    if isinstance(config, dict):
+        return {name: to_plain(value) for name, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        return [to_plain(value) for value in config]
+    return config.value if isinstance(config, Enum) else config
+
+
+def explain(error: OmegaConfBaseException) -> str:
+    """One sentence for an OmegaConf error: the key, what is wrong, what is allowed."""
+    key, message = error.full_key or "", (error.msg or str(error)).splitlines()[0]
+    if match := re.match(r"Key '(.+?)' (?:not in|is not in)", message):
+        return unknown_key(key or match.group(1))
+    if "Missing mandatory value" in message or "MISSING" in message:
+        return f"{key} has no value: every key needs one; see the files of its group in conf/."
+    if match := re.search(r"Invalid value '(.*)', expected one of (\[.*\])", message):
+        return f"{key}={match.group(1)} is not allowed: choose one of {match.group(2)}."
+    return f"{key}: {message.rstrip('.')}."
+
+
+def unknown_key(key: str) -> str:
+    """The sentence for a key that the schema does not have, with the nearest one it has."""
+    near = difflib.get_close_matches(key, all_keys(), n=1)
+    hint = f"did you mean {near[0]}?" if near else "`medcritical --cfg job` lists all keys."
+    return f"{key} is no configuration key: {hint}"
+
+
+def all_keys() -> list[str]:
+    """Dotted names of every key of the schema."""
+    return list(_keys_of(Config, ""))
+
+
+def _keys_of(schema: type, prefix: str) -> list[str]:
+    import typing
+
+    names = []
+    for name, hint in typing.get_type_hints(schema).items():
+        names.append(f"{prefix}{name}")
+        for part in (hint, *typing.get_args(hint)):
+            if dataclasses.is_dataclass(part) and isinstance(part, type) and typing.get_origin(hint) is not dict:
+                names += _keys_of(part, f"{prefix}{name}.")
+    return names

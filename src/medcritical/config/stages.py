@@ -1,0 +1,176 @@
+"""What each stage is told: its own slice of the configuration and nothing else.
+
+A slice, the stage's `version` and the keys of its inputs make the artefact's key, so whatever cannot change a result
+(paths, loggers, worker counts) has no place here. Raise `version` when a stage's meaning changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Optional
+
+from medcritical.config.schema import (
+    Allocation,
+    DataConfig,
+    Fallback,
+    GenerationConfig,
+    LoraConfig,
+    Match,
+    OptimConfig,
+    Precision,
+    ReportConfig,
+    StudentConfig,
+    TeacherConfig,
+    TemplateConfig,
+)
+
+
+@dataclass
+class StageConfig:
+    """Base of all slices."""
+
+    stage: ClassVar[str]
+    version: ClassVar[int] = 1
+
+
+@dataclass
+class QuestionRange:
+    """`count` questions of the train split from `start` on, wrapping round at its end back to `first`. None: all."""
+
+    start: int
+    count: Optional[int]
+    first: int
+
+
+@dataclass
+class PrepareStage(StageConfig):
+    """Data files (or the clinic's world) -> questions with their split."""
+
+    stage: ClassVar[str] = "prepare"
+    data: DataConfig
+
+
+@dataclass
+class StudentStage(StageConfig):
+    """Model source -> base checkpoint. `words` are the template's texts, for a tokenizer made from scratch."""
+
+    stage: ClassVar[str] = "student"
+    student: StudentConfig
+    words: list[str]
+    seed: int
+
+
+@dataclass
+class TeachStage(StageConfig):
+    """Questions -> thought templates and synthetic corrections; or own wrong attempts -> corrections."""
+
+    stage: ClassVar[str] = "teach"
+    teacher: TeacherConfig
+    template: TemplateConfig
+    questions: Optional[QuestionRange]
+    synthetic_corrections: float
+    max_wrong: int
+    seed: int
+
+
+@dataclass
+class SftStage(StageConfig):
+    """Templates and corrections + checkpoint -> checkpoint."""
+
+    stage: ClassVar[str] = "sft"
+    optim: OptimConfig
+    template: TemplateConfig
+    lora: Optional[LoraConfig]
+    precision: Precision
+    seed: int
+
+
+@dataclass
+class PlayStage(StageConfig):
+    """Questions + policy (+ corrector) -> attempts and corrections."""
+
+    stage: ClassVar[str] = "play"
+    generation: GenerationConfig
+    template: TemplateConfig
+    questions: QuestionRange
+    attempts: int
+    allocation: Allocation
+    budget: int
+    max_rounds: int
+    corrections: int
+    precision: Precision
+    seed: int
+
+
+@dataclass
+class PairStage(StageConfig):
+    """Attempts and corrections -> preference pairs and their quality report."""
+
+    stage: ClassVar[str] = "pair"
+    fallback: Fallback
+    seed: int
+
+
+@dataclass
+class ReferenceStage(StageConfig):
+    """Pairs + reference checkpoint -> reference log-probabilities. No beta here: every beta shares them."""
+
+    stage: ClassVar[str] = "reference"
+    template: TemplateConfig
+    max_length: int
+    precision: Precision
+
+
+@dataclass
+class DpoStage(StageConfig):
+    """Scored pairs (or pairs alone, for the NLL controls) + checkpoint -> checkpoint."""
+
+    stage: ClassVar[str] = "dpo"
+    optim: OptimConfig
+    beta: Optional[float]
+    label_smoothing: float
+    nll_weight: float
+    match: Match
+    starts_at_reference: bool
+    template: TemplateConfig
+    lora: Optional[LoraConfig]
+    precision: Precision
+    seed: int
+
+
+@dataclass
+class EvaluateStage(StageConfig):
+    """Held-out questions + checkpoint -> predictions and their score."""
+
+    stage: ClassVar[str] = "evaluate"
+    data: str
+    split: str
+    questions: Optional[int]
+    confidence: float
+    max_new_tokens: int
+    batch_size: int
+    precision: Precision
+    template: TemplateConfig
+
+
+@dataclass
+class ReportRow:
+    """Which arm and iteration an evaluated checkpoint belongs to."""
+
+    arm: str
+    title: str
+    stage: str
+    iteration: int
+    beta: Optional[float]
+    seed: int
+
+
+@dataclass
+class ReportStage(StageConfig):
+    """Scores -> summary, tables and figures."""
+
+    stage: ClassVar[str] = "report"
+    name: str
+    rows: list[ReportRow]
+    report: ReportConfig
+    confidence: float

@@ -1,0 +1,1 @@
+"""Planning (pure), executing, and what it cost."""

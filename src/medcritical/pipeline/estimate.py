@@ -1,0 +1,68 @@
+"""What a plan will do and what it may cost, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+
+from medcritical.config.schema import Allocation, TeacherKind
+from medcritical.config.stages import EvaluateStage, PlayStage, PrepareStage, TeachStage
+from medcritical.pipeline.plan import Plan, StageCall
+
+
+def describe_plan(plan: Plan, missing: AbstractSet[str]) -> str:
+    """One line per stage (done or to run, artefact, estimated tokens) and a total. Estimates are upper bounds."""
+    lines, teacher, student = [], 0, 0
+    for call in plan.calls:
+        to_run = call.ref.key in missing
+        tokens = estimated_tokens(call, plan)
+        if to_run and isinstance(call.config, TeachStage):
+            teacher += tokens
+        elif to_run:
+            student += tokens
+        cost = f"  <= {tokens:,} tokens" if tokens and to_run else ""
+        lines.append(f"{'run ' if to_run else 'done'}  {call.ref!s:<28} {call.label:<36}{cost}")
+    lines.append(
+        f"{len(plan.calls)} stages: {len(plan.calls) - len(missing)} done, {len(missing)} to run; "
+        f"at most {teacher:,} teacher tokens and {student:,} student tokens to generate."
+    )
+    return "\n".join(lines)
+
+
+def estimated_tokens(call: StageCall, plan: Plan) -> int:
+    """Upper bound of the tokens that a call generates. A recorded teacher's tokens were paid for before: 0."""
+    config = call.config
+    if isinstance(config, PlayStage):
+        questions = config.questions.count or _train_size(plan)
+        if config.allocation is Allocation.adaptive:
+            return questions * max(config.budget, config.attempts * config.generation.max_new_tokens)
+        per_attempt = config.generation.max_new_tokens + config.corrections * config.generation.correction_max_new_tokens
+        return questions * config.attempts * per_attempt
+    if isinstance(config, EvaluateStage):
+        return (config.questions or _split_size(plan, config.split)) * config.max_new_tokens
+    if isinstance(config, TeachStage) and config.teacher.kind is TeacherKind.oracle:
+        source = plan_call(plan, call.inputs["attempts"].key) if config.questions is None else None
+        if source is not None and isinstance(source.config, PlayStage):
+            words = source.config.generation.correction_max_new_tokens
+            return (source.config.questions.count or _train_size(plan)) * config.max_wrong * words
+        questions = (config.questions.count if config.questions else None) or _train_size(plan)
+        return round(questions * (1 + config.synthetic_corrections) * _thought_tokens(plan))
+    return 0
+
+
+def plan_call(plan: Plan, key: str) -> StageCall:
+    """The call that makes the artefact with this key."""
+    return next(call for call in plan.calls if call.ref.key == key)
+
+
+def _thought_tokens(plan: Plan) -> int:
+    return max((c.config.max_new_tokens for c in plan.calls if isinstance(c.config, EvaluateStage)), default=0)
+
+
+def _train_size(plan: Plan) -> int:
+    return _split_size(plan, "train")
+
+
+def _split_size(plan: Plan, split: str) -> int:
+    """Questions of a split where the configuration says; 0 where only the files know."""
+    prepare = next(call.config for call in plan.calls if isinstance(call.config, PrepareStage))
+    return getattr(prepare.data.sizes, split) or 0

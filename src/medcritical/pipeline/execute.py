@@ -1,0 +1,129 @@
+"""Executors: they take stage calls that are not done yet and have them made by worker processes.
+
+The process that runs this code plans, starts, watches and reports; it never imports torch.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import msgspec
+
+from medcritical.config.load import to_plain
+from medcritical.config.schema import TrainerConfig
+from medcritical.errors import MedCriticalError
+from medcritical.pipeline.plan import StageCall
+from medcritical.pipeline.watch import Watcher
+from medcritical.pipeline.worker import CallFile, Event, WorkFile
+from medcritical.store.jsonl import write_json
+
+_GRACE_SECONDS = 20.0
+
+
+class StageFailed(MedCriticalError):
+    """A stage ended with an error; carries the exit code the program ends with."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Executor(Protocol):
+    """Runs stage calls in order. `torchrun` and `slurm` take the same calls with more ranks."""
+
+    def execute(self, calls: Sequence[StageCall], watcher: Watcher) -> None:
+        """Make all artefacts; raise StageFailed for the first that cannot be made, KeyboardInterrupt on Ctrl-C."""
+        ...
+
+
+class LocalExecutor:
+    """Worker processes on this machine: one for all calls, or with `isolate` one for each."""
+
+    def __init__(self, store: Path, folder: Path, trainer: TrainerConfig, *, isolate: bool) -> None:
+        self.store, self.folder, self.trainer, self.isolate = store.resolve(), folder, trainer, isolate
+
+    def execute(self, calls: Sequence[StageCall], watcher: Watcher) -> None:
+        """See `Executor`."""
+        for batch in [[call] for call in calls] if self.isolate else [list(calls)]:
+            self._run_worker(batch, watcher)
+
+    def _run_worker(self, calls: list[StageCall], watcher: Watcher) -> None:
+        work_path, log_path = self.folder / "work.json", self.folder / "worker.log"
+        files = [CallFile(ref=c.ref, config=to_plain(c.config), identity=c.identity, inputs=c.inputs) for c in calls]
+        write_json(work_path, WorkFile(store=str(self.store), trainer=to_plain(self.trainer), calls=files))
+        with log_path.open("ab") as log, _started(work_path, log) as (process, events):
+            failure = _follow(events, watcher)
+            exit_code = process.wait()
+        if failure is not None:
+            label = next(call.label for call in calls if call.ref.key == failure.key)
+            stage = next(call.ref.stage for call in calls if call.ref.key == failure.key)
+            message = f"{stage} ({label}) failed: {failure.message}"
+            if failure.exit_code != 2:
+                message += f"\nThis is a defect of the program, not of your input; the traceback is in {log_path}."
+            raise StageFailed(message, failure.exit_code)
+        if exit_code != 0:
+            raise StageFailed(f"the worker died ({_death(exit_code)}); its output is in {log_path}.", 1)
+
+
+@contextmanager
+def _started(work_path: Path, log: BinaryIO) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO]]:
+    """A running worker and its event stream. On any error, Ctrl-C included, the worker is stopped first."""
+    read_end, write_end = os.pipe()
+    environment = {
+        **os.environ,
+        "MEDCRITICAL_EVENTS": str(write_end),
+        "PYTHONUTF8": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    with os.fdopen(read_end, "rb") as events:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "medcritical.pipeline.worker", str(work_path)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            pass_fds=[write_end],
+            start_new_session=True,  # Ctrl-C reaches the parent alone, which stops the worker in good order
+        )
+        os.close(write_end)
+        try:
+            yield process, events
+        finally:
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Interrupt a worker that still runs and wait for it to clear up; kill its whole session if it does not."""
+    if process.poll() is not None:
+        return
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _follow(events: BinaryIO, watcher: Watcher) -> Event | None:
+    """Show events until the worker closes its end; the failure, if there was one."""
+    failure = None
+    for line in events:
+        event = msgspec.json.decode(line, type=Event)
+        if event.kind == "failed":
+            failure = event
+        watcher.see(event)
+    return failure
+
+
+def _death(exit_code: int) -> str:
+    if exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        return f"{name}; the kernel kills processes that use too much memory" if name == "SIGKILL" else name
+    return f"exit status {exit_code}"

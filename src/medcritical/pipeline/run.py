@@ -1,0 +1,68 @@
+"""One run: fingerprint, plan, execute what is missing, gather the results in the run's own folder."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from medcritical.config.load import to_plain
+from medcritical.config.schema import Config
+from medcritical.errors import ArtefactError
+from medcritical.pipeline.estimate import describe_plan
+from medcritical.pipeline.execute import Executor, LocalExecutor
+from medcritical.pipeline.plan import Plan, make_plan
+from medcritical.pipeline.sources import fingerprint_sources
+from medcritical.pipeline.watch import Watcher
+from medcritical.store import Store
+from medcritical.store.artefact import MANIFEST
+from medcritical.store.hashing import hash_json
+from medcritical.store.jsonl import readable_write_errors, write_json
+
+SUMMARY = "summary.json"
+
+
+def run(config: Config) -> Path | None:
+    """Bring every artefact of the configuration into being; the path of summary.json (None for `plan: true`)."""
+    store = Store(Path(config.paths.store).expanduser().resolve())
+    plan = make_plan(config, fingerprint_sources(config, store.root))
+    missing = [call for call in plan.calls if not store.is_complete(call.ref)]
+    if config.plan:
+        print(describe_plan(plan, {call.ref.key for call in missing}))
+        return None
+    folder = run_folder(config)
+    with readable_write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", to_plain(config))
+    if missing:
+        num_done = len(plan.calls) - len(missing)
+        print(f"{len(plan.calls)} stages, {num_done} of them done before; log: {folder / 'worker.log'}", file=sys.stderr)
+        _executor(config, store, folder).execute(missing, Watcher(plan.calls, num_done))
+    else:
+        print(f"nothing to do: all {len(plan.calls)} stages are done.", file=sys.stderr)
+    return _gather(plan, store, folder)
+
+
+def run_folder(config: Config) -> Path:
+    """The run's folder: `<outputs>/<name>-<hash of the configuration>`, the same for the same configuration."""
+    plain = to_plain(config)
+    for machine_side in ("paths", "plan", "cluster", "strategy", "logger"):
+        del plain[machine_side]
+    return Path(config.paths.outputs).expanduser() / f"{config.name}-{hash_json(plain)[:8]}"
+
+
+def _executor(config: Config, store: Store, folder: Path) -> Executor:
+    return LocalExecutor(store.root, folder, config.trainer, isolate=config.cluster.isolate)
+
+
+def _gather(plan: Plan, store: Store, folder: Path) -> Path:
+    """Copy the report beside the run's configuration, so that a run folder can be read by itself."""
+    source = store.folder(plan.report.ref)
+    with readable_write_errors(folder):
+        for path in source.iterdir():
+            if path.is_file() and path.name != MANIFEST:
+                shutil.copyfile(path, folder / path.name)
+    summary = folder / SUMMARY
+    if not summary.is_file():
+        raise ArtefactError(f"{source} holds no {SUMMARY}: remove that folder and run again.")
+    return summary

@@ -1,0 +1,60 @@
+"""Content hashes of the files and folders a configuration names: the plan's only knowledge of the disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medcritical.config.schema import Config, StudentKind
+from medcritical.errors import DataError
+from medcritical.records import Record
+from medcritical.store.hashing import hash_file, hash_json
+from medcritical.store.jsonl import read_json, write_json
+
+_CACHE = "sources.json"
+
+
+class _Seen(Record, frozen=True, kw_only=True):
+    """A hash taken before, valid while size (bytes) and modification time (nanoseconds) stay."""
+
+    size: int
+    modified: int
+    sha256: str
+
+
+def fingerprint_sources(config: Config, store: Path) -> dict[str, str]:
+    """Path as written in the configuration -> SHA-256 of its content. Raises DataError for a missing data file.
+
+    A model given as a folder is known by the hashes of its files. Hashes of unchanged files are remembered in the store.
+    """
+    cache_path = store / _CACHE
+    cache = read_json(cache_path, dict[str, _Seen]) if cache_path.is_file() else {}
+    before = dict(cache)
+    found = {}
+    files = config.data.files
+    for name in [*files.train, *files.dev, *files.test, *config.teacher.files]:
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise DataError(_missing(name, config))
+        found[name] = _hash(path, cache)
+    source = Path(config.student.source).expanduser()
+    if config.student.kind is StudentKind.pretrained and source.is_dir():
+        model_files = sorted(path for path in source.iterdir() if path.is_file())
+        found[config.student.source] = hash_json([[path.name, _hash(path, cache)] for path in model_files])
+    if cache != before:
+        write_json(cache_path, cache)
+    return found
+
+
+def _missing(name: str, config: Config) -> str:
+    is_trace = name in config.teacher.files
+    key = "teacher.files" if is_trace else "data.files"
+    remedy = f"`medcritical-data list` says where {'traces' if is_trace else config.data.name} can be had"
+    return f"{name} ({key}) does not exist: set {key} to where it lies; {remedy}."
+
+
+def _hash(path: Path, cache: dict[str, _Seen]) -> str:
+    stat, name = path.stat(), str(path.resolve())
+    seen = cache.get(name)
+    if seen is None or (seen.size, seen.modified) != (stat.st_size, stat.st_mtime_ns):
+        seen = cache[name] = _Seen(size=stat.st_size, modified=stat.st_mtime_ns, sha256=hash_file(path))
+    return seen.sha256

@@ -1,0 +1,134 @@
+"""The process that runs stages: reads its calls from a file, tells the parent what happens, imports no Hydra.
+
+    python -m medcritical.pipeline.worker CALLS.json
+
+Events go to the file descriptor named by MEDCRITICAL_EVENTS as JSON Lines; anything libraries print goes to the log.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from medcritical.config import stages as slices
+from medcritical.config.schema import TrainerConfig
+from medcritical.config.stages import StageConfig
+from medcritical.errors import MedCriticalError
+from medcritical.records import Record
+from medcritical.stages.context import Inputs, Output
+from medcritical.store import ArtefactRef, Costs, Store
+from medcritical.store.jsonl import read_json
+
+SLICES: dict[str, type[StageConfig]] = {slice.stage: slice for slice in StageConfig.__subclasses__()}
+
+
+class CallFile(Record, frozen=True, kw_only=True):
+    """One stage call as the worker reads it."""
+
+    ref: ArtefactRef
+    config: dict[str, Any]
+    identity: dict[str, Any]
+    inputs: dict[str, ArtefactRef]
+
+
+class WorkFile(Record, frozen=True, kw_only=True):
+    """All that a worker needs to know."""
+
+    store: str
+    trainer: dict[str, Any]
+    calls: list[CallFile]
+
+
+class Event(Record, frozen=True, kw_only=True):
+    """What the worker tells its parent. `seconds` is set by done, `exit_code` and `message` by failed."""
+
+    kind: Literal["waiting", "started", "progress", "done", "shared", "failed"]
+    key: str
+    done: int = 0
+    total: int = 0
+    unit: str = ""
+    seconds: float = 0.0
+    exit_code: int = 0
+    message: str = ""
+    facts: dict[str, Any] = {}
+
+
+class Reporter:
+    """Writes events to the parent. A parent that is gone ends the worker (BrokenPipeError)."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._file = os.fdopen(descriptor, "wb", buffering=0)
+        self._last = 0.0
+
+    def tell(self, event: Event) -> None:
+        """Send one event."""
+        self._file.write(msgspec.json.encode(event) + b"\n")
+
+    def progress(self, key: str, done: int, total: int, unit: str) -> None:
+        """Send progress at most five times a second."""
+        now = time.monotonic()
+        if done >= total or now - self._last >= 0.2:
+            self._last = now
+            self.tell(Event(kind="progress", key=key, done=done, total=total, unit=unit))
+
+
+def run_call(call: CallFile, store: Store, trainer: TrainerConfig, reporter: Reporter) -> None:
+    """Make one artefact, unless another job has made it while this one waited for the lock."""
+    ref, kind = call.ref, SLICES[call.ref.stage]
+    reporter.tell(Event(kind="waiting", key=ref.key))
+    with store.lock(ref):
+        if store.is_complete(ref):
+            reporter.tell(Event(kind="shared", key=ref.key))
+            return
+        reporter.tell(Event(kind="started", key=ref.key))
+        start = time.monotonic()
+        config = msgspec.convert(call.config, kind)
+        module = importlib.import_module(f"medcritical.stages.{ref.stage}")
+        with store.build(ref) as folder:
+            output = Output(folder, trainer, lambda *progress: reporter.progress(ref.key, *progress))
+            module.run(config, Inputs(store, call.inputs), output)
+            seconds = time.monotonic() - start
+            costs = Costs(
+                teacher_tokens=output.teacher_tokens, student_tokens=output.student_tokens, seconds=round(seconds, 3)
+            )
+            store.complete(
+                ref,
+                version=kind.version,
+                config=call.identity,
+                inputs=call.inputs,
+                facts=output.facts,
+                costs=costs,
+            )
+        reporter.tell(Event(kind="done", key=ref.key, seconds=seconds, facts=output.facts))
+
+
+def main(work_path: Path) -> int:
+    """Run all calls of a work file in order; the exit status."""
+    reporter = Reporter(int(os.environ["MEDCRITICAL_EVENTS"]))
+    work = read_json(work_path, WorkFile)
+    store, trainer = Store(Path(work.store)), msgspec.convert(work.trainer, TrainerConfig)
+    for call in work.calls:
+        try:
+            run_call(call, store, trainer, reporter)
+        except KeyboardInterrupt:
+            return 130
+        except Exception as error:
+            traceback.print_exc()
+            is_readable = isinstance(error, MedCriticalError)
+            message = str(error) if is_readable else "".join(traceback.format_exception_only(error)).strip()
+            exit_code = error.exit_code if isinstance(error, MedCriticalError) else 1
+            reporter.tell(Event(kind="failed", key=call.ref.key, exit_code=exit_code, message=message))
+            return exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    assert slices  # registers the slices
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,42 @@
+"""The pair-quality report: what an iteration's pairs are made of, before anything is trained on them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from statistics import fmean
+from typing import Any
+
+from medcritical.records import PreferencePair
+from medcritical.selfplay.trials import Trial
+
+
+def pair_quality(trials: list[Trial], pairs: list[PreferencePair], counts: Counter[str]) -> dict[str, Any]:
+    """Counts of pools and pairs, lengths (words), overlap (share of words in common), duplicates, sound chosen."""
+    contrasts = [(pair.chosen, pair.rejected) for pair in pairs if pair.rejected is not None]
+    sound = [pair.is_chosen_sound for pair in pairs if pair.is_chosen_sound is not None]
+    tried = [item for trial in trials for item in trial.corrections]
+    report: dict[str, Any] = {
+        "questions": len(trials),
+        "pools": dict(Counter(trial.pool for trial in trials)),
+        "pairs": len(contrasts),
+        "chosen_alone": len(pairs) - len(contrasts),
+        "made_of": dict(counts),
+        "corrections_tried": len(tried),
+        "corrections_verified": sum(item.corrected.is_correct for item in tried),
+        "malformed_attempts": sum(not attempt.is_well_formed for trial in trials for attempt in trial.attempts),
+        "duplicate_pairs": len(contrasts) - len(set(contrasts)),
+        "sound_chosen": fmean(sound) if sound else None,
+    }
+    if contrasts:
+        report["chosen_words"] = fmean(len(chosen.split()) for chosen, _ in contrasts)
+        report["rejected_words"] = fmean(len(rejected.split()) for _, rejected in contrasts)
+        report["length_gap_words"] = report["chosen_words"] - report["rejected_words"]
+        report["overlap"] = fmean(overlap(chosen, rejected) for chosen, rejected in contrasts)
+    return report
+
+
+def overlap(chosen: str, rejected: str) -> float:
+    """Share of words (multiset) that two responses have in common, 0 to 1; characters where there are no spaces."""
+    left, right = (Counter(text.split() if " " in text else text) for text in (chosen, rejected))
+    total = max(left.total(), right.total())
+    return (left & right).total() / total if total else 1.0

@@ -1,0 +1,49 @@
+"""reference: pairs + reference checkpoint -> `scored.jsonl`: log-probabilities that every beta and epoch shares."""
+
+from __future__ import annotations
+
+from medcritical.config.stages import ReferenceStage
+from medcritical.errors import TrainingError
+from medcritical.records import PreferencePair, ScoredPair
+from medcritical.stages.context import Inputs, Output
+from medcritical.stages.engines import training_student
+from medcritical.stages.examples import chosen_and_rejected
+from medcritical.stages.pair import PAIRS
+from medcritical.store import read_records, write_records
+from medcritical.training.run import score_responses
+
+SCORED = "scored.jsonl"
+
+
+def run(config: ReferenceStage, inputs: Inputs, output: Output) -> None:
+    """Score chosen and rejected responses of every pair that fits. Facts: pairs scored, pairs too long."""
+    student = training_student(inputs["checkpoint"], output.trainer)
+    pairs = read_records(inputs["pairs"] / PAIRS, PreferencePair)
+    both = [(pair, *chosen_and_rejected(student.tokenizer, config.template, pair)) for pair in pairs]
+    fitting = [
+        (pair, chosen, rejected)
+        for pair, chosen, rejected in both
+        if max(chosen.length, rejected.length if rejected else 0) <= config.max_length
+    ]
+    if not fitting:
+        raise TrainingError(f"all {len(pairs)} pairs are longer than dpo.max_length={config.max_length} tokens: raise it.")
+    responses = [response for _, chosen, rejected in fitting for response in (chosen, rejected) if response is not None]
+    logps = iter(
+        score_responses(
+            student.model,
+            student.tokenizer.pad_token_id,
+            responses,
+            output.trainer,
+            lambda done, total, metrics: output.progress(done, total, "batches"),
+        )
+    )
+    scored = [
+        ScoredPair(
+            pair=pair,
+            reference_chosen_logp=next(logps),
+            reference_rejected_logp=None if rejected is None else next(logps),
+        )
+        for pair, _, rejected in fitting
+    ]
+    write_records(output.folder / SCORED, scored)
+    output.facts["pairs"], output.facts["too_long"] = len(scored), len(both) - len(fitting)

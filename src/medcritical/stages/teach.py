@@ -1,0 +1,142 @@
+"""teach: questions -> `templates.jsonl` (and synthetic `corrections.jsonl`); own wrong attempts -> `corrections.jsonl`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from random import Random
+
+from medcritical.config.schema import TeacherConfig, TeacherKind
+from medcritical.config.stages import TeachStage
+from medcritical.data import load_traces, question_key
+from medcritical.errors import DataError
+from medcritical.records import Attempt, Question, TaughtCorrection, ThoughtTemplate
+from medcritical.selfplay.trials import trials_of
+from medcritical.stages.context import Inputs, Output
+from medcritical.stages.play import ATTEMPTS, select_questions
+from medcritical.stages.prepare import QUESTIONS
+from medcritical.store import read_records, write_records
+from medcritical.text.answers import extract_answer
+from medcritical.text.prompts import written_answer
+from medcritical.text.thoughts import ThoughtFormat
+from medcritical.world import corrupt, locate, write_template
+
+TEMPLATES, CORRECTIONS = "templates.jsonl", "corrections.jsonl"
+
+
+def run(config: TeachStage, inputs: Inputs, output: Output) -> None:
+    """Write what the teacher gives. Facts: templates kept and rejected by reason, corrections."""
+    form = ThoughtFormat(config.template)
+    if "attempts" in inputs:
+        corrections = _correct_own(config, form, inputs)
+        output.teacher_tokens = sum(_words(item.insight) + item.template.completion_tokens for item in corrections)
+        output.facts["shown"] = [f"{len(corrections)} corrections"]
+    else:
+        templates = _write_templates(config, inputs, output)
+        corrections = _corrupted(config, form, templates)
+        output.teacher_tokens = sum(template.completion_tokens for template in templates) + sum(
+            _words(item.insight) + _words(item.attempt) + item.template.completion_tokens for item in corrections
+        )
+        kept = [template for template in templates if template.is_kept]
+        if not kept:
+            reasons = Counter(reason for template in templates for reason in template.rejections)
+            raise DataError(f"teacher={config.teacher.name} gave no usable template: {dict(reasons) or 'no traces'}.")
+        write_records(output.folder / TEMPLATES, templates)
+        write_records(output.folder / QUESTIONS, [template.question for template in kept])
+        output.facts["templates"] = len(kept)
+        output.facts["rejected"] = dict(Counter(reason for item in templates for reason in item.rejections))
+        output.facts["shown"] = [f"{len(kept)} templates of {len(templates)}, {len(corrections)} corrections"]
+    write_records(output.folder / CORRECTIONS, corrections)
+    output.facts["corrections"] = len(corrections)
+
+
+def _write_templates(config: TeachStage, inputs: Inputs, output: Output) -> list[ThoughtTemplate]:
+    questions = read_records(inputs["questions"] / QUESTIONS, Question)
+    if config.teacher.kind is TeacherKind.recorded:
+        return _recorded(config, questions, output)
+    assert config.questions is not None
+    return [write_template(question) for question in select_questions(questions, config.questions)]
+
+
+def _recorded(config: TeachStage, questions: Iterable[Question], output: Output) -> list[ThoughtTemplate]:
+    """Recorded traces as templates of their own questions; a trace on a held-out question is rejected."""
+    held_out = {question_key(question) for question in questions if question.split != "train"}
+    templates = []
+    for trace in _traces(config.teacher, output):
+        stated = extract_answer(trace.chain, trace.question.options).letters
+        reasons = []
+        if question_key(trace.question) in held_out:
+            reasons.append("question is held out")
+        if stated is not None and stated != trace.question.answer:
+            reasons.append("trace answers otherwise")
+        templates.append(
+            ThoughtTemplate(
+                question=trace.question,
+                outline=(),
+                chain=(trace.chain,),
+                answer=written_answer(config.template, trace.question, trace.question.answer),
+                letters=trace.question.answer,
+                teacher=config.teacher.name,
+                rejections=tuple(reasons),
+            )
+        )
+    count = config.questions.count if config.questions else None
+    Random(config.seed).shuffle(templates)
+    return templates[:count]
+
+
+def _traces(teacher: TeacherConfig, output: Output) -> list:
+    assert teacher.format is not None
+    traces = []
+    for path in teacher.files:
+        result = load_traces(path, teacher.format, chain=teacher.chain)
+        output.facts.setdefault("load_reports", []).append(result.report.to_dict())
+        traces += result.traces
+    return traces
+
+
+def _corrupted(config: TeachStage, form: ThoughtFormat, templates: list[ThoughtTemplate]) -> list[TaughtCorrection]:
+    """Synthetic wrong attempts on the first templates, with their corrections."""
+    rng = Random(config.seed)
+    corrections = []
+    for template in templates[: round(config.synthetic_corrections * len(templates))]:
+        wrong = corrupt(template.question, rng)
+        if wrong is not None:
+            attempt = form.render(wrong.outline, wrong.chain, wrong.answer)
+            corrections.append(
+                TaughtCorrection(template=template, attempt=attempt, insight=wrong.insight, kind="synthetic")
+            )
+    return corrections
+
+
+def _correct_own(config: TeachStage, form: ThoughtFormat, inputs: Inputs) -> list[TaughtCorrection]:
+    """Corrections of the student's distinct wrong attempts, at most `max_wrong` a question."""
+    known = {
+        template.question.id: template
+        for template in read_records(inputs["templates"] / TEMPLATES, ThoughtTemplate)
+        if template.is_kept
+    }
+    corrections = []
+    for trial in trials_of(read_records(inputs["attempts"] / ATTEMPTS, Attempt), []):
+        for wrong in trial.wrong[: config.max_wrong]:
+            template, insight = _teach_error(config, form, trial.question, wrong, known)
+            if template is not None and insight is not None:
+                corrections.append(
+                    TaughtCorrection(template=template, attempt=wrong.text, insight=insight, kind="own")
+                )
+    return corrections
+
+
+def _teach_error(
+    config: TeachStage, form: ThoughtFormat, question: Question, wrong: Attempt, known: dict[str, ThoughtTemplate]
+) -> tuple[ThoughtTemplate | None, str | None]:
+    """The right template and the insight. The oracle locates the first faulty step; recorded traces cannot."""
+    thought = form.parse(wrong.text)
+    assert thought is not None  # `Trial.wrong` holds attempts in strict form only
+    if config.teacher.kind is TeacherKind.oracle:
+        return write_template(question), locate(question, thought.chain, thought.answer)
+    return known.get(question.id), config.template.wrong_answer.format(answer=thought.answer)
+
+
+def _words(text: str) -> int:
+    return len(text.split())

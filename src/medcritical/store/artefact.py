@@ -1,0 +1,182 @@
+"""The store: artefact folders, their manifests and locks.
+
+An artefact is complete when its `manifest.json` exists; the manifest is written last, by rename. A folder without one is
+the leftover of a killed stage and is cleared when the stage runs again.
+"""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from medcritical import __version__
+from medcritical.errors import ArtefactError
+from medcritical.records import Record
+from medcritical.store.hashing import hash_file, hash_json
+from medcritical.store.jsonl import read_json, readable_write_errors, write_json
+
+MANIFEST = "manifest.json"
+SCHEMA = 1
+
+
+class ArtefactRef(Record, frozen=True, kw_only=True):
+    """Names an artefact: the stage that makes it and the hash of what goes in."""
+
+    stage: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.stage}/{self.key[:16]}"
+
+
+class Costs(Record, frozen=True, kw_only=True):
+    """What making one artefact took: tokens written by the teacher, tokens sampled by the student, wall seconds."""
+
+    teacher_tokens: int = 0
+    student_tokens: int = 0
+    seconds: float = 0.0
+
+
+class FileEntry(Record, frozen=True, kw_only=True):
+    """Size (bytes) and SHA-256 of one file of an artefact."""
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(Record, frozen=True, kw_only=True):
+    """What an artefact is and what made it. Present means complete."""
+
+    schema: int
+    ref: ArtefactRef
+    version: int
+    config: dict[str, Any]
+    inputs: dict[str, ArtefactRef]
+    files: dict[str, FileEntry]
+    facts: dict[str, Any]
+    costs: Costs
+    created: str
+    medcritical: str
+
+
+def artefact_key(stage: str, version: int, identity: Mapping[str, Any], inputs: Mapping[str, ArtefactRef]) -> str:
+    """The key of what `stage` makes of a config slice and inputs: a SHA-256 in hex."""
+    return hash_json([stage, version, identity, {role: [ref.stage, ref.key] for role, ref in inputs.items()}])
+
+
+class Store:
+    """A folder of artefacts, `<root>/<stage>/<first 16 digits of the key>/`, shared by runs, jobs and nodes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, ref: ArtefactRef) -> Path:
+        """Where the artefact is, or would be."""
+        return self.root / ref.stage / ref.key[:16]
+
+    def is_complete(self, ref: ArtefactRef) -> bool:
+        """True when the artefact's manifest is there and its files have the recorded sizes."""
+        if not (self.folder(ref) / MANIFEST).is_file():
+            return False
+        folder, manifest = self.folder(ref), self.manifest(ref)
+        return all(
+            (folder / name).is_file() and (folder / name).stat().st_size == entry.bytes
+            for name, entry in manifest.files.items()
+        )
+
+    def manifest(self, ref: ArtefactRef) -> Manifest:
+        """The manifest of a complete artefact. Raises ArtefactError when it is missing or of another artefact."""
+        manifest = read_json(self.folder(ref) / MANIFEST, Manifest)
+        if manifest.ref != ref:
+            raise ArtefactError(f"{self.folder(ref)} holds {manifest.ref.key}, not {ref.key}: move it away")
+        return manifest
+
+    @contextmanager
+    def lock(self, ref: ArtefactRef) -> Iterator[None]:
+        """Hold the artefact's lock: one job makes it, others wait. A killed holder frees it."""
+        folder = self.folder(ref)
+        with readable_write_errors(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder.parent / f".{folder.name}.lock")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def build(self, ref: ArtefactRef) -> Iterator[Path]:
+        """An empty folder to make the artefact in; removed when making it fails. Hold the lock."""
+        folder = self.folder(ref)
+        with readable_write_errors(folder):
+            self.discard(ref)
+            folder.mkdir(parents=True)
+            try:
+                yield folder
+            except BaseException:
+                self.discard(ref)
+                raise
+
+    def discard(self, ref: ArtefactRef) -> None:
+        """Remove an artefact, manifest first so that a kill in between leaves it incomplete."""
+        folder = self.folder(ref)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        if folder.exists():
+            shutil.rmtree(folder)
+
+    def complete(
+        self,
+        ref: ArtefactRef,
+        *,
+        version: int,
+        config: dict[str, Any],
+        inputs: dict[str, ArtefactRef],
+        facts: dict[str, Any],
+        costs: Costs,
+    ) -> None:
+        """Write the manifest: from here on the artefact exists."""
+        folder = self.folder(ref)
+        files = {
+            str(path.relative_to(folder)): FileEntry(bytes=path.stat().st_size, sha256=hash_file(path))
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        manifest = Manifest(
+            schema=SCHEMA,
+            ref=ref,
+            version=version,
+            config=config,
+            inputs=inputs,
+            files=files,
+            facts=facts,
+            costs=costs,
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            medcritical=__version__,
+        )
+        write_json(folder / MANIFEST, manifest)
+
+    def lineage(self, ref: ArtefactRef) -> dict[str, Manifest]:
+        """Manifests of the artefact and everything it was made from, by key, each once."""
+        found: dict[str, Manifest] = {}
+        waiting = [ref]
+        while waiting:
+            current = waiting.pop()
+            if current.key not in found:
+                found[current.key] = self.manifest(current)
+                waiting.extend(found[current.key].inputs.values())
+        return found
+
+    def total_costs(self, ref: ArtefactRef) -> Costs:
+        """What the artefact and all it was made from took, each artefact counted once."""
+        costs = [manifest.costs for manifest in self.lineage(ref).values()]
+        return Costs(
+            teacher_tokens=sum(cost.teacher_tokens for cost in costs),
+            student_tokens=sum(cost.student_tokens for cost in costs),
+            seconds=sum(cost.seconds for cost in costs),
+        )

@@ -1,0 +1,88 @@
+"""Reading and writing records: JSON Lines, UTF-8, whole file or nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from medcritical.errors import ArtefactError
+
+T = TypeVar("T")
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full; free space, or set paths.store (MEDCRITICAL_STORE) to another disk",
+    errno.EDQUOT: "the disk quota is used up; free space, or set paths.store (MEDCRITICAL_STORE) elsewhere",
+    errno.EROFS: "the file system is read-only; set paths.store (MEDCRITICAL_STORE) and paths.outputs elsewhere",
+    errno.EACCES: "no permission to write there; set paths.store (MEDCRITICAL_STORE) and paths.outputs elsewhere",
+    errno.EPERM: "not permitted there; set paths.store (MEDCRITICAL_STORE) and paths.outputs elsewhere",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; set paths.store and paths.outputs elsewhere",
+}
+
+
+@contextmanager
+def readable_write_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError that a user can mend (full disk, read-only folder) into an ArtefactError that says how."""
+    try:
+        yield
+    except ArtefactError:
+        raise
+    except OSError as error:
+        if error.errno not in _REMEDIES:
+            raise
+        raise ArtefactError(f"cannot write {error.filename or path}: {_REMEDIES[error.errno]}.") from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a whole file by rename, so that a reader or a kill never meets half of it."""
+    with readable_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one JSON value, indented for people."""
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+
+def read_json(path: Path, kind: type[T]) -> T:
+    """The JSON value of a file, checked against `kind`. Raises ArtefactError naming the file."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise ArtefactError(f"cannot read {path}: {error}") from error
+
+
+def write_records(path: Path, records: Iterable[Any]) -> int:
+    """Write one JSON object per line; return how many."""
+    lines = [msgspec.json.encode(record) for record in records]
+    write_atomically(path, b"".join(line + b"\n" for line in lines))
+    return len(lines)
+
+
+def read_records(path: Path, kind: type[T]) -> list[T]:
+    """All records of a file in order. Raises ArtefactError naming file and line."""
+    decoder = msgspec.json.Decoder(kind)
+    records = []
+    try:
+        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+            try:
+                records.append(decoder.decode(line))
+            except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
+                raise ArtefactError(f"{path}:{number}: {error}") from error
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{path} is missing from its artefact") from error
+    return records

@@ -1,0 +1,73 @@
+"""Prompts: a template's texts around a question. Text from data stays data: it cannot open or close a template's tags."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from medcritical.config.schema import AnswerForm, TemplateConfig
+from medcritical.records import Prompt, Question
+
+_TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9_]*>")
+_CHAT_TOKEN = r"<\|[^<>|]{0,64}\|>"  # <|im_end|> and its like: never from data
+
+
+def neutralise(text: str, *patterns: str) -> str:
+    """`text` with every tag that occurs in one of the template texts `patterns`, and every chat token, disarmed.
+
+    Disarmed tags keep their words and look (‹answer›), so a reader sees what was there; nothing else is touched.
+    """
+    return _guard(patterns).sub(lambda match: "‹" + match.group()[1:-1] + "›", text)
+
+
+@lru_cache(maxsize=64)
+def _guard(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    tags = {tag for pattern in patterns for tag in _TAG.findall(pattern)}
+    closing = {f"</{tag.strip('</>')}>" for tag in tags} | {f"<{tag.strip('</>')}>" for tag in tags}
+    return re.compile("|".join([_CHAT_TOKEN, *map(re.escape, sorted(closing))]))
+
+
+def tags_of(template: TemplateConfig) -> tuple[str, ...]:
+    """The template texts whose tags data may not use."""
+    return (
+        template.question,
+        template.attempt,
+        template.correction,
+        template.outline,
+        template.chain,
+        template.answer,
+        template.insight,
+    )
+
+
+def render_question(template: TemplateConfig, question: Question) -> str:
+    """Stem and lettered options in the template's form, data neutralised."""
+    tags = tags_of(template)
+    options = template.option_separator.join(
+        template.option.format(letter=letter, text=neutralise(text, *tags))
+        for letter, text in question.options.items()
+    )
+    return template.question.format(stem=neutralise(question.stem, *tags), options=options)
+
+
+def attempt_prompt(template: TemplateConfig, question: Question) -> Prompt:
+    """What the student is asked when it tries a question."""
+    user = template.attempt.format(question=render_question(template, question))
+    return Prompt(system=template.system, user=user)
+
+
+def correction_prompt(template: TemplateConfig, question: Question, attempt: str) -> Prompt:
+    """What the corrector is asked: the question and a wrong attempt, which cannot close its own delimiter."""
+    own_tags = template.correction.replace("{question}", "").partition("{attempt}")
+    delimiters = [found[-1] for found in [_TAG.findall(own_tags[0])] if found]
+    user = template.correction.format(
+        question=render_question(template, question), attempt=neutralise(attempt, *delimiters)
+    )
+    return Prompt(system=template.system, user=user)
+
+
+def written_answer(template: TemplateConfig, question: Question, letters: str) -> str:
+    """How the template writes an answer: the letters themselves, or the texts of their options."""
+    if template.answer_as is AnswerForm.letter:
+        return letters
+    return " ".join(question.options[letter] for letter in letters)
