@@ -1,0 +1,69 @@
+"""The data of one training: its micro-batches, in the order of the schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from medcritical.batching.collate import Batch
+
+ExampleT = TypeVar("ExampleT")
+
+
+@dataclass(frozen=True)
+class MicroBatch(Generic[ExampleT]):
+    """The examples of one forward pass, and what the loss of their optimizer step is divided by."""
+
+    examples: tuple[ExampleT, ...]
+    normaliser: int
+
+
+def micro_batches(
+    examples: Sequence[ExampleT],
+    order: Sequence[Sequence[Sequence[int]]],
+    normaliser: Callable[[Sequence[ExampleT]], int],
+) -> list[MicroBatch[ExampleT]]:
+    """The schedule's micro-batches, flat; `normaliser` is asked once per optimizer step, for all of its examples."""
+    flat = []
+    for step in order:
+        number = normaliser([examples[index] for micro in step for index in micro])
+        flat += [MicroBatch(tuple(examples[index] for index in micro), number) for micro in step]
+    return flat
+
+
+class MicroBatchData(LightningDataModule):  # type: ignore[misc]
+    """Collates micro-batches one by one, in the order given, for training and for scoring alike.
+
+    Args:
+        collate: an `SftCollate` or `PairCollate`, whichever fits the examples.
+    """
+
+    def __init__(self, micros: Sequence[MicroBatch[ExampleT]], collate: Callable[..., Batch], pad_id: int) -> None:
+        super().__init__()
+        self.dataset = _CollatedMicroBatches(micros, collate, pad_id)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """One batch per forward pass; `batch_size=None` because the schedule has made the batches."""
+        return DataLoader(self.dataset, batch_size=None)
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """The same batches."""
+        return self.train_dataloader()
+
+
+class _CollatedMicroBatches(Dataset[Batch]):
+    def __init__(self, micros: Sequence[MicroBatch[ExampleT]], collate: Callable[..., Batch], pad_id: int) -> None:
+        self.micros = micros
+        self.collate = collate
+        self.pad_id = pad_id
+
+    def __len__(self) -> int:
+        return len(self.micros)
+
+    def __getitem__(self, index: int) -> Batch:
+        micro = self.micros[index]
+        return self.collate(micro.examples, pad_id=self.pad_id, normaliser=micro.normaliser)

@@ -1,0 +1,78 @@
+"""Is a training sound? Pure functions over metrics: two that stop it, and alarms that are reported with its result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from medcritical.errors import TrainingError
+
+Row = Mapping[str, float]
+
+LN_2 = math.log(2)
+START_TOLERANCE = {"32-true": 1e-3, "bf16-mixed": 2e-2}
+"""Nats by which the first preference loss may miss ln 2: rounding of log-probabilities summed over a response."""
+
+COLLAPSE = -0.5
+"""Nats per token of mean log pi/pi_ref on chosen. At -0.5 a token has 61 % of its former probability. Our choice."""
+
+SATURATION = 0.05
+"""Preference loss, nats per pair, below which pairs have next to no gradient: a margin of 3. Our choice."""
+
+
+def check_starts_at_reference(preference_loss: float, tolerance: float) -> None:
+    """The first preference loss of a policy that equals its reference is ln 2.
+
+    Args:
+        preference_loss: mean over pairs of the first optimizer step, before it changed a weight.
+
+    Raises:
+        TrainingError: it is off by more than `tolerance`, or nan.
+    """
+    if not abs(preference_loss - LN_2) <= tolerance:
+        raise TrainingError(
+            f"The first preference loss is {preference_loss:.4f}, but a policy that starts at its reference has "
+            f"ln 2 = {LN_2:.4f}. Likely causes: the reference log-probabilities come from another checkpoint; dropout "
+            "is on; they were computed with another template, tokenizer or truncation; the adapter is not fresh."
+        )
+
+
+def check_finite(row: Row) -> None:
+    """Raises TrainingError if a metric is nan or infinite."""
+    for name, value in row.items():
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"{name} is {value} at optimizer step {row['step']:.0f}: training has diverged. "
+                "Lower learning_rate, lengthen warmup_steps, or use trainer.precision=float32."
+            )
+
+
+def find_alarms(rows: Sequence[Row], num_steps: int) -> tuple[str, ...]:
+    """One sentence per finding, in order; empty for a sound training. Rows without preference metrics raise none."""
+    findings = (chosen_collapse(rows), early_saturation(rows, num_steps))
+    return tuple(finding for finding in findings if finding is not None)
+
+
+def chosen_collapse(rows: Sequence[Row]) -> str | None:
+    """A sentence if the policy came to find chosen responses far less likely than the reference does."""
+    for row in rows:
+        ratio = row.get("train/chosen_log_ratio", 0.0)
+        if ratio < COLLAPSE:
+            return (
+                f"Chosen responses lost {-ratio:.2f} nats per token against the reference by step {row['step']:.0f} "
+                f"(alarm at {-COLLAPSE}): the preference loss pushes both responses down. Raise nll_weight or beta."
+            )
+    return None
+
+
+def early_saturation(rows: Sequence[Row], num_steps: int) -> str | None:
+    """A sentence if the preference loss was next to nothing within the first tenth of the optimizer steps."""
+    for row in rows:
+        loss = row.get("train/preference_loss", math.inf)
+        if loss < SATURATION and row["step"] <= num_steps / 10:
+            return (
+                f"The preference loss was {loss:.3f} already at step {row['step']:.0f} of {num_steps} "
+                f"(alarm below {SATURATION}): the pairs are told apart by something easy, such as form or length. "
+                "Look at the pairs, or lower learning_rate."
+            )
+    return None

@@ -1,0 +1,202 @@
+"""What one optimizer step computes: forward, objective, values to average. Lightning does the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from medcritical.batching import PairBatch, SftBatch
+from medcritical.batching.collate import Batch
+from medcritical.config.schema import OptimConfig
+from medcritical.errors import TrainingError
+from medcritical.objectives import completion_loss, dpo_loss, sequence_logps, sequence_nll
+from medcritical.training.health import START_TOLERANCE, check_starts_at_reference
+from medcritical.training.optim import build_adamw, rate_at
+
+
+class ScoringModule(LightningModule):  # type: ignore[misc]
+    """A causal language model that gives responses their log-probability."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def response_logps(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Nats summed over response tokens, and response tokens, each of shape (R,)."""
+        return sequence_logps(self.model(input_ids=batch.input_ids_RT, use_cache=False).logits, batch.labels_RT)
+
+    def predict_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Log-probabilities of the responses, nats, shape (R,)."""
+        return self.response_logps(batch)[0]
+
+
+class TrainingModule(ScoringModule):
+    """Base of the two trainings. A subclass says what a micro-batch adds to the loss of its optimizer step.
+
+    Attributes:
+        num_tokens: tokens forwarded so far that were no padding.
+    """
+
+    def __init__(self, model: nn.Module, optim: OptimConfig, num_steps: int) -> None:
+        super().__init__(model)
+        self.optim = optim
+        self.num_steps = num_steps
+        self.num_tokens = 0
+        self._losses: list[Tensor] = []
+        self._values: dict[str, list[Tensor]] = {}
+        self._learning_rate = 0.0
+        self._grad_norm = torch.zeros(())
+
+    def objective(self, batch: Any) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The micro-batch's share of the step's loss, and named vectors whose means over the step are logged."""
+        raise NotImplementedError
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """The loss to back-propagate: shares of one optimizer step add up to its loss."""
+        loss, values = self.objective(batch)
+        self.num_tokens += batch.num_tokens
+        self._losses.append(loss.detach())
+        for name, vector in values.items():
+            self._values.setdefault(name, []).append(vector.detach())
+        # Lightning divides by this number, taking losses for means; ours are divided by the step's normaliser already.
+        num_micro_batches: int = self.trainer.accumulate_grad_batches
+        return loss * num_micro_batches
+
+    def mean_of(self, name: str) -> float | None:
+        """Mean of a value over the micro-batches of this optimizer step so far; None if none had one."""
+        vectors = [vector for vector in self._values.get(name, []) if len(vector)]
+        return torch.cat(vectors).mean().item() if vectors else None
+
+    def step_metrics(self) -> dict[str, float]:
+        """Metrics of the optimizer step just done, over all of its micro-batches."""
+        means = {f"train/{name}": self.mean_of(name) for name in self._values}
+        return {
+            "train/loss": torch.stack(self._losses).sum().item(),
+            **{name: mean for name, mean in means.items() if mean is not None},
+            "train/learning_rate": self._learning_rate,
+            "train/grad_norm": self._grad_norm.item(),
+        }
+
+    def forget_step(self) -> None:
+        """Drops the values of the optimizer step just done."""
+        self._losses.clear()
+        self._values.clear()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Notes the rate this step is taken with."""
+        self._learning_rate = optimizer.param_groups[0]["lr"]
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float, gradient_clip_algorithm: str
+    ) -> None:
+        """Clips by norm, and keeps the norm before clipping, which Lightning's own clipping throws away."""
+        parameters = optimizer.param_groups[0]["params"]
+        self._grad_norm = nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW over the trainable parameters, its rate set every optimizer step."""
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        if not parameters:
+            raise TrainingError(
+                "The model has no trainable parameter; unfreeze it or give it an adapter (student.lora)."
+            )
+        optimizer, optim = build_adamw(parameters, self.optim), self.optim
+        rates = LambdaLR(
+            optimizer,
+            lambda step: rate_at(step, self.num_steps, optim.warmup_steps, optim.final_rate, optim.schedule),
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rates, "interval": "step"}}
+
+
+class SftModule(TrainingModule):
+    """Supervised fine-tuning: mean cross entropy of the step's response tokens."""
+
+    def objective(self, batch: SftBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Cross entropy, nats; normalised by the response tokens of the step."""
+        sums_B, counts_B = self.response_logps(batch)
+        return completion_loss(sums_B, num_tokens=batch.normaliser), {"nll": sequence_nll(sums_B, counts_B)}
+
+
+class DpoModule(TrainingModule):
+    """Preference loss plus weighted NLL on chosen; normalised by the examples of the step.
+
+    Examples without a rejected response add no preference loss but do count in the normaliser.
+
+    Args:
+        starts_at_reference: the first preference loss must be ln 2; checked before any weight changes.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optim: OptimConfig,
+        num_steps: int,
+        *,
+        beta: float,
+        nll_weight: float,
+        label_smoothing: float,
+        starts_at_reference: bool,
+    ) -> None:
+        super().__init__(model, optim, num_steps)
+        self.beta = beta
+        self.nll_weight = nll_weight
+        self.label_smoothing = label_smoothing
+        self.starts_at_reference = starts_at_reference
+
+    def objective(self, batch: PairBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """(sum of preference losses + nll_weight * sum of per-token NLL of chosen) / examples per step."""
+        logps_R, counts_R = self.response_logps(batch)
+        chosen_B, rejected_C = logps_R[: batch.num_examples], logps_R[batch.num_examples :]
+        lengths_B = counts_R[: batch.num_examples]
+        nll_B = sequence_nll(chosen_B, lengths_B)
+        pairs = dpo_loss(
+            chosen_B[batch.contrasted_C],
+            rejected_C,
+            batch.reference_chosen_logps_B[batch.contrasted_C],
+            batch.reference_rejected_logps_C,
+            beta=self.beta,
+            label_smoothing=self.label_smoothing,
+        )
+        margins_C = pairs.chosen_rewards_B - pairs.rejected_rewards_B
+        values = {
+            "nll": nll_B,
+            "chosen_logp": chosen_B,
+            "chosen_log_ratio": (chosen_B - batch.reference_chosen_logps_B) / lengths_B,
+            "preference_loss": pairs.losses_B,
+            "rejected_logp": rejected_C,
+            "chosen_reward": pairs.chosen_rewards_B,
+            "rejected_reward": pairs.rejected_rewards_B,
+            "margin": margins_C,
+            "reward_accuracy": (margins_C > 0).double(),
+        }
+        return (pairs.losses_B.sum() + self.nll_weight * nll_B.sum()) / batch.normaliser, values
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Before any weight changes, holds the first preference loss against ln 2."""
+        super().on_before_optimizer_step(optimizer)
+        loss = self.mean_of("preference_loss") if self.trainer.global_step == 0 else None
+        if self.starts_at_reference and loss is not None:
+            check_starts_at_reference(loss, START_TOLERANCE[self.trainer.precision])
+
+
+def disable_dropout(model: nn.Module) -> int:
+    """Sets every dropout probability of `model` to 0; returns how many were above it.
+
+    The reference log-probabilities are computed without dropout, so a policy with dropout would not start at its
+    reference. Dropout layers and the plain numbers that attention layers hand to their kernels are both covered.
+    """
+    changed = 0
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
+            module.p, changed = 0.0, changed + 1
+        for name, value in vars(module).items():
+            if "dropout" in name and isinstance(value, float) and value > 0:
+                setattr(module, name, 0.0)
+                changed += 1
+    return changed

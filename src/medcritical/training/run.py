@@ -1,0 +1,187 @@
+"""Trains and scores: from examples to a changed model and a result. The model is changed in place."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from medcritical.batching import Example, PairExample, collate_examples, collate_pairs, step_batches
+from medcritical.config.schema import OptimConfig, TrainerConfig
+from medcritical.training.callbacks import MetricRows, Progress, ScoringProgress
+from medcritical.training.data import MicroBatch, MicroBatchData, micro_batches
+from medcritical.training.health import find_alarms
+from medcritical.training.modules import DpoModule, ScoringModule, SftModule, TrainingModule, disable_dropout
+from medcritical.training.trainer import build_trainer, contained
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training did.
+
+    Attributes:
+        steps: optimizer steps.
+        trained_tokens: tokens forwarded that were no padding, prompts and rejected responses included.
+        seconds: wall-clock time of the steps, without set-up.
+        metrics: the last metric row.
+        alarms: a sentence per finding; empty for a sound training.
+    """
+
+    steps: int
+    trained_tokens: int
+    seconds: float
+    metrics: dict[str, float]
+    alarms: tuple[str, ...]
+
+
+def train_sft(
+    model: nn.Module,
+    pad_id: int,
+    examples: Sequence[Example],
+    optim: OptimConfig,
+    trainer: TrainerConfig,
+    *,
+    steps: int,
+    seed: int,
+    metrics_path: Path,
+    on_progress: Progress,
+) -> TrainingResult:
+    """Fine-tunes the trainable parameters of a causal language model on responses.
+
+    Args:
+        model: a Hugging Face causal language model, with or without adapters.
+        steps: optimizer steps; `optim.epochs` and `optim.steps` are not read here.
+        metrics_path: JSONL file that is written as the training goes.
+
+    Raises:
+        TrainingError: no examples, nothing trainable, or a loss that is not finite.
+        ConfigError: the device is not there.
+    """
+    order = _order(examples, optim, trainer, steps, seed)
+    micros = micro_batches(examples, order, lambda step: sum(len(example.response_ids) for example in step))
+    data = MicroBatchData(micros, collate_examples, pad_id)
+    rows = MetricRows(metrics_path, trainer.log_every_n_steps, on_progress)
+    return _fit(SftModule(model, optim, steps), data, rows, trainer, seed)
+
+
+def train_dpo(
+    model: nn.Module,
+    pad_id: int,
+    pairs: Sequence[PairExample],
+    optim: OptimConfig,
+    trainer: TrainerConfig,
+    *,
+    beta: float,
+    nll_weight: float,
+    label_smoothing: float,
+    contrast: bool,
+    starts_at_reference: bool,
+    steps: int,
+    seed: int,
+    metrics_path: Path,
+    on_progress: Progress,
+) -> TrainingResult:
+    """Trains on preference pairs: the DPO loss of pairs with a rejected response, plus weighted NLL of all chosen.
+
+    The loss of an optimizer step is (sum of preference losses + nll_weight * sum of per-token NLL) / batch size,
+    whatever the size of a micro-batch. Dropout is switched off in `model`, for good.
+
+    Args:
+        beta: DPO inverse temperature, 1 / nats.
+        contrast: False leaves rejected responses out: the NLL term alone, with the same weight.
+        starts_at_reference: `model` is the checkpoint that the reference log-probabilities come from. The first
+            preference loss is then held against ln 2.
+
+    Raises:
+        TrainingError: no pairs, nothing trainable, a first loss that is not ln 2, or one that is not finite.
+        ConfigError: the device is not there.
+    """
+    if not contrast:
+        pairs = [replace(pair, rejected_ids=None, reference_rejected_logp=None) for pair in pairs]
+    logger.info("dropout is off in preference training (%d layers had some)", disable_dropout(model))
+    module = DpoModule(
+        model,
+        optim,
+        steps,
+        beta=beta,
+        nll_weight=nll_weight,
+        label_smoothing=label_smoothing,
+        starts_at_reference=starts_at_reference,
+    )
+    order = _order(pairs, optim, trainer, steps, seed)
+    data = MicroBatchData(micro_batches(pairs, order, len), collate_pairs, pad_id)
+    rows = MetricRows(metrics_path, trainer.log_every_n_steps, on_progress)
+    return _fit(module, data, rows, trainer, seed)
+
+
+def score_responses(
+    model: nn.Module, pad_id: int, examples: Sequence[Example], trainer: TrainerConfig, on_progress: Progress
+) -> list[float]:
+    """Log-probability of each response, in the order given: nats, summed over its tokens, without dropout.
+
+    The numbers are those that training computes, in the same precision and by the same code, so that a policy that
+    starts at its reference finds log-ratios of zero.
+    """
+    if not examples:
+        return []
+    longest_first = sorted(range(len(examples)), key=lambda index: -examples[index].length)
+    size = trainer.micro_batch_size
+    chunks = [longest_first[start : start + size] for start in range(0, len(examples), size)]
+    micros = [MicroBatch(tuple(examples[index] for index in chunk), normaliser=1) for chunk in chunks]
+    with contained(seed=0):
+        lightning = build_trainer(trainer, _num_parameters(model), ScoringProgress(len(micros), on_progress))
+        scores = lightning.predict(ScoringModule(model), datamodule=MicroBatchData(micros, collate_examples, pad_id))
+    logps = dict(zip(longest_first, torch.cat(scores).tolist(), strict=True))
+    return [logps[index] for index in range(len(examples))]
+
+
+def _num_parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _order(
+    examples: Sequence[Example] | Sequence[PairExample],
+    optim: OptimConfig,
+    trainer: TrainerConfig,
+    steps: int,
+    seed: int,
+) -> list[list[list[int]]]:
+    return step_batches(
+        [example.length for example in examples],
+        batch_size=optim.batch_size,
+        micro_batch_size=trainer.micro_batch_size,
+        steps=steps,
+        seed=seed,
+    )
+
+
+def _fit(
+    module: TrainingModule, data: MicroBatchData, rows: MetricRows, trainer: TrainerConfig, seed: int
+) -> TrainingResult:
+    module.model.train()
+    with contained(seed):
+        lightning = build_trainer(
+            trainer,
+            _num_parameters(module),
+            rows,
+            max_steps=module.num_steps,
+            accumulate_grad_batches=len(data.dataset) // module.num_steps,
+            gradient_clip_val=module.optim.max_grad_norm,
+        )
+        lightning.fit(module, datamodule=data)
+    alarms = find_alarms(rows.rows, module.num_steps)
+    for alarm in alarms:
+        logger.warning(alarm)
+    return TrainingResult(
+        steps=lightning.global_step,
+        trained_tokens=module.num_tokens,
+        seconds=rows.seconds,
+        metrics=rows.rows[-1],
+        alarms=alarms,
+    )

@@ -1,0 +1,48 @@
+"""Checks and alarms, from rows written by hand."""
+
+import math
+
+import pytest
+
+from medcritical.errors import TrainingError
+from medcritical.training.health import check_finite, check_starts_at_reference, find_alarms
+
+
+def test_ln_2_passes_and_its_neighbourhood_does_not() -> None:
+    check_starts_at_reference(0.6931472, 1e-3)
+    check_starts_at_reference(0.6935, 1e-3)
+    for loss in (0.6915, 0.6950, 0.0, math.nan):
+        with pytest.raises(TrainingError, match=r"another checkpoint; dropout .* template, tokenizer or truncation"):
+            check_starts_at_reference(loss, 1e-3)
+
+
+def test_nan_and_infinity_name_the_metric_and_the_step() -> None:
+    check_finite({"step": 3, "train/loss": 1.0})
+    for value in (math.nan, math.inf):
+        with pytest.raises(TrainingError, match=r"train/loss is .* at optimizer step 3"):
+            check_finite({"step": 3, "train/loss": value})
+
+
+def row(step: int, ratio: float = 0.0, loss: float = 0.69) -> dict[str, float]:
+    return {"step": step, "train/chosen_log_ratio": ratio, "train/preference_loss": loss}
+
+
+def test_a_sound_training_has_no_alarm() -> None:
+    assert find_alarms([row(1), row(10, 0.2, 0.3), row(100, -0.3, 0.01)], 100) == ()
+
+
+def test_collapse_is_reported_once_with_the_first_step() -> None:
+    (alarm,) = find_alarms([row(1), row(40, -0.6), row(50, -2.0)], 100)
+    assert "lost 0.60 nats per token" in alarm
+    assert "step 40" in alarm
+
+
+@pytest.mark.parametrize(("step", "is_early"), [(10, True), (11, False)])
+def test_saturation_alarms_within_the_first_tenth(step: int, is_early: bool) -> None:
+    alarms = find_alarms([row(1), row(step, loss=0.04)], 100)
+    assert len(alarms) == is_early
+    assert all("preference loss was 0.040 already at step 10 of 100" in alarm for alarm in alarms)
+
+
+def test_rows_without_preference_metrics_raise_none() -> None:
+    assert find_alarms([{"step": 1, "train/loss": 0.0}], 100) == ()

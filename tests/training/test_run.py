@@ -1,0 +1,335 @@
+"""Trainings of a few steps: what they compute, what stops them, what they report. Float64 throughout."""
+
+import copy
+import json
+import logging
+import math
+import signal
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+
+from medcritical.batching import Example, PairExample, step_batches
+from medcritical.errors import TrainingError
+from medcritical.training import TrainingResult, score_responses, train_dpo, train_sft
+from medcritical.training.modules import disable_dropout
+
+PAD = 0
+Make = Callable[..., Any]
+
+
+def silent(done: int, total: int, metrics: Any) -> None:
+    """Shows nothing."""
+
+
+def sft(
+    model: nn.Module, examples: list[Example], optim: Any, trainer: Any, path: Path, **changes: Any
+) -> TrainingResult:
+    values: dict[str, Any] = {"steps": 3, "seed": 1, "metrics_path": path / "m.jsonl", "on_progress": silent}
+    return train_sft(model, PAD, examples, optim, trainer, **{**values, **changes})
+
+
+def dpo(
+    model: nn.Module, pairs: list[PairExample], optim: Any, trainer: Any, path: Path, **changes: Any
+) -> TrainingResult:
+    values: dict[str, Any] = {
+        "beta": 0.2,
+        "nll_weight": 0.7,
+        "label_smoothing": 0.0,
+        "contrast": True,
+        "starts_at_reference": True,
+        "steps": 3,
+        "seed": 1,
+        "metrics_path": path / "m.jsonl",
+        "on_progress": silent,
+    }
+    return train_dpo(model, PAD, pairs, optim, trainer, **{**values, **changes})
+
+
+def rows_of(path: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (path / "m.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def logp(model: nn.Module, prompt: Any, response: Any) -> torch.Tensor:
+    """Sum of response log-probabilities the plain way: one row, one softmax, no padding."""
+    ids = torch.tensor([[*prompt, *response]])
+    logps = torch.log_softmax(model(input_ids=ids).logits[0], -1)
+    return sum(
+        (logps[len(prompt) + t - 1, token] for t, token in enumerate(response)), torch.zeros((), dtype=torch.float64)
+    )
+
+
+def plain_dpo(model: nn.Module, pairs: list[PairExample], optim: Any, steps: int) -> list[float]:
+    """Three steps of the objective as it is written down, an example at a time. Returns the losses."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=optim.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    order = step_batches([p.length for p in pairs], batch_size=6, micro_batch_size=6, steps=steps, seed=1)
+    losses = []
+    for step in order:
+        loss = torch.zeros((), dtype=torch.float64)
+        for pair in (pairs[index] for micro in step for index in micro):
+            chosen = logp(model, pair.prompt_ids, pair.chosen_ids)
+            loss = loss + 0.7 * -chosen / len(pair.chosen_ids)
+            if pair.rejected_ids is not None:
+                assert pair.reference_rejected_logp is not None
+                rejected = logp(model, pair.prompt_ids, pair.rejected_ids) - pair.reference_rejected_logp
+                margin = 0.2 * (chosen - pair.reference_chosen_logp - rejected)
+                loss = loss + torch.log(1 + torch.exp(-margin))
+        loss = loss / 6
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), optim.max_grad_norm)
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def assert_same_weights(one: nn.Module, other: nn.Module, tolerance: float) -> None:
+    for (name, a), (_, b) in zip(one.named_parameters(), other.named_parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=tolerance, msg=name)
+
+
+@pytest.mark.parametrize("micro_batch_size", [1, 4, 6])
+def test_dpo_is_the_objective_written_down(
+    make_model: Make, make_pairs: Make, make_optim: Make, make_trainer: Make, tmp_path: Path, micro_batch_size: int
+) -> None:
+    model, plain = make_model(), make_model()
+    pairs, optim = make_pairs(model), make_optim()
+    dpo(model, pairs, optim, make_trainer(micro_batch_size=micro_batch_size), tmp_path)
+    losses = plain_dpo(plain, pairs, optim, steps=3)
+    assert [row["train/loss"] for row in rows_of(tmp_path)] == pytest.approx(losses, rel=1e-10)
+    assert_same_weights(model, plain, 1e-9)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])
+def test_micro_batch_size_changes_nothing_in_sft(
+    make_model: Make,
+    examples: list[Example],
+    make_optim: Make,
+    make_trainer: Make,
+    tmp_path: Path,
+    dtype: torch.dtype,
+    tolerance: float,
+) -> None:
+    models, rows = [], []
+    for size in (1, 4, 6):
+        model = make_model().to(dtype)
+        sft(model, examples, make_optim(), make_trainer(micro_batch_size=size), tmp_path)
+        models.append(model)
+        rows.append(rows_of(tmp_path))
+    assert_same_weights(models[0], models[2], tolerance)
+    assert_same_weights(models[1], models[2], tolerance)
+    for one, whole in zip(rows[0], rows[2], strict=True):
+        del one["seconds"], whole["seconds"]
+        assert one == pytest.approx(whole, rel=1e-4 if dtype == torch.float32 else 1e-9)
+
+
+def test_sft_loss_is_the_mean_over_response_tokens(
+    make_model: Make, examples: list[Example], make_optim: Make, make_trainer: Make, tmp_path: Path
+) -> None:
+    model = make_model()
+    logps = [logp(model, e.prompt_ids, e.response_ids).item() for e in examples]
+    num_tokens = sum(len(e.response_ids) for e in examples)
+    result = sft(model, examples, make_optim(batch_size=10), make_trainer(micro_batch_size=3), tmp_path, steps=1)
+    assert result.metrics["train/loss"] == pytest.approx(-sum(logps) / num_tokens, rel=1e-12)
+    per_sequence = [-total / len(e.response_ids) for total, e in zip(logps, examples, strict=True)]
+    assert result.metrics["train/nll"] == pytest.approx(sum(per_sequence) / 10, rel=1e-12)
+    assert result.trained_tokens == sum(e.length for e in examples)
+
+
+def test_scores_are_in_the_order_given(make_model: Make, examples: list[Example], make_trainer: Make) -> None:
+    model, seen = make_model(), []
+    scores = score_responses(
+        model, PAD, examples, make_trainer(micro_batch_size=4), lambda done, total, _: seen.append((done, total))
+    )
+    assert scores == pytest.approx([logp(model, e.prompt_ids, e.response_ids).item() for e in examples], abs=1e-12)
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert score_responses(model, PAD, [], make_trainer(), silent) == []
+
+
+def test_first_metrics_of_a_policy_at_its_reference(
+    make_model: Make, make_pairs: Make, make_optim: Make, make_trainer: Make, tmp_path: Path
+) -> None:
+    model = make_model()
+    result = dpo(model, make_pairs(model), make_optim(), make_trainer(micro_batch_size=2), tmp_path)
+    first, *_, last = rows_of(tmp_path)
+    assert first["train/preference_loss"] == pytest.approx(math.log(2), abs=1e-12)
+    assert first["train/margin"] == pytest.approx(0, abs=1e-12)
+    assert first["train/chosen_log_ratio"] == pytest.approx(0, abs=1e-12)
+    assert last["train/margin"] == pytest.approx(last["train/chosen_reward"] - last["train/rejected_reward"])
+    assert last["train/margin"] > 0
+    assert last["train/reward_accuracy"] > 0.5
+    assert last == result.metrics
+
+
+def test_label_smoothing_leaves_the_start_at_ln_2(
+    make_model: Make, make_pairs: Make, make_optim: Make, make_trainer: Make, tmp_path: Path
+) -> None:
+    model = make_model()
+    dpo(model, make_pairs(model), make_optim(), make_trainer(), tmp_path, label_smoothing=0.3)
+    assert rows_of(tmp_path)[0]["train/preference_loss"] == pytest.approx(math.log(2), abs=1e-12)
+
+
+def test_a_wrong_reference_stops_before_any_weight_changes(
+    make_model: Make, make_pairs: Make, make_optim: Make, make_trainer: Make, tmp_path: Path
+) -> None:
+    model, untouched = make_model(0), make_model(0)
+    pairs = make_pairs(make_model(1))
+    with pytest.raises(TrainingError, match="reference log-probabilities come from another checkpoint"):
+        dpo(model, pairs, make_optim(), make_trainer(micro_batch_size=2), tmp_path)
+    assert_same_weights(model, untouched, 0)
+    assert dpo(model, pairs, make_optim(), make_trainer(), tmp_path, starts_at_reference=False).steps == 3
+
+
+def test_dropout_is_off_in_preference_training(
+    make_model: Make, make_pairs: Make, make_optim: Make, make_trainer: Make, tmp_path: Path
+) -> None:
+    model = get_peft_model(
+        make_model(attention_dropout=0.5), LoraConfig(r=2, target_modules="all-linear", lora_dropout=0.5)
+    ).double()
+    dpo(model, make_pairs(model), make_optim(), make_trainer(), tmp_path)
+    assert rows_of(tmp_path)[0]["train/preference_loss"] == pytest.approx(math.log(2), abs=1e-12)
+    assert disable_dropout(model) == 0
+
+
+def test_without_contrast_rejected_responses_are_not_even_forwarded(
+    make_model: Make, make_pairs: Make, make_optim: Make, make_trainer: Make, tmp_path: Path
+) -> None:
+    model = make_model()
+    pairs = make_pairs(model)
+    nll = [-logp(model, p.prompt_ids, p.chosen_ids).item() / len(p.chosen_ids) for p in pairs]
+    result = dpo(model, pairs, make_optim(batch_size=10), make_trainer(), tmp_path, steps=1, contrast=False)
+    assert result.metrics["train/loss"] == pytest.approx(0.7 * sum(nll) / 10, rel=1e-12)
+    assert result.trained_tokens == sum(len(p.prompt_ids) + len(p.chosen_ids) for p in pairs)
+    assert "train/preference_loss" not in result.metrics
+
+
+def test_only_adapters_are_trained(
+    make_model: Make, make_pairs: Make, make_optim: Make, make_trainer: Make, tmp_path: Path
+) -> None:
+    model = get_peft_model(make_model(), LoraConfig(r=2, target_modules="all-linear")).double()
+    before = copy.deepcopy(model.state_dict())
+    dpo(model, make_pairs(model), make_optim(), make_trainer(), tmp_path)
+    for name, value in model.state_dict().items():
+        assert ("lora" in name) != torch.equal(value, before[name]), name
+
+
+def test_nothing_trainable_and_nothing_to_train_on(
+    make_model: Make, examples: list[Example], make_optim: Make, make_trainer: Make, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match="no trainable parameter"):
+        sft(make_model().requires_grad_(False), examples, make_optim(), make_trainer(), tmp_path)
+    with pytest.raises(TrainingError, match="nothing to train on"):
+        sft(make_model(), [], make_optim(), make_trainer(), tmp_path)
+
+
+def test_a_loss_that_is_not_finite_stops(
+    make_model: Make, examples: list[Example], make_optim: Make, make_trainer: Make, tmp_path: Path
+) -> None:
+    model = make_model()
+    with torch.no_grad():
+        model.lm_head.weight[3] = math.nan
+    with pytest.raises(TrainingError, match="train/loss is nan at optimizer step 1"):
+        sft(model, examples, make_optim(), make_trainer(), tmp_path)
+
+
+def test_alarms_are_in_the_result_and_the_log(
+    make_model: Make,
+    make_pairs: Make,
+    make_optim: Make,
+    make_trainer: Make,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = make_model()
+    pairs = make_pairs(model, number=2, all_contrasted=True)
+    optim = make_optim(batch_size=2, learning_rate=0.1)
+    with caplog.at_level(logging.WARNING, logger="medcritical"):
+        result = dpo(model, pairs, optim, make_trainer(), tmp_path, steps=60, beta=1.0, nll_weight=0.0)
+    assert any("already at step" in alarm for alarm in result.alarms)
+    assert [record.getMessage() for record in caplog.records] == list(result.alarms)
+
+
+def test_rows_are_the_first_every_nth_and_the_last(
+    make_model: Make, examples: list[Example], make_optim: Make, make_trainer: Make, tmp_path: Path
+) -> None:
+    seen: list[tuple[int, int, float]] = []
+    result = sft(
+        make_model(),
+        examples,
+        make_optim(),
+        make_trainer(log_every_n_steps=3, micro_batch_size=2),
+        tmp_path,
+        steps=7,
+        on_progress=lambda done, total, metrics: seen.append((done, total, metrics["train/loss"])),
+    )
+    rows = rows_of(tmp_path)
+    assert [row["step"] for row in rows] == [1, 3, 6, 7]
+    assert seen == [(row["step"], 7, row["train/loss"]) for row in rows]
+    assert (result.steps, result.metrics, result.trained_tokens) == (7, rows[-1], rows[-1]["tokens"])
+    assert result.seconds > 0
+
+
+def test_learning_rate_and_gradient_norm_are_those_of_the_step(
+    make_model: Make, examples: list[Example], make_optim: Make, make_trainer: Make, tmp_path: Path
+) -> None:
+    model, plain = make_model(), make_model()
+    sft(model, examples, make_optim(warmup_steps=4, batch_size=10), make_trainer(micro_batch_size=3), tmp_path)
+    rows = rows_of(tmp_path)
+    assert [row["train/learning_rate"] for row in rows] == pytest.approx([0.0025, 0.005, 0.0075])
+    loss = sum((-logp(plain, e.prompt_ids, e.response_ids) for e in examples), torch.zeros((), dtype=torch.float64))
+    (loss / sum(len(e.response_ids) for e in examples)).backward()
+    norm = math.sqrt(sum(p.grad.square().sum().item() for p in plain.parameters() if p.grad is not None))
+    assert rows[0]["train/grad_norm"] == pytest.approx(norm, rel=1e-10)
+
+
+def test_the_seed_decides_everything_but_seconds(
+    make_model: Make, examples: list[Example], make_optim: Make, make_trainer: Make, tmp_path: Path
+) -> None:
+    histories = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(len(histories))  # the outer state must not matter, nor change
+        outer = torch.get_rng_state()
+        model = make_model(attention_dropout=0.2)
+        torch.set_rng_state(outer)
+        sft(model, examples, make_optim(), make_trainer(), tmp_path, seed=seed)
+        assert torch.equal(torch.get_rng_state(), outer)
+        histories.append([{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(tmp_path)])
+    assert histories[0] == histories[1]
+    assert histories[0] != histories[2]
+
+
+def test_nothing_is_printed_and_no_warning_escapes(
+    make_model: Make,
+    examples: list[Example],
+    make_optim: Make,
+    make_trainer: Make,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        sft(make_model(), examples, make_optim(), make_trainer(), tmp_path)
+        score_responses(make_model(), PAD, examples, make_trainer(), silent)
+    assert [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)] == []
+    assert capfd.readouterr() == ("", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.jsonl"]
+
+
+def test_an_interrupt_stays_one(
+    make_model: Make, examples: list[Example], make_optim: Make, make_trainer: Make, tmp_path: Path
+) -> None:
+    def interrupt(done: int, total: int, metrics: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        sft(make_model(), examples, make_optim(), make_trainer(), tmp_path, on_progress=interrupt)
+    assert signal.getsignal(signal.SIGINT) == before
