@@ -1,0 +1,70 @@
+"""`medcritical-data`: which formats there are, and what a loader makes of a file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from medcritical.config.schema import DataFormat, OnError
+from medcritical.data.load import read_questions
+from medcritical.data.publications import PUBLICATIONS
+from medcritical.data.report import LoadReport
+from medcritical.errors import MedCriticalError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code: 0, or 2 when a file is refused or nothing in it is usable."""
+    arguments = _make_parser().parse_args(argv)
+    if arguments.command == "list":
+        print("\n".join(list_formats()))
+        return 0
+    return check_file(arguments.file, DataFormat(arguments.format), arguments.encoding, as_json=arguments.json)
+
+
+def list_formats() -> list[str]:
+    """A block of lines for each format: data set, publisher, files and licence."""
+    lines = []
+    for format, source in PUBLICATIONS.items():
+        lines += [f"{format.value}: {source.title}", f"  from     {source.publisher}", f"  files    {source.files}"]
+        lines.append(f"  licence  {source.licence}")
+    return lines
+
+
+def check_file(path: Path, format: DataFormat, encoding: str, *, as_json: bool) -> int:
+    """Loads `path`, prints the report, and returns the exit code."""
+    try:
+        report = read_questions(
+            path,
+            format,
+            encoding=encoding,
+            language="",
+            source=format.value,
+            on_error=OnError.reject,
+            split="test",
+        ).report
+    except MedCriticalError as error:
+        print(error, file=sys.stderr)
+        if as_json:
+            print(json.dumps({**LoadReport(str(path)).to_dict(), "error": str(error)}, ensure_ascii=False))
+        return error.exit_code
+    print(json.dumps(report.to_dict(), ensure_ascii=False, indent=1) if as_json else "\n".join(report.lines()))
+    return 0 if report.accepted else MedCriticalError.exit_code
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="medcritical-data", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="formats with publisher and licence")
+    check = commands.add_parser("check", help="load a file and say what happened to its records")
+    check.add_argument("file", type=Path)
+    check.add_argument("--format", required=True, choices=[format.value for format in PUBLICATIONS])
+    check.add_argument("--encoding", default="utf-8", help="utf-8 unless stated; a byte order mark wins")
+    check.add_argument("--json", action="store_true", help="the report as JSON, with every record that was left out")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Medical exam questions from files: one loader per upstream format, splits, recorded teachers, contamination."""
