@@ -82,6 +82,7 @@ def test_broken_file_gets_what_the_index_says(shared_data: Path, row: dict[str, 
         ("pubmedqa_duplicate_key.json", "pubmedqa_json", ["8375607 is also record 4", "8375607 is also record 1"]),
         ("mmlu_pro_duplicate_id.jsonl", "medqa_jsonl", ["6042 is record 1 and, with another question, record 3"]),
         ("cmexam_unescaped_quotes.csv", "cmexam_csv", ["5 cells where 4 are expected"]),
+        ("cmexam_empty_options.csv", "cmexam_csv", ["fewer than two options: none"]),
         ("medqa_nan.jsonl", "medqa_jsonl", ["NaN", "NaN"]),
     ],
 )

@@ -24,6 +24,8 @@ def build_question(draft: Draft, *, language: str, source: str, split: Split, ch
     if not stem:
         raise RejectedRow("empty stem")
     options = {letter: clean_option(text, changes) for letter, text in draft.options.items()}
+    if len(options) < 2:
+        raise RejectedRow("fewer than two options", "".join(options) or "none")
     answer = _check_answer(draft, options, changes)
     _check_options(options, answer, changes)
     source = draft.source or source
@@ -60,9 +62,7 @@ def _check_answer(draft: Draft, options: Mapping[str, str], changes: set[str]) -
 
 
 def _check_options(options: Mapping[str, str], answer: str, changes: set[str]) -> None:
-    """Refuses too few, empty and doubly right options. Texts are compared exactly: signs tell options apart."""
-    if len(options) < 2:
-        raise RejectedRow("fewer than two options", "".join(options) or "none")
+    """Refuses empty and doubly right options. Texts are compared exactly: signs tell options apart."""
     empty = [letter for letter, text in options.items() if not text]
     if empty:
         raise RejectedRow("empty option", "".join(empty))

@@ -134,7 +134,7 @@ def read_rows(path: Path, format: DataFormat, encoding: str) -> Iterator[Row]:
 def _name_fault(row: Row, error: SkippedRow | RejectedRow) -> Fault:
     """The fault of a row, with its key where it has one, such as a PMID."""
     fault = Fault(row.number, *error.args)
-    return fault._replace(detail=f"{fault.detail} (key {quote(row.name)})".strip()) if row.name else fault
+    return fault._replace(detail=f"{fault.detail} in key {quote(row.name)}".strip()) if row.name else fault
 
 
 def _stop_at_fault(report: LoadReport, on_error: OnError) -> None:
