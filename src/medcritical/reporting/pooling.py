@@ -1,0 +1,125 @@
+"""Rows of several runs gathered by checkpoint and pooled over seeds, and the checkpoint each is compared with. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from medcritical.errors import DataError
+from medcritical.records import Split
+from medcritical.reporting.summary import SummaryRow
+
+T = TypeVar("T", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a line of a table is about: everything that names a scored checkpoint but its seed."""
+
+    run: str
+    data: str
+    split: Split
+    arm: str
+    beta: float | None
+    iteration: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Accuracy minus the baseline's, as a share of questions, with the bounds of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The rows of one checkpoint, one per seed, by rising seed."""
+
+    checkpoint: Checkpoint
+    rows: tuple[SummaryRow, ...]
+
+    @property
+    def title(self) -> str:
+        """The arm's printed name."""
+        return self.rows[0].title
+
+    @property
+    def accuracy(self) -> float:
+        """Mean accuracy over seeds, as a share of questions."""
+        return sum(row.accuracy for row in self.rows) / len(self.rows)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """Bounds around `accuracy`: the Wilson interval of a single seed, lowest and highest of several seeds."""
+        if len(self.rows) == 1:
+            return self.rows[0].ci_low, self.rows[0].ci_high
+        return min(row.accuracy for row in self.rows), max(row.accuracy for row in self.rows)
+
+    def mean(self, values: Iterable[float | None]) -> float | None:
+        """Mean of one value per row; None as soon as one seed lacks it, since a mean of the rest is another number."""
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if len(known) == len(self.rows) else None
+
+
+def checkpoint_of(row: SummaryRow) -> Checkpoint:
+    """The checkpoint that a row scores."""
+    return Checkpoint(row.run, row.data, row.split, row.arm, row.beta, row.iteration)
+
+
+def unique_rows(rows: Iterable[SummaryRow]) -> list[SummaryRow]:
+    """The rows without repeats: cells of a sweep all list the checkpoints that they share. The first one stays."""
+    seen: dict[Hashable, SummaryRow] = {}
+    for row in rows:
+        seen.setdefault((checkpoint_of(row), row.seed, row.artefact), row)
+    return list(seen.values())
+
+
+def pool_seeds(rows: Sequence[SummaryRow]) -> list[Pool]:
+    """One pool per checkpoint; runs, data sets and arms by first appearance, then beta, then iteration.
+
+    Raises DataError when one checkpoint and seed has two artefacts: these differ in a key that no row shows.
+    """
+    pools: dict[Checkpoint, dict[int, SummaryRow]] = {}
+    for row in unique_rows(rows):
+        other = pools.setdefault(checkpoint_of(row), {}).setdefault(row.seed, row)
+        if other is not row:
+            raise DataError(
+                f"two different checkpoints are both arm {row.arm!r}, iteration {row.iteration}, seed {row.seed} of "
+                f"run {row.run!r} ({other.artefact} and {row.artefact}): give runs that differ in more than seed and "
+                "beta names of their own (name=...), or report their folders one at a time."
+            )
+    arms = order_of_appearance(row.arm for row in rows)
+    runs = order_of_appearance(row.run for row in rows)
+    data = order_of_appearance((row.data, row.split) for row in rows)
+
+    def position(checkpoint: Checkpoint) -> tuple[int, int, int, float, int]:
+        beta = -1.0 if checkpoint.beta is None else checkpoint.beta
+        place = runs[checkpoint.run], data[checkpoint.data, checkpoint.split], arms[checkpoint.arm]
+        return (*place, beta, checkpoint.iteration)
+
+    return [Pool(key, tuple(pools[key][seed] for seed in sorted(pools[key]))) for key in sorted(pools, key=position)]
+
+
+def order_of_appearance(items: Iterable[T]) -> dict[T, int]:
+    """Each item's rank by first appearance, from 0."""
+    return {item: rank for rank, item in enumerate(dict.fromkeys(items))}
+
+
+def choose_baseline(pools: Sequence[Pool], checkpoint: Checkpoint, arm: str) -> Pool | None:
+    """The pool of `arm` that a checkpoint is compared with; None for the baseline arm itself and where none fits.
+
+    Within the same run, data set and split it is the one of the same beta, where there is one, and of the same
+    iteration, else the last. None also when the baseline exists at several betas and none is the checkpoint's own.
+    """
+    if checkpoint.arm == arm:
+        return None
+    same = (checkpoint.run, checkpoint.data, checkpoint.split, arm)
+    fitting = [p for p in pools if (p.checkpoint.run, p.checkpoint.data, p.checkpoint.split, p.checkpoint.arm) == same]
+    fitting = [p for p in fitting if p.checkpoint.beta == checkpoint.beta] or fitting
+    if len({p.checkpoint.beta for p in fitting}) != 1:
+        return None
+    by_iteration = {p.checkpoint.iteration: p for p in fitting}
+    return by_iteration.get(checkpoint.iteration, by_iteration[max(by_iteration)])

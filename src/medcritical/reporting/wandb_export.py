@@ -1,0 +1,180 @@
+"""Export of a run to Weights & Biases. The local JSONL stays the truth: an export can be repeated at any time."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from medcritical.config.schema import WandbMode
+from medcritical.errors import ConfigError, DataError
+from medcritical.reporting.summary import SummaryRow
+from medcritical.store.jsonl import readable_write_errors
+
+CONNECT_SECONDS = 8.0  # a refused or silent server costs about this long, then the export goes to disk
+REDACTED = "[redacted]"
+SECRETS = {"key", "apikey", "token", "secret", "secrets", "password", "passwd"}
+STEP = "step"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunExport:
+    """What one W&B run shows.
+
+    Args:
+        id: stable name of the run at W&B; an export under the same id replaces the one before.
+        name, group, job_type: as W&B uses them.
+        config: the resolved configuration; values under keys that name a secret are left out.
+        series: (prefix, rows) per training; every row has `step`, which is the axis of that series alone.
+        summary: one table row per scored checkpoint, all of one seed and one beta.
+        figures: PNG files, shown under their stem.
+    """
+
+    id: str
+    name: str
+    group: str
+    job_type: str
+    config: Mapping[str, Any]
+    series: Sequence[tuple[str, Sequence[Mapping[str, float]]]]
+    summary: Sequence[SummaryRow]
+    figures: Sequence[Path]
+
+
+def export_run(
+    run: RunExport, *, mode: WandbMode, project: str, entity: str, tags: Sequence[str], folder: Path
+) -> Path | None:
+    """Export to W&B; return the local folder of the W&B run under `folder`, or None where the mode is disabled.
+
+    `online` that is not logged in or finds no server writes offline instead, with one warning that says how to sync.
+    No other W&B run may be open in the process. Raises DataError for a row without `step`, ConfigError for a name that
+    W&B refuses, ArtefactError when `folder` cannot be written.
+    """
+    if mode is WandbMode.disabled:
+        return None
+    check_steps(run)
+    import wandb
+
+    place = {"project": project, "entity": entity or None, "tags": list(tags), "dir": str(folder)}
+    with readable_write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with _open(run, mode, place) as session:
+                _log_series(session, run.series)
+                _log_summary(session, run.summary)
+                _log_figures(session, run.figures)
+        finally:
+            wandb.teardown()  # waits for W&B's service: of a run just finished, it may still hold all in its buffer
+    return Path(session.dir).parent
+
+
+def check_steps(run: RunExport) -> None:
+    """Raises DataError for a metric row that has no place on its series' axis."""
+    for prefix, rows in run.series:
+        for number, row in enumerate(rows, start=1):
+            if STEP not in row:
+                raise DataError(f"row {number} of metric series {prefix!r} has no {STEP!r}; W&B cannot place it.")
+
+
+def redact(config: Any) -> Any:
+    """The configuration with every value replaced whose key names a secret: api_key, hfToken, password ...
+
+    Keys are compared word by word, so `max_new_tokens` and `tokenizer` stay.
+    """
+    if isinstance(config, Mapping):
+        return {key: REDACTED if _is_secret(str(key)) else redact(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return [redact(value) for value in config]
+    return config
+
+
+def _is_secret(key: str) -> bool:
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", key)
+    return not SECRETS.isdisjoint(re.split(r"[^a-z0-9]+", words.lower()))
+
+
+def _open(run: RunExport, mode: WandbMode, place: Mapping[str, Any]) -> Any:
+    """A W&B run, online where asked and possible."""
+    import wandb
+
+    if mode is WandbMode.online:
+        try:
+            return _init(run, "online", place)
+        except (wandb.errors.CommError, wandb.errors.UsageError) as error:
+            wandb.teardown()  # the failed start would otherwise keep the id in use
+            reason = str(error).splitlines()[0]
+            _log.warning(
+                "W&B is not reachable (%s): the run was written offline to %s; `wandb login` and `wandb sync` send it.",
+                reason,
+                place["dir"],
+            )
+    try:
+        return _init(run, "offline", place)
+    except wandb.errors.UsageError as error:
+        raise ConfigError(f"W&B refuses run {run.id!r}: {error}; see logger.project, entity and tags.") from error
+
+
+def _init(run: RunExport, mode: Literal["online", "offline"], place: Mapping[str, Any]) -> Any:
+    """Start a W&B run that records what it is given and nothing about machine, code, console or user."""
+    import wandb
+
+    settings = wandb.Settings(
+        init_timeout=CONNECT_SECONDS,
+        login_timeout=CONNECT_SECONDS,
+        silent=True,
+        host="",
+        console="off",
+        disable_code=True,
+        disable_git=True,
+        save_code=False,
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        x_disable_stats=True,
+        x_save_requirements=False,
+    )
+    return wandb.init(
+        mode=mode,
+        id=run.id,
+        name=run.name,
+        group=run.group,
+        job_type=run.job_type,
+        config=redact(run.config),
+        settings=settings,
+        **place,
+    )
+
+
+def _log_series(session: Any, series: Sequence[tuple[str, Sequence[Mapping[str, float]]]]) -> None:
+    """Every metric is tied to its series' own step by name: a glob would also catch a series below its prefix."""
+    for prefix, rows in series:
+        axis = f"{prefix}/{STEP}"
+        session.define_metric(axis, hidden=True)
+        for name in dict.fromkeys(name for row in rows for name in row if name != STEP):
+            session.define_metric(f"{prefix}/{name}", step_metric=axis)
+        for row in rows:
+            session.log({f"{prefix}/{name}": value for name, value in row.items()})
+
+
+def _log_summary(session: Any, rows: Sequence[SummaryRow]) -> None:
+    """The rows as a table, and each accuracy as a number that W&B can compare between runs."""
+    import wandb
+
+    if not rows:
+        return
+    columns = list(SummaryRow.__struct_fields__)
+    session.log({"summary": wandb.Table(columns=columns, data=[list(msgspec.structs.astuple(row)) for row in rows])})
+    for row in rows:
+        session.summary[f"accuracy/{row.data}/{row.split}/{row.arm}/{row.iteration}"] = row.accuracy
+
+
+def _log_figures(session: Any, figures: Sequence[Path]) -> None:
+    import wandb
+
+    if figures:
+        session.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in figures})

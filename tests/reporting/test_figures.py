@@ -1,0 +1,144 @@
+import logging
+import math
+import subprocess
+import sys
+from itertools import pairwise
+
+import matplotlib
+import matplotlib.image
+import numpy as np
+import pytest
+
+from medcritical.reporting import fonts
+from medcritical.reporting.figures import Curve, accuracy_figure, accuracy_lines, curves_figure, spread_labels
+from medcritical.reporting.pooling import pool_seeds
+
+
+@pytest.fixture
+def rows(make_row):
+    sft = [make_row("base", num_correct=50), make_row()]
+    return sft + [make_row(arm, i, 100 + step * i) for arm, step in (("dpo", 12), ("rs", 5)) for i in (1, 2)]
+
+
+def curves(title="DPO", with_rejected=True):
+    def row(step):
+        both = {"train/rejected_logp": -9.0 - step, "train/margin": 0.1 * step, "train/reward_accuracy": 0.9}
+        return {"step": step, "train/chosen_logp": -5.0 - step, **(both if with_rejected else {})}
+
+    return [Curve(title, iteration, [row(step) for step in range(1, 6)]) for iteration in (2, 1)]
+
+
+def picture(path):
+    return matplotlib.image.imread(path)
+
+
+class TestLines:
+    def test_arms_start_from_the_stage_1_checkpoint(self, rows):
+        lines = accuracy_lines(pool_seeds(rows))
+        assert [line.label for line in lines] == ["DPO", "RS"]
+        assert {line.start.title for line in lines} == {"SFT"}
+        assert [pool.checkpoint.iteration for pool in lines[0].points] == [1, 2]
+
+    def test_stage_1_alone_is_a_line(self, make_row):
+        (line,) = accuracy_lines(pool_seeds([make_row("base"), make_row()]))
+        assert (line.label, line.start, len(line.points)) == ("SFT", None, 1)
+
+    def test_labels_name_beta_and_run_where_they_differ(self, make_row):
+        rows = [make_row("dpo", 1, beta=0.1), make_row("dpo", 1, beta=0.5), make_row("rs", 1)]
+        assert [line.label for line in accuracy_lines(pool_seeds(rows))] == ["DPO, beta 0.1", "DPO, beta 0.5", "RS"]
+        rows = [make_row("dpo", 1), make_row("dpo", 1, run="other")]
+        assert [line.label for line in accuracy_lines(pool_seeds(rows))] == ["DPO (demo)", "DPO (other)"]
+
+
+class TestLabelPlaces:
+    def test_what_is_apart_stays(self):
+        assert spread_labels([3.0, 1.0, 2.0], 1.0) == [3.0, 1.0, 2.0]
+
+    def test_what_touches_moves_apart_around_its_mean(self):
+        assert spread_labels([1.0, 1.2], 1.0) == pytest.approx([0.6, 1.6])
+        assert spread_labels([5.0, 5.0, 5.0], 2.0) == pytest.approx([3.0, 5.0, 7.0])
+
+    def test_moving_can_push_the_next_block(self):
+        moved = spread_labels([0.0, 0.1, 0.9, 5.0], 1.0)
+        assert moved[3] == 5.0
+        assert all(later - earlier >= 1.0 - 1e-9 for earlier, later in pairwise(moved))
+
+
+class TestAccuracyFigure:
+    def test_is_a_png_of_150_dpi_without_software_or_time(self, rows, tmp_path):
+        from PIL import Image
+
+        accuracy_figure(rows, tmp_path / "accuracy.png")
+        with Image.open(tmp_path / "accuracy.png") as image:
+            assert image.size == (1020, 600)
+            assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
+            assert set(image.info) == {"dpi"}
+
+    def test_same_rows_give_the_same_bytes(self, rows, tmp_path):
+        accuracy_figure(rows, tmp_path / "a.png")
+        with matplotlib.rc_context({"lines.linewidth": 9, "font.size": 30}):  # a user's own style changes nothing
+            accuracy_figure(rows, tmp_path / "b.png")
+            assert matplotlib.rcParams["font.size"] == 30
+        assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+    def test_another_accuracy_is_another_picture(self, rows, make_row, tmp_path):
+        accuracy_figure(rows, tmp_path / "a.png")
+        accuracy_figure([*rows[:-1], make_row("rs", 2, 140)], tmp_path / "b.png")
+        assert not np.array_equal(picture(tmp_path / "a.png"), picture(tmp_path / "b.png"))
+
+    def test_each_split_has_a_panel(self, rows, make_row, tmp_path):
+        accuracy_figure([*rows, make_row(split="dev")], tmp_path / "a.png")
+        assert picture(tmp_path / "a.png").shape[1] == 2 * 1020
+
+    def test_a_dollar_in_a_title_is_no_formula(self, make_row, tmp_path):
+        accuracy_figure([make_row(title=r"SFT $\frac{$")], tmp_path / "a.png")
+        assert picture(tmp_path / "a.png").min() < 0.5
+
+
+class TestCurvesFigure:
+    def test_same_rows_give_the_same_bytes_in_any_order_of_iterations(self, tmp_path):
+        curves_figure(curves(), tmp_path / "a.png")
+        curves_figure(curves()[::-1], tmp_path / "b.png")
+        assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+    def test_an_arm_without_rejected_responses_is_drawn(self, tmp_path):
+        curves_figure([*curves(), *curves("RS", with_rejected=False)], tmp_path / "a.png")
+        one_column = math.floor((1.2 + 3.2) * 150)
+        assert picture(tmp_path / "a.png").shape[1] == one_column + 480
+
+
+class TestFonts:
+    @pytest.fixture(autouse=True)
+    def warn_again(self):
+        fonts._warn_missing.cache_clear()
+        yield
+        fonts._warn_missing.cache_clear()
+
+    def test_latin_labels_need_no_font(self, caplog):
+        assert fonts.choose_families(["SFT", "DPO – β 0.1"], []) == ["DejaVu Sans"]
+        assert not caplog.records
+
+    def test_chinese_labels_take_an_installed_font(self, caplog):
+        assert fonts.choose_families(["SFT", "自我纠错"], ["Arial", "WenQuanYi Zen Hei"]) == [
+            "DejaVu Sans",
+            "WenQuanYi Zen Hei",
+        ]
+        assert not caplog.records
+
+    def test_no_font_is_said_once_with_what_to_install(self, rows, make_row, tmp_path, monkeypatch, caplog, recwarn):
+        monkeypatch.setattr(fonts, "CJK", ())
+        with caplog.at_level(logging.WARNING):
+            for name in ("a.png", "b.png"):
+                accuracy_figure([make_row(title="自我纠错")], tmp_path / name)
+        assert len(caplog.records) == 1
+        assert "fonts-noto-cjk" in caplog.text
+        assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+
+
+def test_importing_reporting_loads_no_heavy_package():
+    modules = "summary, pooling, tables, figures, fonts, terminal, wandb_export"
+    code = f"from medcritical.reporting import {modules}; import sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8")
+    loaded = set(done.stdout.split())
+    assert "medcritical.reporting.wandb_export" in loaded
+    assert loaded.isdisjoint({"torch", "matplotlib", "wandb", "rich", "numpy"})

@@ -1,0 +1,186 @@
+import json
+import logging
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from medcritical.config.schema import WandbMode
+from medcritical.errors import ConfigError, DataError
+from medcritical.reporting import wandb_export
+from medcritical.reporting.figures import accuracy_figure
+from medcritical.reporting.wandb_export import REDACTED, RunExport, export_run, redact
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch, tmp_path):
+    """W&B finds a closed port of this machine, and neither login nor settings of whoever runs the tests."""
+    for name, value in {
+        "WANDB_MODE": "offline",
+        "WANDB_BASE_URL": "http://127.0.0.1:9",
+        "WANDB_SILENT": "true",
+        "WANDB_ERROR_REPORTING": "false",
+        "WANDB_CONFIG_DIR": str(tmp_path / "config"),
+        "WANDB_CACHE_DIR": str(tmp_path / "cache"),
+        "WANDB_DATA_DIR": str(tmp_path / "data"),
+        "NETRC": str(tmp_path / "netrc"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+
+
+@pytest.fixture
+def run(make_row, tmp_path):
+    rows = [make_row(title="监督微调", beta=None), make_row("dpo_self", 1, 121)]
+    accuracy_figure(rows, tmp_path / "accuracy.png")
+    series = [
+        ("sft", [{"step": 1, "train/loss": 2.0}, {"step": 5, "train/loss": 0.5}]),
+        ("sft/second", [{"step": 1, "train/loss": 9.0}]),
+        ("dpo_self/1", [{"step": 1, "train/margin": 0.0}, {"step": 2, "train/margin": 0.25, "train/grad_norm": 3.0}]),
+    ]
+    config = {"seed": 3, "generation": {"max_new_tokens": 64}, "teacher": {"api_key": "s3cr3t-value"}}
+    return RunExport("demo-0", "demo", "grid", "cell", config, series, rows, [tmp_path / "accuracy.png"])
+
+
+def export(run: RunExport, folder: Path, mode: WandbMode = WandbMode.offline) -> Path:
+    place = export_run(run, mode=mode, project="medcritical", entity="", tags=["clinic"], folder=folder)
+    assert place is not None
+    return place
+
+
+def read_log(folder: Path) -> Iterator[object]:
+    """The records of an offline run: a LevelDB log behind a header of 7 bytes, in blocks of 32 KiB."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    (path,) = folder.glob("*.wandb")
+    content = path.read_bytes()
+    assert content[:4] == b":W&B"
+    place, message = 7, b""
+    while place + 7 <= len(content):
+        left_in_block = 32768 - place % 32768
+        crc, size, kind = struct.unpack_from("<IHB", content, place)
+        if left_in_block < 7 or kind == 0:  # the rest of a block is padding
+            place += left_in_block
+            continue
+        part = content[place + 7 : place + 7 + size]
+        assert zlib.crc32(part, zlib.crc32(bytes([kind]))) == crc
+        message = part if kind in (1, 2) else message + part  # full, first; middle, last
+        place += 7 + size
+        if kind in (1, 4):
+            yield Record.FromString(message)
+
+
+def items(entries) -> dict[str, object]:
+    return {entry.key or "/".join(entry.nested_key): json.loads(entry.value_json) for entry in entries}
+
+
+def of_kind(folder: Path, kind: str) -> list:
+    return [getattr(record, kind) for record in read_log(folder) if record.WhichOneof("record_type") == kind]
+
+
+def test_offline_export_holds_run_config_history_and_summary(run, tmp_path):
+    place = export(run, tmp_path / "wandb-out")
+    assert (tmp_path / "wandb-out") in place.parents
+    (header,) = of_kind(place, "run")
+    assert (header.run_id, header.display_name, header.run_group, header.job_type) == ("demo-0", "demo", "grid", "cell")
+    assert (header.project, list(header.tags), header.host) == ("medcritical", ["clinic"], "")
+    config = {key: value for key, value in items(header.config.update).items() if not key.startswith("_")}
+    assert config == {"seed": 3, "generation": {"max_new_tokens": 64}, "teacher": {"api_key": REDACTED}}
+
+    history = [items(row.item) for row in of_kind(place, "history")]
+    metrics = [{key: value for key, value in row.items() if not key.startswith("_")} for row in history]
+    assert metrics[:5] == [
+        {"sft/step": 1, "sft/train/loss": 2.0},
+        {"sft/step": 5, "sft/train/loss": 0.5},
+        {"sft/second/step": 1, "sft/second/train/loss": 9.0},
+        {"dpo_self/1/step": 1, "dpo_self/1/train/margin": 0.0},
+        {"dpo_self/1/step": 2, "dpo_self/1/train/margin": 0.25, "dpo_self/1/train/grad_norm": 3.0},
+    ]
+    summary: dict[str, object] = {}
+    for record in of_kind(place, "summary"):
+        summary.update(items(record.update))
+    assert summary["accuracy/clinic/test/dpo_self/1"] == 0.605
+    assert summary["accuracy/clinic/test/sft/0"] == 0.5
+
+
+def test_each_series_has_its_own_step_axis(run, tmp_path):
+    metrics = of_kind(export(run, tmp_path), "metric")
+    axes = {metric.name: metric.step_metric for metric in metrics if metric.step_metric}
+    assert axes == {
+        "sft/train/loss": "sft/step",
+        "sft/second/train/loss": "sft/second/step",
+        "dpo_self/1/train/margin": "dpo_self/1/step",
+        "dpo_self/1/train/grad_norm": "dpo_self/1/step",
+    }
+
+
+def test_summary_is_a_table_and_figures_are_images(run, tmp_path):
+    place = export(run, tmp_path)
+    (table,) = (place / "files" / "media" / "table").glob("summary_*.table.json")
+    content = json.loads(table.read_text(encoding="utf-8"))
+    rows = [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
+    assert [(row["title"], row["beta"], row["num_correct"]) for row in rows] == [
+        ("监督微调", None, 100),
+        ("DPO_SELF", 0.1, 121),
+    ]
+    (image,) = (place / "files" / "media" / "images").rglob("accuracy_*.png")
+    assert image.read_bytes() == run.figures[0].read_bytes()
+
+
+def test_no_secret_reaches_the_disk(run, tmp_path):
+    folder = tmp_path / "wandb-out"
+    export(run, folder)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".wandb" for path in files)
+    assert not [path for path in files if b"s3cr3t-value" in path.read_bytes()]
+
+
+def test_a_second_export_under_the_same_id_is_a_whole_one(run, tmp_path):
+    first, second = export(run, tmp_path), export(run, tmp_path)
+    assert first != second
+    assert [items(row.item)["sft/step"] for row in of_kind(second, "history")[:2]] == [1, 5]
+    assert of_kind(second, "run")[0].run_id == "demo-0"
+
+
+@pytest.mark.parametrize("has_key", [False, True])
+def test_online_without_login_or_server_goes_to_disk_with_one_warning(run, tmp_path, monkeypatch, caplog, has_key):
+    monkeypatch.setattr(wandb_export, "CONNECT_SECONDS", 1.0)
+    if has_key:
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    with caplog.at_level(logging.WARNING, logger="medcritical"):
+        place = export(run, tmp_path, WandbMode.online)
+    assert place.name.startswith("offline-run-")
+    assert len(of_kind(place, "history")) == 7
+    (warning,) = [record for record in caplog.records if record.name == wandb_export.__name__]
+    assert "wandb sync" in warning.getMessage()
+
+
+def test_disabled_does_nothing(run, tmp_path):
+    folder = tmp_path / "wandb-out"
+    assert export_run(run, mode=WandbMode.disabled, project="p", entity="", tags=[], folder=folder) is None
+    assert not folder.exists()
+
+
+def test_a_row_without_step_is_refused(run, tmp_path):
+    broken = RunExport("demo-0", "demo", "g", "j", {}, [("sft", [{"step": 1}, {"train/loss": 2.0}])], [], [])
+    with pytest.raises(DataError, match="row 2 of metric series 'sft'"):
+        export(broken, tmp_path)
+
+
+def test_a_project_that_wandb_refuses_is_a_config_error(run, tmp_path):
+    with pytest.raises(ConfigError, match=r"logger\.project"):
+        export_run(run, mode=WandbMode.offline, project="a/b", entity="", tags=[], folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "key", ["api_key", "apiKey", "APIKEY", "hf_token", "access-token", "secret", "Password", "key"]
+)
+def test_secrets_are_redacted_by_key(key):
+    assert redact({"a": [{key: "x"}]}) == {"a": [{key: REDACTED}]}
+
+
+@pytest.mark.parametrize("key", ["max_new_tokens", "tokenizer", "monkey", "keys_seen", "title"])
+def test_other_keys_are_kept(key):
+    assert redact({key: ("x", 1)}) == {key: ["x", 1]}
