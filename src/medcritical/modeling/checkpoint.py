@@ -1,0 +1,139 @@
+"""Checkpoints: a folder with `checkpoint.json`, which says where the model is.
+
+A checkpoint of ours keeps the model in `model/`, a plain Hugging Face folder that any program can load, and the adapter
+it was merged from in `adapter/`. The checkpoint of a pretrained student is a pointer: its model stays where it is.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import torch
+from peft import PeftModel
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from medcritical.errors import ModelError
+from medcritical.records import Record
+
+RECORD_FILE = "checkpoint.json"
+MODEL_FOLDER = "model"
+ADAPTER_FOLDER = "adapter"
+
+
+class Checkpoint(Record, frozen=True):
+    """Where a model is. Written by every stage that makes or trains one, read by every stage that runs one.
+
+    `model` is "model" for the folder beside this record, else an absolute folder or a Hugging Face id.
+    `adapter` is for information: its weights are already merged into the model.
+    """
+
+    model: str
+    revision: str = ""
+    trust_remote_code: bool = False
+    adapter: str | None = None
+
+
+@dataclass(frozen=True)
+class Student:
+    """A causal language model and its tokenizer."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write the record of a checkpoint into `folder`, which is made where it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RECORD_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(checkpoint), indent=2) + b"\n")
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Return the record of the checkpoint in `folder`.
+
+    Raises:
+        ModelError: the record is missing, unreadable or malformed.
+    """
+    path = folder / RECORD_FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Checkpoint)
+    except FileNotFoundError as error:
+        raise ModelError(f"{folder} is no checkpoint: it has no {RECORD_FILE}") from error
+    except (OSError, msgspec.DecodeError) as error:
+        raise ModelError(f"{path} cannot be read as a checkpoint record: {error}") from error
+
+
+def load_checkpoint(folder: Path, *, dtype: torch.dtype) -> Student:
+    """Return the student of the checkpoint in `folder`, on CPU, in evaluation mode, with weights of `dtype`.
+
+    Only safetensors are read, and code that comes with a model runs only where the checkpoint says so.
+
+    Raises:
+        ModelError: no checkpoint, or its model is missing, damaged, incomplete, pickled or no causal language model.
+    """
+    checkpoint = read_checkpoint(folder)
+    source = str(folder / MODEL_FOLDER) if checkpoint.model == MODEL_FOLDER else checkpoint.model
+    if Path(source).is_absolute() or checkpoint.model == MODEL_FOLDER:
+        check_model_folder(Path(source))
+    where = {"revision": checkpoint.revision or "main", "trust_remote_code": checkpoint.trust_remote_code}
+    with model_errors(source):
+        tokenizer = AutoTokenizer.from_pretrained(source, **where)
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", output_loading_info=True, **where
+        )
+    # transformers fills what a file lacks with random numbers and only warns.
+    if missing := sorted(loading["missing_keys"]):
+        raise ModelError(f"{source} lacks {len(missing)} weights of its architecture, {missing[0]} first")
+    return Student(model.eval(), tokenizer)
+
+
+def save_checkpoint(folder: Path, model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Write `model` to `folder`/model so that AutoModelForCausalLM loads it, with tokenizer and chat template.
+
+    A model with adapters is left as it is: the adapter goes to `folder`/adapter and a merged copy, which takes the
+    memory of a second model while it is written, to `folder`/model. The record is written last.
+    """
+    adapter = None
+    if isinstance(model, PeftModel):
+        adapter = ADAPTER_FOLDER
+        model.save_pretrained(str(folder / ADAPTER_FOLDER), safe_serialization=True)
+        model = copy.deepcopy(model).merge_and_unload()
+    model.save_pretrained(str(folder / MODEL_FOLDER), safe_serialization=True)
+    tokenizer.save_pretrained(str(folder / MODEL_FOLDER))
+    # save_pretrained copies the code of a model that came with its own, which needs the same permission to be loaded.
+    is_custom = type(model).__module__.startswith("transformers_modules")
+    write_checkpoint(folder, Checkpoint(model=MODEL_FOLDER, trust_remote_code=is_custom, adapter=adapter))
+
+
+def check_model_folder(folder: Path) -> None:
+    """Check that `folder` looks like a Hugging Face model with safetensors weights.
+
+    Raises:
+        ModelError: it is no folder, has no config.json, or no safetensors.
+    """
+    if not folder.is_dir():
+        raise ModelError(f"{folder} is no model: there is no such folder")
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder} is no model: it has no config.json")
+    if not any(folder.glob("*.safetensors")):
+        pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth"))
+        reason = "its weights are pickled, and reading those can run code; convert them to" if pickled else "it has no"
+        raise ModelError(f"{folder} is no model: {reason} safetensors")
+
+
+@contextmanager
+def model_errors(source: str) -> Iterator[None]:
+    """Turn what transformers raises for a model that cannot be had into a ModelError of one sentence."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        remedy = (
+            "" if Path(source).is_absolute() else "; check the name, the network and access, or give a local folder"
+        )
+        raise ModelError(f"{source} cannot be loaded as a causal language model: {reason}{remedy}") from error
