@@ -1,0 +1,111 @@
+"""The engine inside this process: any Hugging Face causal language model, decoded in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from medcritical.errors import GenerationError
+from medcritical.generation.decoding import ChooseTokens, decode
+from medcritical.generation.engine import Sampling
+from medcritical.generation.sampling import draw_tokens, draw_uniforms
+from medcritical.modeling.checkpoint import Student
+from medcritical.modeling.prompts import encode_prompt
+from medcritical.records import Completion, Prompt
+
+
+class TransformersEngine:
+    """Answers prompts with `student`, on the device its model is on. The model is put into evaluation mode.
+
+    Of a model's own generation config only the stop ids count; penalties and samplers it may name do not.
+    """
+
+    def __init__(self, student: Student) -> None:
+        self.model = student.model.eval()
+        self.tokenizer = student.tokenizer
+        self.stop_ids = _find_stop_ids(student)
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        *,
+        samples: int = 1,
+        seed: int,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> list[list[Completion]]:
+        """Return `samples` completions per prompt; see `Engine`. Token counts include the end of the sequence.
+
+        Every response has random numbers of its own, from `seed` and its place in the call: up to rounding it is the
+        same in any batch. A response is cut at the model's last position even if `max_new_tokens` allows more.
+
+        Raises:
+            GenerationError: a prompt leaves no position for a response.
+        """
+        encoded = [encode_prompt(self.tokenizer, prompt) for prompt in prompts]
+        budgets = [self._budget(number, len(ids), sampling.max_new_tokens) for number, ids in enumerate(encoded)]
+        total = len(prompts) * samples
+        seeds = torch.randint(2**62, (total,), generator=torch.Generator().manual_seed(seed)).tolist()
+        completions: dict[int, Completion] = {}
+        num_done = 0
+
+        def on_ended(num_rows: int) -> None:
+            nonlocal num_done
+            num_done += num_rows
+            if on_progress is not None:
+                on_progress(num_done, total)
+
+        # Prompts of like length pad little, and the longest come first: what does not fit in memory fails at once.
+        rows = sorted(range(total), key=lambda row: -len(encoded[row // samples]))
+        for start in range(0, total, sampling.batch_size):
+            batch = rows[start : start + sampling.batch_size]
+            tokens = decode(
+                self.model,
+                [encoded[row // samples] for row in batch],
+                [budgets[row // samples] for row in batch],
+                stop_ids=self.stop_ids,
+                choose=self._choose_tokens(sampling, [seeds[row] for row in batch]),
+                on_ended=on_ended,
+            )
+            for row, ids in zip(batch, tokens, strict=True):
+                completions[row] = self._complete(len(encoded[row // samples]), ids)
+        return [[completions[row] for row in range(first, first + samples)] for first in range(0, total, samples)]
+
+    def _budget(self, number: int, num_prompt_tokens: int, max_new_tokens: int) -> int:
+        """Return how many tokens a response may have: the limit asked for or what the model's positions leave."""
+        positions: int | None = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        if positions is None:
+            return max_new_tokens
+        if num_prompt_tokens >= positions:
+            raise GenerationError(
+                f"prompt {number} has {num_prompt_tokens} tokens, which leaves no room for a response in the student's "
+                f"{positions} positions"
+            )
+        return min(max_new_tokens, positions - num_prompt_tokens)
+
+    def _choose_tokens(self, sampling: Sampling, seeds: Sequence[int]) -> ChooseTokens:
+        uniforms_RT = draw_uniforms(seeds, sampling.max_new_tokens).to(self.model.device)
+
+        def choose(logits_BV: Tensor, rows_B: Tensor, step: int) -> Tensor:
+            uniforms_B = uniforms_RT[rows_B, step]
+            return draw_tokens(logits_BV, uniforms_B, temperature=sampling.temperature, top_p=sampling.top_p)
+
+        return choose
+
+    def _complete(self, num_prompt_tokens: int, ids: list[int]) -> Completion:
+        is_finished = ids[-1] in self.stop_ids
+        text_ids = ids[:-1] if is_finished else ids
+        # Nothing is skipped or tidied: a verifier reads this text, and the student may be trained on it.
+        text = self.tokenizer.decode(text_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return Completion(
+            text=text, prompt_tokens=num_prompt_tokens, completion_tokens=len(ids), is_finished=is_finished
+        )
+
+
+def _find_stop_ids(student: Student) -> frozenset[int]:
+    """Return the ids that end a response: the tokenizer's end of sequence and those of the generation config."""
+    configured = student.model.generation_config.eos_token_id
+    ids = configured if isinstance(configured, list) else [configured]
+    return frozenset(stop for stop in (*ids, student.tokenizer.eos_token_id) if stop is not None)

@@ -1,0 +1,43 @@
+"""Drawing tokens from logits by inverse transform: one uniform number, one token.
+
+B rows, V vocabulary, T steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def draw_tokens(logits_BV: Tensor, uniforms_B: Tensor, *, temperature: float, top_p: float) -> Tensor:
+    """Return one token id per row, shape [B]: the argmax at temperature 0, else from softmax(logits / temperature).
+
+    With `top_p` below 1 the draw is from the fewest most likely tokens that hold at least that mass. `uniforms_B` in
+    [0, 1) picks the token, so a row's draw depends on nothing but its own logits and number.
+    """
+    if temperature == 0:
+        return logits_BV.argmax(dim=-1)
+    probs_BV = torch.softmax(logits_BV.float() / temperature, dim=-1)
+    if top_p == 1:
+        cdf_BV = probs_BV.cumsum(dim=-1)
+        return _invert(cdf_BV, uniforms_B, cdf_BV[:, -1])
+    sorted_BV, order_BV = probs_BV.sort(dim=-1, descending=True, stable=True)
+    cdf_BV = sorted_BV.cumsum(dim=-1)
+    # Position of the first token at which the mass is reached; rounding may leave the whole sum below top_p.
+    last_B1 = (cdf_BV < top_p).sum(dim=-1, keepdim=True).clamp(max=cdf_BV.shape[1] - 1)
+    rank_B = _invert(cdf_BV, uniforms_B, cdf_BV.gather(1, last_B1)[:, 0])
+    return order_BV.gather(1, torch.minimum(rank_B[:, None], last_B1))[:, 0]
+
+
+def draw_uniforms(seeds: Sequence[int], num_steps: int) -> Tensor:
+    """Return uniform numbers in [0, 1), shape [B, T] on CPU, row b from a generator seeded with seeds[b]."""
+    generator = torch.Generator()
+    return torch.stack([torch.rand(num_steps, generator=generator.manual_seed(seed)) for seed in seeds])
+
+
+def _invert(cdf_BV: Tensor, uniforms_B: Tensor, mass_B: Tensor) -> Tensor:
+    """Return the first index whose cumulative probability exceeds uniform * mass, shape [B]."""
+    index_B1 = torch.searchsorted(cdf_BV, (uniforms_B * mass_B)[:, None], right=True)
+    return index_B1[:, 0].clamp(max=cdf_BV.shape[1] - 1)
