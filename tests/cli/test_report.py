@@ -1,0 +1,186 @@
+import csv
+import json
+import subprocess
+import sys
+
+import msgspec
+import pytest
+
+from medcritical.cli.report import build_parser, find_summaries, main
+from medcritical.records import Attempt, Question
+from medcritical.reporting.summary import Summary, SummaryRow, read_summary, write_summary
+from medcritical.store import write_records
+
+
+def attempt(name: str, is_correct: bool) -> Attempt:
+    question = Question(
+        id=name, stem="?", options={"A": "a", "B": "b"}, answer="A", language="en", split="test", source="clinic"
+    )
+    return Attempt(
+        question=question,
+        text="",
+        letters="A" if is_correct else "B",
+        rule="tag",
+        is_correct=is_correct,
+        is_well_formed=True,
+        is_sound=None,
+        prompt_tokens=1,
+        completion_tokens=1,
+        round=0,
+    )
+
+
+def scored(arm: str, iteration: int, seed: int, answers: list[bool], title: str) -> tuple[SummaryRow, list[Attempt]]:
+    """A row and its predictions; as in the clinic, every seed asks other questions."""
+    accuracy = sum(answers) / len(answers)
+    row = SummaryRow(
+        run="demo",
+        arm=arm,
+        title=title,
+        stage="sft" if arm == "sft" else "dpo",
+        iteration=iteration,
+        beta=None if arm == "sft" else 0.1,
+        seed=seed,
+        data="clinic",
+        split="test",
+        num_questions=len(answers),
+        num_correct=sum(answers),
+        accuracy=accuracy,
+        ci_low=max(0.0, accuracy - 0.1),
+        ci_high=min(1.0, accuracy + 0.1),
+        confidence=0.95,
+        unparsed=0,
+        sound=None,
+        teacher_tokens=1000,
+        student_tokens=2000 * iteration,
+        seconds=1.5,
+        artefact=f"evaluate/{arm}{iteration}{seed}",
+        chance=0.25,
+        commonest_letter_accuracy=0.27,
+    )
+    return row, [attempt(f"seed{seed}-{number}", right) for number, right in enumerate(answers)]
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two seeds of SFT and one DPO arm: of 40 questions SFT gets 20, DPO the same 20 and 10 (seed 1: 14) more."""
+    for seed, gain in ((0, 10), (1, 14)):
+        sft = scored("sft", 0, seed, [True] * 20 + [False] * 20, "SFT")
+        dpo = scored("dpo_self", 1, seed, [True] * (20 + gain) + [False] * (20 - gain), "自我纠错 DPO")
+        for row, attempts in (sft, dpo):
+            shuffled = attempts if row.arm == "sft" else attempts[::-1]  # order in the file carries no meaning
+            write_records(tmp_path / "store" / row.artefact / "predictions.jsonl", shuffled)
+        rows = (sft[0], dpo[0])
+        predictions = {row.artefact: f"{row.artefact}/predictions.jsonl" for row in rows}
+        folder = tmp_path / "outputs" / "demo" / f"seed{seed}"
+        write_summary(folder / "summary.json", Summary(store="../../../store", rows=rows, predictions=predictions))
+    return tmp_path / "outputs"
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Runs the command; returns exit status, standard output and standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["medcritical-report", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        captured = capsys.readouterr()
+        return int(exit_.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_tables_pool_the_seeds_and_state_the_difference(runs, call):
+    status, out, err = call(runs)
+    assert (status, err) == (0, "")
+    line = next(line for line in out.splitlines() if "自我纠错 DPO" in line)
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[:3] == ["自我纠错 DPO", "1", "80.0"]
+    assert cells[3] == "75.0 … 85.0"
+    assert cells[6] == "+30.0"
+    assert "## Costs" in out
+    assert "| SFT          |         0 |          1,000 |              0 |" in out
+
+
+def test_json_holds_rows_and_differences(runs, call):
+    status, out, _ = call(runs / "demo" / "seed0", "--json")
+    content = json.loads(out)
+    assert status == 0
+    assert msgspec.convert(content["rows"], list[SummaryRow]) == list(
+        read_summary(runs / "demo/seed0/summary.json").rows
+    )
+    (difference,) = content["differences"]
+    assert (difference["arm"], difference["iteration"], difference["baseline"]) == ("dpo_self", 1, "sft")
+    assert difference["value"] == pytest.approx(0.25)
+    # 10 of 40 pairs differ, all in one direction: a binomial share, standard error sqrt(.25 * .75 / 40) = 0.068
+    assert difference["low"] == pytest.approx(0.25 - 1.96 * 0.068, abs=0.03)
+    assert difference["high"] == pytest.approx(0.25 + 1.96 * 0.068, abs=0.03)
+
+
+def test_the_same_runs_given_twice_count_once(runs, call):
+    assert len(find_summaries([runs, runs / "demo", runs / "demo" / "seed1"])) == 2
+    assert call(runs, runs / "demo" / "seed0")[1] == call(runs)[1]
+
+
+def test_another_baseline(runs, call):
+    status, out, _ = call(runs, "--baseline", "dpo_self", "--json")
+    (difference,) = json.loads(out)["differences"]
+    assert status == 0
+    assert (difference["arm"], difference["value"]) == ("sft", pytest.approx(-0.3))
+
+
+def test_files_are_written_and_repeat_byte_for_byte(runs, call, tmp_path):
+    for name in ("first", "second"):
+        assert call(runs, "--to", tmp_path / name)[0] == 0
+    names = sorted(path.name for path in (tmp_path / "first").iterdir())
+    assert names == ["accuracy.png", "costs.md", "table.csv", "table.md"]
+    for name in names:
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+    with (tmp_path / "first" / "table.csv").open(encoding="utf-8", newline="") as file:
+        sft, dpo = csv.DictReader(file)
+    assert (sft["difference"], dpo["difference"]) == ("", "+30.0")
+
+
+def test_lost_predictions_leave_a_seed_out_and_say_so(runs, call, tmp_path):
+    (tmp_path / "store/evaluate/dpo_self11/predictions.jsonl").unlink()
+    status, out, err = call(runs, "--json")
+    assert status == 0
+    assert json.loads(out)["differences"][0]["value"] == pytest.approx(0.25)  # seed 0 alone
+    assert "evaluate/dpo_self11" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_missing_folder_and_a_folder_without_runs_end_with_one_sentence(call, tmp_path):
+    for folder, message in ((tmp_path / "nowhere", "there is no folder"), (tmp_path, "no summary.json")):
+        status, out, err = call(folder)
+        assert (status, out) == (2, "")
+        assert message in err
+        assert str(folder) in err
+        assert len(err.splitlines()) == 1
+
+
+def test_an_unknown_baseline_names_the_arms(runs, call):
+    status, _, err = call(runs, "--baseline", "dpo")
+    assert status == 2
+    assert "sft, dpo_self" in err
+
+
+def test_without_the_default_baseline_there_are_no_differences(tmp_path, call):
+    row, _ = scored("dpo_self", 1, 0, [True, False], "DPO")
+    write_summary(tmp_path / "summary.json", Summary(store="store", rows=(row,), predictions={}))
+    status, out, err = call(tmp_path)
+    assert (status, err) == (0, "")
+    assert "percentage points" not in out
+
+
+def test_help_is_quick_and_loads_nothing_heavy():
+    code = (
+        "import sys, time; import medcritical.cli.report as report; report.build_parser().format_help();"
+        "print(time.process_time(), *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, *modules = done.stdout.split()
+    assert float(seconds) < 0.5
+    assert set(modules).isdisjoint({"torch", "numpy", "matplotlib", "wandb", "rich", "hydra", "msgspec"})
+    assert "--baseline" in build_parser().format_help()
