@@ -6,16 +6,18 @@ Fields have no default (``MISSING``): the one default of each key is in ``conf/`
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import math
+import operator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from omegaconf import MISSING
 
-_BOUNDS = {
-    "gt": (lambda value, bound: value > bound, "greater than"),
-    "ge": (lambda value, bound: value >= bound, "at least"),
-    "lt": (lambda value, bound: value < bound, "less than"),
-    "le": (lambda value, bound: value <= bound, "at most"),
+_BOUNDS: dict[str, tuple[Callable[[float, float], bool], str]] = {
+    "gt": (operator.gt, "greater than"),
+    "ge": (operator.ge, "at least"),
+    "lt": (operator.lt, "less than"),
+    "le": (operator.le, "at most"),
 }
 
 
@@ -39,6 +41,8 @@ def range_faults(config: Any, prefix: str = "") -> Iterator[str]:
                     yield from range_faults(item, f"{name}.{entry}.")
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             bounds = field.metadata.get("bounds", {})
-            if not all(_BOUNDS[kind][0](value, bound) for kind, bound in bounds.items()):
+            if not math.isfinite(value):
+                yield f"{name}={value} is no finite number: it has no place in an artefact's key; give a number."
+            elif not all(_BOUNDS[kind][0](value, bound) for kind, bound in bounds.items()):
                 allowed = " and ".join(f"{_BOUNDS[kind][1]} {bound:g}" for kind, bound in bounds.items())
                 yield f"{name}={value:g} is out of range: it must be {allowed}."

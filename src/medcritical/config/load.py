@@ -16,6 +16,8 @@ from medcritical.config.fields import range_faults
 from medcritical.config.schema import Config
 from medcritical.errors import ConfigError
 
+_KINDS = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false", "String": "text"}
+
 
 def load_config(composed: DictConfig) -> Config:
     """The typed configuration. Raises ConfigError with one sentence per fault: key, value, what is allowed."""
@@ -47,11 +49,22 @@ def explain(error: OmegaConfBaseException) -> str:
     key, message = error.full_key or "", (error.msg or str(error)).splitlines()[0]
     if match := re.match(r"Key '(.+?)' (?:not in|is not in)", message):
         return unknown_key(key or match.group(1))
-    if "Missing mandatory value" in message or "MISSING" in message:
+    if "missing mandatory value" in message.lower():
         return f"{key} has no value: every key needs one; see the files of its group in conf/."
+    if "Incompatible value 'None'" in message:
+        return f"{key}=null is not allowed: {key} must have a value."
+    if match := re.search(r"Invalid type assigned: .* is not a subclass of \w+\. value: (.*)", message):
+        return f"{key}={match.group(1)} is not allowed: {key} is a group of keys; set those, e.g. {_first_key_in(key)}."
+    if match := re.search(r"Value '(.*)' of type '.*' could not be converted to (\w+)", message):
+        wanted = _KINDS.get(match.group(2), match.group(2))
+        return f"{key}={match.group(1)} is not allowed: {key} must be {wanted}."
     if match := re.search(r"Invalid value '(.*)', expected one of (\[.*\])", message):
         return f"{key}={match.group(1)} is not allowed: choose one of {match.group(2)}."
     return f"{key}: {message.rstrip('.')}."
+
+
+def _first_key_in(group: str) -> str:
+    return next((name for name in all_keys() if name.startswith(f"{group}.")), f"{group}.NAME")
 
 
 def unknown_key(key: str) -> str:
