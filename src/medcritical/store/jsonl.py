@@ -22,6 +22,8 @@ _REMEDIES = {
     errno.EACCES: "no permission to write there; set paths.store (MEDCRITICAL_STORE) and paths.outputs elsewhere",
     errno.EPERM: "not permitted there; set paths.store (MEDCRITICAL_STORE) and paths.outputs elsewhere",
     errno.ENOTDIR: "a part of the path is a file, not a folder; set paths.store and paths.outputs elsewhere",
+    errno.EEXIST: "a file lies where a folder is needed; set paths.store and paths.outputs elsewhere",
+    errno.ENAMETOOLONG: "the name is too long for the file system; shorten name, paths.store or paths.outputs",
 }
 
 
@@ -62,7 +64,7 @@ def read_json(path: Path, kind: type[T]) -> T:
     """The JSON value of a file, checked against `kind`. Raises ArtefactError naming the file."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise ArtefactError(f"cannot read {path}: {error}") from error
 
 
@@ -85,4 +87,8 @@ def read_records(path: Path, kind: type[T]) -> list[T]:
                 raise ArtefactError(f"{path}:{number}: {error}") from error
     except FileNotFoundError as error:
         raise ArtefactError(f"{path} is missing from its artefact") from error
+    except ArtefactError:  # is an OSError itself
+        raise
+    except OSError as error:
+        raise ArtefactError(f"cannot read {path}: {error}") from error
     return records
