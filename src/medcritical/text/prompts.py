@@ -8,7 +8,7 @@ from functools import lru_cache
 from medcritical.config.schema import AnswerForm, TemplateConfig
 from medcritical.records import Prompt, Question
 
-_TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9_]*>")
+_TAG = re.compile(r"</?[^\s<>/{}|]+>")
 _CHAT_TOKEN = r"<\|[^<>|]{0,64}\|>"  # <|im_end|> and its like: never from data
 
 
@@ -22,9 +22,13 @@ def neutralise(text: str, *patterns: str) -> str:
 
 @lru_cache(maxsize=64)
 def _guard(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    tags = {tag for pattern in patterns for tag in _TAG.findall(pattern)}
-    closing = {f"</{tag.strip('</>')}>" for tag in tags} | {f"<{tag.strip('</>')}>" for tag in tags}
-    return re.compile("|".join([_CHAT_TOKEN, *map(re.escape, sorted(closing))]))
+    return re.compile("|".join([_CHAT_TOKEN, *map(re.escape, sorted(tags_in(*patterns)))]))
+
+
+def tags_in(*texts: str) -> set[str]:
+    """Every tag that occurs in one of the texts, in its opening and its closing form."""
+    names = {tag.strip("</>") for text in texts for tag in _TAG.findall(text)}
+    return {f"<{name}>" for name in names} | {f"</{name}>" for name in names}
 
 
 def tags_of(template: TemplateConfig) -> tuple[str, ...]:

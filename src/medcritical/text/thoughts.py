@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medcritical.config.schema import TemplateConfig, TemplateLevel
-from medcritical.text.prompts import neutralise
+from medcritical.text.prompts import neutralise, tags_in
 
 _HAS_OUTLINE = (TemplateLevel.outline, TemplateLevel.both)
 _HAS_CHAIN = (TemplateLevel.detailed, TemplateLevel.both)
@@ -32,15 +33,17 @@ class ThoughtFormat:
             *([template.chain] if template.level in _HAS_CHAIN else []),
             template.answer,
         ]
-        self._response = re.compile(r"\s*" + r"\s*".join(map(_part_pattern, self._parts)) + r"\s*")
-        self._insight = re.compile(r"\s*" + _part_pattern(template.insight) + r"\s*")
+        marks = {*tags_in(*self._parts, template.insight), *(_literals(part)[0] for part in self._parts)}
+        patterns = [_part_pattern(part, marks) for part in self._parts]
+        self._response = re.compile(r"\s*" + r"\s*".join(patterns) + r"\s*")
+        self._insight = re.compile(r"\s*" + _part_pattern(template.insight, marks) + r"\s*")
 
     def render(self, outline: Sequence[str], chain: Sequence[str], answer: str) -> str:
         """The response that the student is taught: outline, chain and answer at the template's level."""
         template = self.template
         values = {
-            "outline": template.outline_separator.join(map(self._data, outline)),
-            "chain": template.chain_separator.join(map(self._data, chain)),
+            "outline": self._data(template.outline_separator.join(outline)),  # joined first: two steps can make one tag
+            "chain": self._data(template.chain_separator.join(chain)),
             "answer": self._data(answer),
         }
         return template.part_separator.join(part.format(**values) for part in self._parts)
@@ -73,12 +76,23 @@ class ThoughtFormat:
         return neutralise(text, *self._parts, self.template.insight)
 
 
-def _part_pattern(part: str) -> str:
-    """A part's regular expression: its literal text with one named group that contains none of its tags."""
-    match = re.fullmatch(r"(?s)(.*)\{(\w+)\}(.*)", part)
-    assert match is not None, part  # the schema check has seen the placeholder
-    before, name, after = match.groups()
-    stop = re.escape(after.strip()) or r"\Z"
-    begin = re.escape(before.strip())
-    guard = rf"(?!{stop})" + (rf"(?!{begin})" if begin else "")
-    return rf"{begin}(?P<{name}>(?s:(?:{guard}.)*))" + re.escape(after.strip())
+def _part_pattern(part: str, marks: set[str]) -> str:
+    """A part's regular expression: its literal text around one named group that none of `marks` may occur in.
+
+    The group is possessive: it ends at the first mark and never gives back, so reading takes linear time.
+    """
+    before, name, after = _literals(part)
+    barred = "|".join(map(re.escape, sorted({*marks, before, after} - {""})))
+    guard = f"(?!{barred})" if barred else ""
+    return rf"{re.escape(before)}(?P<{name}>(?s:{guard}.)*+){re.escape(after)}"
+
+
+def _literals(part: str) -> tuple[str, str, str]:
+    """(text before, name, text after) of a part's one placeholder: braces unescaped, outer blanks off."""
+    before, name, after = "", "", ""
+    for literal, field, _, _ in string.Formatter().parse(part):
+        if name:
+            after += literal
+        else:
+            before, name = before + literal, field or ""
+    return before.strip(), name, after.strip()
