@@ -13,10 +13,10 @@ from medcritical.selfplay.trials import Trial
 def make_pairs(trials: list[Trial], *, fallback: Fallback, rng: Random) -> tuple[list[PreferencePair], Counter[str]]:
     """Pairs and a count of what became of each question.
 
-    A question that needed a correction prefers a verified correction to the attempt it corrects. A question solved by an
-    own attempt has no correction; with `fallback: own` its right attempt is preferred to one of its wrong ones, with
-    `fallback: drop` it is chosen without a rejected one. A question without a wrong attempt has nothing to be preferred to.
-    A stubborn question is left out.
+    Where there is a verified correction, it is preferred to the attempt it corrects, though an own attempt may be
+    right too (uniform allocation corrects every wrong attempt). A question solved by own attempts alone prefers a right
+    one to a wrong one with `fallback: own`; with `fallback: drop`, or without a wrong one, the right one is chosen
+    alone. A stubborn question is left out.
     """
     pairs, counts = [], Counter[str]()
     for trial in trials:
@@ -30,6 +30,15 @@ def make_pairs(trials: list[Trial], *, fallback: Fallback, rng: Random) -> tuple
 
 
 def _pair(trial: Trial, fallback: Fallback, rng: Random) -> PreferencePair | None:
+    if trial.verified:
+        correction = rng.choice(trial.verified)
+        return PreferencePair(
+            question=trial.question,
+            chosen=correction.corrected.text,
+            rejected=correction.wrong.text,
+            origin="correction",
+            is_chosen_sound=correction.corrected.is_sound,
+        )
     if trial.right:
         chosen = rng.choice(trial.right)
         has_rejected = bool(trial.wrong) and fallback is Fallback.own
@@ -39,14 +48,5 @@ def _pair(trial: Trial, fallback: Fallback, rng: Random) -> PreferencePair | Non
             rejected=rng.choice(trial.wrong).text if has_rejected else None,
             origin="own",
             is_chosen_sound=chosen.is_sound,
-        )
-    if trial.verified:
-        correction = rng.choice(trial.verified)
-        return PreferencePair(
-            question=trial.question,
-            chosen=correction.corrected.text,
-            rejected=correction.wrong.text,
-            origin="correction",
-            is_chosen_sound=correction.corrected.is_sound,
         )
     return None

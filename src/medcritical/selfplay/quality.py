@@ -36,7 +36,8 @@ def pair_quality(trials: list[Trial], pairs: list[PreferencePair], counts: Count
 
 
 def overlap(chosen: str, rejected: str) -> float:
-    """Share of words (multiset) that two responses have in common, 0 to 1; characters where there are no spaces."""
-    left, right = (Counter(text.split() if " " in text else text) for text in (chosen, rejected))
+    """Share of words (multiset) that two responses have in common, 0 to 1; characters where one has no spaces."""
+    has_words = " " in chosen and " " in rejected
+    left, right = (Counter(text.split() if has_words else text) for text in (chosen, rejected))
     total = max(left.total(), right.total())
     return (left & right).total() / total if total else 1.0
