@@ -9,6 +9,8 @@ from medcritical.config.schema import (
     Config,
     DataFormat,
     Match,
+    Method,
+    Objective,
     OptimConfig,
     StudentKind,
     TeacherKind,
@@ -26,6 +28,7 @@ _PLACEHOLDERS = {
     "answer": {"answer"},
     "insight": {"insight"},
 }
+_TAKEN_ROWS = ("base", "sft")
 
 
 def contradictions(config: Config) -> Iterator[str]:
@@ -37,6 +40,8 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from _optim_faults("sft", config.sft)
     yield from _optim_faults("dpo", config.dpo)
     yield from _arm_faults(config)
+    if not config.paths.store:
+        yield "paths.store is empty: name a folder, or unset MEDCRITICAL_STORE for the default."
     if config.evaluation.split not in ("dev", "test"):
         yield f"evaluation.split={config.evaluation.split} cannot be scored: choose dev or test."
     if config.report.baseline != "sft" and config.report.baseline not in config.arms:
@@ -50,10 +55,14 @@ def _data_faults(config: Config) -> Iterator[str]:
     if data.format is DataFormat.clinic:
         if None in (data.sizes.train, data.sizes.dev, data.sizes.test):
             yield "data.sizes of the clinic must all be numbers: it can make any number of questions."
+        else:
+            yield from _size_faults(config)
     elif not (data.files.train + data.files.dev + data.files.test):
         yield f"data.files is empty: list at least one {data.format.value} file, e.g. data.files.train=[FILE]."
     elif data.split.value == "official" and not (data.files.train and data.files.test):
         yield "data.split=official needs data.files.train and data.files.test; with one file set data.split=seeded."
+    elif data.split.value == "seeded" and (data.sizes.dev is None or data.sizes.test is None):
+        yield "data.split=seeded needs data.sizes.dev and data.sizes.test as numbers, e.g. data.sizes.test=200."
     if data.language not in ("en", "zh"):
         yield f"data.language={data.language} is not supported: choose en or zh."
     if data.world is not None:
@@ -62,6 +71,22 @@ def _data_faults(config: Config) -> Iterator[str]:
             yield f"data.world.noise_min={world.noise_min} is more than data.world.noise_max={world.noise_max}."
         if world.diagnosis + world.test + world.treatment <= 0:
             yield "data.world.diagnosis, test and treatment are all 0: give at least one kind of question a share."
+
+
+def _size_faults(config: Config) -> Iterator[str]:
+    """What the clinic's sizes cannot serve: said now, not after stage 1 has been trained."""
+    sizes, sft = config.data.sizes, config.sft
+    if config.evaluation.split == "dev" and not sizes.dev:
+        yield "evaluation.split=dev needs dev questions: raise data.sizes.dev or choose evaluation.split=test."
+    taught = (sft.templates or 0) + (sft.correction.questions if sft.templates and sft.correction else 0)
+    needs_more = any(arm.method is Method.selfplay for arm in config.arms.values())
+    if (sft.templates or 0) > (sizes.train or 0):
+        yield f"sft.templates={sft.templates} is more than data.sizes.train={sizes.train}: lower it or raise that."
+    elif needs_more and taught >= (sizes.train or 0):
+        yield (
+            f"data.sizes.train={sizes.train} leaves no question for self-play after the {taught} of sft.templates and "
+            "sft.correction.questions: raise it or lower those."
+        )
 
 
 def _teacher_faults(config: Config) -> Iterator[str]:
@@ -115,13 +140,18 @@ def _template_faults(template: TemplateConfig) -> Iterator[str]:
     for field, required in _PLACEHOLDERS.items():
         text = getattr(template, field)
         try:
-            found = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+            found = [_written(name, *rest) for _, name, *rest in string.Formatter().parse(text) if name is not None]
         except ValueError as error:
             yield f"template.{field} is no format text ({error}): write {{{{ and }}}} for braces."
             continue
-        if found != required:
-            wanted = ", ".join(f"{{{name}}}" for name in sorted(required))
-            yield f"template.{field}={text!r} must contain exactly {wanted}."
+        if sorted(found) != sorted(required):
+            wanted = " and ".join(f"{{{name}}}" for name in sorted(required))
+            yield f"template.{field}={text!r} must contain {wanted}, just so and once each, and no other placeholder."
+
+
+def _written(name: str, form: str | None, conversion: str | None) -> str:
+    """A placeholder as it stands in the text, its conversion and format included."""
+    return name + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
 
 
 def _optim_faults(group: str, optim: OptimConfig) -> Iterator[str]:
@@ -136,8 +166,20 @@ def _optim_faults(group: str, optim: OptimConfig) -> Iterator[str]:
 
 def _arm_faults(config: Config) -> Iterator[str]:
     for name, arm in config.arms.items():
+        if name in _TAKEN_ROWS:
+            yield f"arms.{name} has the name of a row that every table has already: choose another name."
+        if arm.method is Method.continued_sft and arm.objective is Objective.dpo:
+            yield (
+                f"arms.{name}.objective=dpo needs pairs, which arms.{name}.method=continued_sft does not make: set "
+                "objective to nll, or method to selfplay."
+            )
         if arm.match is Match.steps:
             continue
+        if arm.method is Method.continued_sft:
+            yield (
+                f"arms.{name}.match={arm.match.value} is not for arms.{name}.method=continued_sft, which trains as long "
+                "as dpo.steps or dpo.epochs says: set match to steps."
+            )
         other = config.arms.get(arm.against)
         if other is None or other is arm:
             yield (
@@ -146,3 +188,5 @@ def _arm_faults(config: Config) -> Iterator[str]:
             )
         elif other.match is not Match.steps:
             yield f"arms.{name}.against={arm.against} is itself matched to {other.against}: name an arm with match=steps."
+        elif other.method is Method.continued_sft:
+            yield f"arms.{name}.against={arm.against} plays no self-play: name an arm with method=selfplay."
