@@ -39,6 +39,23 @@ def hydra_initialized() -> Iterator[None]:
         yield
 
 
+def check_command(arguments: Sequence[str]) -> None:
+    """Check what a command line asks for. Raises ConfigError for an argument that is no override, a sweep without -m,
+    and every fault of `check_overrides`.
+
+    With another root configuration or search path Hydra must look by itself: composing here would see this one.
+    """
+    from hydra._internal.utils import get_args_parser  # how Hydra itself reads flags; it has no public name
+
+    known, _ = get_args_parser().parse_known_args(list(arguments))
+    swept = _expand(known.overrides)
+    for override, choices in zip(known.overrides, swept, strict=True):
+        if len(choices) > 1 and not known.multirun:
+            raise ConfigError(f"{override} names {len(choices)} values: add -m to sweep over them.")
+    if not (known.config_name or known.config_path or known.config_dir or known.experimental_rerun):
+        check_overrides(known.overrides)
+
+
 def check_overrides(overrides: Sequence[str]) -> list[Config]:
     """The checked configuration of every cell that the overrides span, one when there is no sweep.
 
@@ -83,7 +100,9 @@ def _expand(overrides: Sequence[str]) -> list[list[str]]:
     try:
         return [expand(override) for override in OverridesParser.create().parse_overrides(list(overrides))]
     except HydraException as error:
-        raise ConfigError(f"{str(error).splitlines()[0].rstrip('.')}: overrides look like group=option or key=value.") from error
+        found = re.search(r"override '(.*)'", str(error))
+        what = found.group(1) if found else " ".join(overrides)
+        raise ConfigError(f"{what} is no override: overrides look like group=option or key=value.") from error
 
 
 def _compose(overrides: list[str]) -> Config:
@@ -99,13 +118,18 @@ def readable_hydra_errors() -> Iterator[None]:
     """Turn Hydra's composition errors into one sentence: key or group, value, what is allowed."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     try:
         yield
+    except YAMLError as error:
+        raise ConfigError(f"a configuration file is no YAML: {' '.join(str(error).split())}.") from error
     except HydraException as error:
         raise ConfigError(_sentence(error)) from error
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error)) from error
+    except ValueError as error:  # what Hydra says to group=null
+        raise ConfigError(f"{error}: choose an option, as in group=option.") from error
 
 
 def _sentence(error: Exception) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from medcritical.cli.compose import check_overrides, configuration_root, hydra_initialized
+from medcritical.cli.compose import check_command, configuration_root, hydra_initialized
 from medcritical.cli.exits import run_command
 
 # Hydra answers these itself; so does a completion query.
@@ -20,13 +20,9 @@ def main() -> None:
 def _main() -> int:
     arguments = sys.argv[1:]
     if not any(argument.split("=")[0] in _HYDRA_ANSWERS for argument in arguments):
-        check_overrides([argument for argument in arguments if _is_override(argument)])
+        check_command(arguments)
     _hydra_application()
     return 0
-
-
-def _is_override(argument: str) -> bool:
-    return not argument.startswith("-") and "=" in argument
 
 
 def _hydra_application() -> None:
