@@ -230,6 +230,9 @@ class TeacherConfig:
     files: list[str] = key("trace files of a recorded teacher")
     format: Optional[DataFormat] = key("format of the trace files; null for the oracle")
     chain: str = key("field of a trace that holds the chain of thought: response or complex_cot")
+    language: str = key("language of the traces: en or zh")
+    encoding: str = key("text encoding of the trace files")
+    on_error: OnError = key("what a bad row does")
 
 
 @dataclass
@@ -436,6 +439,7 @@ class PathsConfig:
 
     store: str = key("artefacts, shared by all runs; MEDCRITICAL_STORE sets it")
     outputs: str = key("one folder per run, named by its configuration")
+    data: str = key("folder of published data sets; MEDCRITICAL_DATA sets it")
 
 
 @dataclass

@@ -88,7 +88,7 @@ class _Planner:
         questions = self.add(PrepareStage(data=config.data), {}, "questions")
         base = self.add(self._student(), {}, "base student")
         if config.evaluation.base:
-            self.evaluate(questions, base, ReportRow("base", "Student before training", "student", 0, None, config.seed))
+            self.evaluate(questions, base, ReportRow("base", "Student before training", "base", 0, None, config.seed))
         templates, corrections, sft = self._stage_one(questions, base)
         self.evaluate(questions, sft, ReportRow("sft", "SFT on thought templates", "sft", 0, None, config.seed))
         trained: dict[tuple[str, int], Inputs] = {}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from medcritical.config.load import to_plain
 from medcritical.config.schema import Config
-from medcritical.errors import ArtefactError
 from medcritical.pipeline.estimate import describe_plan
 from medcritical.pipeline.execute import Executor, LocalExecutor
 from medcritical.pipeline.plan import Plan, make_plan
@@ -17,9 +18,10 @@ from medcritical.pipeline.watch import Watcher
 from medcritical.store import Store
 from medcritical.store.artefact import MANIFEST
 from medcritical.store.hashing import hash_json
-from medcritical.store.jsonl import readable_write_errors, write_json
+from medcritical.store.jsonl import read_json, readable_write_errors, write_json
 
 SUMMARY = "summary.json"
+REPORT = "report.json"  # the same in the store, where it is no run of its own
 
 
 def run(config: Config) -> Path | None:
@@ -60,9 +62,9 @@ def _gather(plan: Plan, store: Store, folder: Path) -> Path:
     source = store.folder(plan.report.ref)
     with readable_write_errors(folder):
         for path in source.iterdir():
-            if path.is_file() and path.name != MANIFEST:
+            if path.is_file() and path.name not in (MANIFEST, REPORT):
                 shutil.copyfile(path, folder / path.name)
-    summary = folder / SUMMARY
-    if not summary.is_file():
-        raise ArtefactError(f"{source} holds no {SUMMARY}: remove that folder and run again.")
-    return summary
+    summary = read_json(source / REPORT, dict[str, Any])
+    summary["store"] = os.path.relpath(store.root, folder.resolve())
+    write_json(folder / SUMMARY, summary)
+    return folder / SUMMARY

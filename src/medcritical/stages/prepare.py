@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, replace
 
-from medcritical.config.schema import DataConfig, DataFormat, SplitRule, SplitSizes
+from medcritical.config.schema import DataConfig, DataFormat, SplitRule
 from medcritical.config.stages import PrepareStage
-from medcritical.data import LoadReport, assign_splits, load_questions
+from medcritical.data.duplicates import drop_duplicates
+from medcritical.data.load import load_questions
+from medcritical.data.report import LoadReport
+from medcritical.data.splits import assign_splits, limit_splits
 from medcritical.errors import DataError
 from medcritical.records import Question, Split
 from medcritical.stages.context import Inputs, Output
@@ -37,8 +39,8 @@ def run(config: PrepareStage, inputs: Inputs, output: Output) -> None:
 def _load(data: DataConfig, output: Output) -> list[Question]:
     by_split: dict[Split, list[Question]] = {"train": [], "dev": [], "test": []}
     reports: list[LoadReport] = []
-    for split, paths in asdict(data.files).items():
-        for path in paths:
+    for split in by_split:
+        for path in getattr(data.files, split):
             result = load_questions(
                 path,
                 data.format,
@@ -53,16 +55,9 @@ def _load(data: DataConfig, output: Output) -> list[Question]:
     output.facts["load_reports"] = [report.to_dict() for report in reports]
     for report in reports:
         print("\n".join(report.lines()))
-    if data.split is SplitRule.seeded:
-        return assign_splits([question for part in by_split.values() for question in part], data.sizes, data.seed)
-    return _limit(by_split, data.sizes)
-
-
-def _limit(by_split: dict[Split, list[Question]], sizes: SplitSizes) -> list[Question]:
-    """The first questions of each official split, as many as the sizes allow. Raises DataError for an id in two splits."""
-    limits = asdict(replace(sizes))
-    chosen = [question for split, questions in by_split.items() for question in questions[: limits[split]]]
-    repeated = [identifier for identifier, count in Counter(question.id for question in chosen).items() if count > 1]
-    if repeated:
-        raise DataError(f"question {repeated[0]} is in two files ({len(repeated)} such ids): use data.split=seeded.")
-    return chosen
+    questions = [question for part in by_split.values() for question in part]
+    if data.split is SplitRule.official:
+        return limit_splits(questions, data.sizes, data.seed)
+    distinct, repeated = drop_duplicates(questions)
+    output.facts["repeated_across_files"] = len(repeated)
+    return assign_splits(distinct, data.sizes, data.seed)

@@ -8,7 +8,8 @@ from random import Random
 
 from medcritical.config.schema import TeacherConfig, TeacherKind
 from medcritical.config.stages import TeachStage
-from medcritical.data import load_traces, question_key
+from medcritical.data.duplicates import question_key
+from medcritical.data.traces import Trace, load_traces
 from medcritical.errors import DataError
 from medcritical.records import Attempt, Question, TaughtCorrection, ThoughtTemplate
 from medcritical.selfplay.trials import trials_of
@@ -63,7 +64,7 @@ def _recorded(config: TeachStage, questions: Iterable[Question], output: Output)
     held_out = {question_key(question) for question in questions if question.split != "train"}
     templates = []
     for trace in _traces(config.teacher, output):
-        stated = extract_answer(trace.chain, trace.question.options).letters
+        stated = extract_answer(trace.response, trace.question.options).letters
         reasons = []
         if question_key(trace.question) in held_out:
             reasons.append("question is held out")
@@ -85,11 +86,19 @@ def _recorded(config: TeachStage, questions: Iterable[Question], output: Output)
     return templates[:count]
 
 
-def _traces(teacher: TeacherConfig, output: Output) -> list:
+def _traces(teacher: TeacherConfig, output: Output) -> list[Trace]:
     assert teacher.format is not None
-    traces = []
+    traces: list[Trace] = []
     for path in teacher.files:
-        result = load_traces(path, teacher.format, chain=teacher.chain)
+        result = load_traces(
+            path,
+            teacher.format,
+            teacher.chain,
+            encoding=teacher.encoding,
+            language=teacher.language,
+            source=teacher.name,
+            on_error=teacher.on_error,
+        )
         output.facts.setdefault("load_reports", []).append(result.report.to_dict())
         traces += result.traces
     return traces

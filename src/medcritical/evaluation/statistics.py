@@ -1,0 +1,91 @@
+"""Intervals and tests for accuracies. Pure; numpy is imported by the bootstrap alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Accuracy of a minus accuracy of b on the same questions, with a bootstrap interval. Shares, not percent."""
+
+    difference: float
+    low: float
+    high: float
+
+
+def wilson_interval(num_correct: int, num_questions: int, confidence: float) -> tuple[float, float]:
+    """Wilson score interval of a proportion (Wilson 1927, JASA 22:209, Eq. 4)."""
+    if not 0 <= num_correct <= num_questions or num_questions == 0:
+        raise ValueError(f"{num_correct} of {num_questions} is no proportion")
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    share, spread = num_correct / num_questions, z * z / num_questions
+    centre = (share + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * math.sqrt(share * (1 - share) / num_questions + spread / (4 * num_questions))
+    low = 0.0 if num_correct == 0 else centre - half
+    high = 1.0 if num_correct == num_questions else centre + half
+    return low, high
+
+
+def mcnemar_exact(a: Sequence[bool], b: Sequence[bool]) -> float:
+    """Two-sided exact p value that a and b are equally often right, from the questions they disagree on."""
+    only_a = sum(x and not y for x, y in zip(a, b, strict=True))
+    only_b = sum(y and not x for x, y in zip(a, b, strict=True))
+    total, least = only_a + only_b, min(only_a, only_b)
+    tail = sum(math.comb(total, k) for k in range(least + 1))
+    return min(1.0, 2 * tail / 2**total)
+
+
+def paired_bootstrap(
+    a: Sequence[bool], b: Sequence[bool], resamples: int, seed: int, confidence: float
+) -> PairedDifference:
+    """Difference of two accuracies with its percentile interval, resampling questions."""
+    return pooled_bootstrap([(a, b)], resamples, seed, confidence)
+
+
+def pooled_bootstrap(
+    groups: Sequence[tuple[Sequence[bool], Sequence[bool]]], resamples: int, seed: int, confidence: float
+) -> PairedDifference:
+    """As `paired_bootstrap` over several seeds: the mean of the seeds' differences, questions resampled within each.
+
+    Trained models are held fixed: the interval says nothing of how other seeds would have turned out.
+    """
+    import numpy as np
+
+    if not groups or any(len(a) != len(b) or not len(a) for a, b in groups):
+        raise ValueError("every group needs two vectors of the same length, at least 1")
+    rng = np.random.default_rng(seed)
+    means, draws = [], np.zeros(resamples)
+    for a, b in groups:
+        gain = np.asarray(a, dtype=np.int8) - np.asarray(b, dtype=np.int8)
+        shares = np.array([(gain == value).mean() for value in (-1, 0, 1)])
+        counts = rng.multinomial(len(gain), shares, size=resamples)  # the sum of resampled gains depends on these alone
+        draws += (counts[:, 2] - counts[:, 0]) / len(gain) / len(groups)
+        means.append(float(gain.mean()))
+    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return PairedDifference(sum(means) / len(means), float(low), float(high))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm-adjusted p values, in the given order (Holm 1979, Scand. J. Statist. 6:65)."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted, running = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = running
+    return adjusted
+
+
+def minimum_detectable_difference(
+    num_questions: int, accuracy: float, *, power: float = 0.8, alpha: float = 0.05
+) -> float:
+    """Least difference of two independent accuracies that a two-sided z test finds with this power.
+
+    (z_{1-alpha/2} + z_power) * sqrt(2 p (1 - p) / n); pairing by question lowers it.
+    """
+    normal = NormalDist()
+    factor = normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)
+    return factor * math.sqrt(2 * accuracy * (1 - accuracy) / num_questions)
