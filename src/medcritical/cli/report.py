@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from medcritical.cli.exits import run_command
 
 if TYPE_CHECKING:
-    from medcritical.reporting.pooling import Checkpoint, Difference, Pool
+    from medcritical.reporting.pooling import Checkpoint, Difference
     from medcritical.reporting.summary import SummaryRow
-    from medcritical.reporting.tables import Table
 
 BASELINE = "sft"
 RESAMPLES = 10_000
