@@ -8,11 +8,15 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import medcritical
 from medcritical.config.load import explain, load_config, unknown_key
 from medcritical.config.schema import Config
 from medcritical.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 ROOT_VARIABLE = "MEDCRITICAL_ROOT"
 
@@ -62,28 +66,25 @@ def check_overrides(overrides: Sequence[str]) -> list[Config]:
     Raises ConfigError for the first cell with a fault, naming the cell when there are several.
     """
     with hydra_initialized():
-        cells = list(_cells(overrides))
+        swept = _expand(overrides)
+        first = _compose([choices[0] for choices in swept])
+        cells = [list(cell) for cell in itertools.product(*swept, *_expand(_file_params(first, overrides)))]
+        if cells == [[choices[0] for choices in swept]]:
+            return [_check(first)]
         configs = []
         for cell in cells:
             try:
-                configs.append(_compose(cell))
+                configs.append(_check(_compose(cell)))
             except ConfigError as error:
-                where = f"in cell {' '.join(cell)}: " if len(cells) > 1 else ""
-                raise ConfigError(f"{where}{error}") from error
+                raise ConfigError(f"in cell {' '.join(cell)}: {error}") from error
         return configs
 
 
-def _cells(overrides: Sequence[str]) -> Iterator[list[str]]:
-    """Every combination of swept overrides: those on the command line and hydra.sweeper.params of a sweeps/ file."""
-    from hydra import compose
-
-    swept = _expand(overrides)
-    with readable_hydra_errors():
-        first = compose("config", [choices[0] for choices in swept], return_hydra_config=True)
-    params = first.hydra.sweeper.get("params") if first.hydra.get("mode") is not None else None
+def _file_params(composed: DictConfig, overrides: Sequence[str]) -> list[str]:
+    """What a sweeps/ file sweeps over (hydra.sweeper.params) and the command line does not set."""
+    params = composed.hydra.sweeper.get("params") if composed.hydra.get("mode") is not None else None
     named = {override.split("=")[0].lstrip("+~") for override in overrides}
-    extra = [f"{key}={value}" for key, value in (params or {}).items() if key not in named]
-    yield from (list(cell) for cell in itertools.product(*swept, *_expand(extra)))
+    return [f"{key}={value}" for key, value in (params or {}).items() if key not in named]
 
 
 def _expand(overrides: Sequence[str]) -> list[list[str]]:
@@ -105,12 +106,19 @@ def _expand(overrides: Sequence[str]) -> list[list[str]]:
         raise ConfigError(f"{what} is no override: overrides look like group=option or key=value.") from error
 
 
-def _compose(overrides: list[str]) -> Config:
+def _compose(overrides: list[str]) -> DictConfig:
+    """The composed configuration with Hydra's own part."""
     from hydra import compose
 
     with readable_hydra_errors():
-        composed = compose("config", overrides)
-    return load_config(composed)
+        composed: DictConfig = compose("config", overrides, return_hydra_config=True)
+    return composed
+
+
+def _check(composed: DictConfig) -> Config:
+    from omegaconf import OmegaConf
+
+    return load_config(OmegaConf.masked_copy(composed, [str(name) for name in composed if name != "hydra"]))
 
 
 @contextmanager
@@ -134,10 +142,11 @@ def readable_hydra_errors() -> Iterator[None]:
 
 def _sentence(error: Exception) -> str:
     text = str(error)
-    if match := re.search(r"Could not find '([^']+)'", text):
+    if match := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, option = match.group(1).rpartition("/")
-        options = re.search(r"Available options in '.*':\n((?:\t.*\n?)+)", text)
-        allowed = ", ".join(options.group(1).split()) if options else "those in conf/"
+        listed = re.search(r"Available options in '.*':\n((?:\t.*\n?)+)", text)
+        shipped = sorted(path.stem for path in (configuration_root() / "conf" / group).glob("*.yaml"))
+        allowed = ", ".join(listed.group(1).split() if listed else shipped)
         return f"{group}={option} is not available: choose one of {allowed}."
     if match := re.search(r"Could not override '([^']+)'\.\s*No match in the defaults list", text):
         return unknown_key(match.group(1))

@@ -16,7 +16,7 @@ from medcritical.config.fields import range_faults
 from medcritical.config.schema import Config
 from medcritical.errors import ConfigError
 
-_KINDS = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false", "String": "text"}
+_KINDS = {"Float": "a number", "Integer": "a whole number", "bool": "true or false", "String": "text"}
 
 
 def load_config(composed: DictConfig) -> Config:
@@ -55,7 +55,7 @@ def explain(error: OmegaConfBaseException) -> str:
         return f"{key}=null is not allowed: {key} must have a value."
     if match := re.search(r"Invalid type assigned: .* is not a subclass of \w+\. value: (.*)", message):
         return f"{key}={match.group(1)} is not allowed: {key} is a group of keys; set those, e.g. {_first_key_in(key)}."
-    if match := re.search(r"Value '(.*)' of type '.*' could not be converted to (\w+)", message):
+    if match := re.search(r"Value '(.*)' (?:of type '.*' could not be converted to|is not a valid) (\w+)", message):
         wanted = _KINDS.get(match.group(2), match.group(2))
         return f"{key}={match.group(1)} is not allowed: {key} must be {wanted}."
     if match := re.search(r"Invalid value '(.*)', expected one of (\[.*\])", message):
