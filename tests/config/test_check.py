@@ -1,0 +1,213 @@
+"""What a configuration may not say, and how it is told: every message names the key, the value and the remedy."""
+
+import math
+
+import pytest
+
+from configurations import REAL, configure
+from medcritical.cli.compose import check_overrides
+from medcritical.config.fields import key, range_faults
+from medcritical.config.load import all_keys, to_plain
+from medcritical.config.schema import Config
+from medcritical.errors import ConfigError
+
+REAL_SEEDED = [*REAL, "data.split=seeded", "data.files.test=[q.jsonl]", "data.sizes.dev=5", "data.sizes.test=5"]
+TOKENS = "arm=[dpo_self,rejection_sft_tokens]"
+
+
+def refusal(*overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        configure(*overrides)
+    return str(caught.value)
+
+
+def refusal_of_command(*overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        check_overrides(overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["selfplay.bta=1"], ["selfplay.bta", "did you mean selfplay.beta?"]),
+        (["sftt.epochs=1"], ["sftt", "sft.epochs?"]),
+        (["qwertyuiop=1"], ["qwertyuiop", "medcritical --cfg job"]),
+        (["+data.world.nose=1"], ["data.world.nose", "no configuration key"]),
+        (["+arms.dpo_self.titel=x"], ["arms.dpo_self.titel", "no configuration key"]),
+        (["selfplay.beta=warm"], ["selfplay.beta=warm", "must be a number"]),
+        (["seed=1.5"], ["seed=1.5", "must be a whole number"]),
+        (["plan=perhaps"], ["plan=perhaps", "must be true or false"]),
+        (["data.sizes=300"], ["data.sizes=300", "data.sizes.train"]),
+        (["name=null"], ["name=null", "must have a value"]),
+        (["~sft"], ["sft has no value"]),
+        (["arm=[]"], ["arms has no value"]),
+        (["selfplay.reference=first"], ["selfplay.reference=first", "previous, sft"]),
+        (["trainer.precision=fp8"], ["trainer.precision=fp8", "auto"]),
+        (["teacher=gpt"], ["teacher=gpt", "oracle, recorded"]),
+        (["data/world=mild"], ["data/world=mild", "easy, hard"]),
+        (["arm=[dpo_self,dpo_selv]"], ["arm=dpo_selv", "dpo_samples, dpo_self"]),
+        (["selfplay=null"], ["group", "group=option"]),
+        (["beta"], ["beta is no override", "key=value"]),
+        (["seed=${nowhere}"], ["seed", "nowhere"]),
+    ],
+)
+def test_unknown_keys_types_and_options(overrides: list[str], said: list[str]) -> None:
+    message = refusal_of_command(*overrides)
+    assert all(part in message for part in said), message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("override", "allowed"),
+    [
+        ("selfplay.beta=0", "greater than 0"),
+        ("selfplay.beta=-0.1", "greater than 0"),
+        ("selfplay.iterations=101", "at least 1 and at most 100"),
+        ("generation.top_p=1.5", "greater than 0 and at most 1"),
+        ("dpo.label_smoothing=0.5", "at least 0 and less than 0.5"),
+        ("data.world.hallmark_shown=2", "at most 1"),
+        ("sft.correction.attempts=0", "at least 1"),
+        ("student.architecture.num_layers=0", "at least 1"),
+        ("selfplay.beta=inf", "finite"),
+        ("dpo.max_grad_norm=inf", "finite"),
+        ("generation.temperature=nan", "finite"),
+    ],
+)
+def test_ranges(override: str, allowed: str) -> None:
+    message = refusal(override)
+    assert message.startswith(override)
+    assert allowed in message
+
+
+@pytest.mark.parametrize("override", ["selfplay.beta=1e-6", "selfplay.iterations=100", "dpo.label_smoothing=0.499"])
+def test_ranges_end_where_they_say(override: str) -> None:
+    configure(override)
+
+
+def test_bounds_of_a_field_are_known_words() -> None:
+    with pytest.raises(TypeError, match="above"):
+        key("x", above=1)
+
+
+def test_every_fault_is_told_at_once() -> None:
+    lines = refusal("selfplay.beta=-1", "generation.top_p=2", "dpo.steps=0").splitlines()
+    assert [line.split("=")[0] for line in lines] == ["selfplay.beta", "dpo.steps", "generation.top_p"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["data.world=null", "data.name=x"], ["data.world", "clinic"]),
+        (["data.format=jsonl"], ["data.world", "data.format is jsonl"]),
+        (["data.sizes.train=null"], ["data.sizes", "numbers"]),
+        ([*REAL, "data=jsonl"], ["data.files", "data.files.train=[FILE]"]),
+        ([*REAL, "data.files.test=[]"], ["data.split=official", "data.files.test", "data.split=seeded"]),
+        ([*REAL, "data.split=seeded"], ["data.split=seeded", "data.sizes.dev", "data.sizes.test"]),
+        (["data.language=fr"], ["data.language=fr", "en or zh"]),
+        (["data.world.noise_min=6"], ["data.world.noise_min=6", "data.world.noise_max"]),
+        (["data.world.treatment=0"], ["data.world.diagnosis", "share"]),
+        ([*REAL, "teacher=oracle"], ["teacher=oracle", "data=medqa", "teacher=recorded"]),
+        ([*REAL, "teacher.files=[]"], ["teacher.files", "teacher.format"]),
+        ([*REAL, "teacher.chain=thought"], ["teacher.chain='thought'", "response or complex_cot"]),
+        ([*REAL, "template=two_level_en"], ["template.level=both", "template=detailed_en"]),
+        ([*REAL, "template.level=outline"], ["template.level=outline", "template.level=detailed"]),
+        ([*REAL, "sft.synthetic_corrections=0.5"], ["sft.synthetic_corrections=0.5", "set it to 0"]),
+        (["student.architecture=null"], ["student.architecture", "student=tiny"]),
+        (["student.architecture.hidden_size=100"], ["hidden_size=100", "num_heads=4"]),
+        ([*REAL, "student=tiny"], ["student=tiny", "data=medqa", "student=smollm2_135m"]),
+        ([*REAL, "student.source=''"], ["student.source", "Hugging Face id"]),
+        ([*REAL, "sft=scratch"], ["sft.learning_rate=0.004", "sft=pretrained"]),
+        ([*REAL, "dpo=scratch"], ["dpo.learning_rate=0.0048", "dpo=pretrained"]),
+        (["sft.steps=5"], ["sft.epochs=20", "sft.steps=5", "exactly one"]),
+        (["dpo.steps=null"], ["dpo.epochs=None", "dpo.steps=None", "exactly one"]),
+        (["dpo.warmup_steps=80"], ["dpo.warmup_steps=80", "dpo.steps=75"]),
+        (["evaluation.split=train"], ["evaluation.split=train", "dev or test"]),
+        (["evaluation.split=dev", "data.sizes.dev=0"], ["evaluation.split=dev", "data.sizes.dev"]),
+        (["data.sizes.train=100"], ["sft.templates=120", "data.sizes.train=100"]),
+        (["data.sizes.train=240"], ["data.sizes.train=240", "the 240 of sft.templates"]),
+        (["report.baseline=dpo"], ["report.baseline=dpo", "sft, dpo_self"]),
+        (["paths.store=''"], ["paths.store", "MEDCRITICAL_STORE"]),
+        (["arm=rejection_sft_tokens"], ["arms.rejection_sft_tokens.match=tokens", "arm=[dpo_self,"]),
+        ([TOKENS, "arms.rejection_sft_tokens.against=rejection_sft_tokens"], ["against", "another arm"]),
+        (
+            [
+                "arm=[dpo_self,rejection_sft_tokens,rejection_sft_seconds]",
+                "arms.rejection_sft_seconds.against=rejection_sft_tokens",
+            ],
+            ["arms.rejection_sft_seconds.against=rejection_sft_tokens", "match=steps"],
+        ),
+        (
+            ["arm=[sft_continued,rejection_sft_tokens]", "arms.rejection_sft_tokens.against=sft_continued"],
+            ["arms.rejection_sft_tokens.against=sft_continued", "method=selfplay"],
+        ),
+        ([TOKENS, "arms.rejection_sft_tokens.method=continued_sft"], ["match=tokens", "set match to steps"]),
+        (["arms.sft_continued.objective=dpo"], ["arms.sft_continued.objective=dpo", "nll"]),
+        (
+            ["arms.sft={title: x, method: selfplay, retry: resample, objective: nll, match: steps, against: ''}"],
+            ["arms.sft", "another name"],
+        ),
+    ],
+)
+def test_contradictions(overrides: list[str], said: list[str]) -> None:
+    message = refusal(*overrides)
+    assert all(part in message for part in said), message
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "wanted"),
+    [
+        ("question", "{stem}", "{options} and {stem}"),
+        ("option", "{letter} {text} {more}", "{letter} and {text}"),
+        ("attempt", "no question", "{question}"),
+        ("correction", "{question}", "{attempt} and {question}"),
+        ("outline", "<plan>{outline!r}</plan>", "{outline}"),
+        ("chain", "<think>{chain} {chain}</think>", "{chain}"),
+        ("answer", "<answer>{answer:>9}</answer>", "{answer}"),
+        ("answer", "<answer>{}</answer>", "{answer}"),
+        ("insight", "<error>{insight.text}</error>", "{insight}"),
+    ],
+)
+def test_placeholders(field: str, text: str, wanted: str) -> None:
+    message = refusal(f'template.{field}="{text}"')
+    assert message.startswith(f"template.{field}={text!r} must contain {wanted}")
+
+
+def test_a_lone_brace_is_no_format_text() -> None:
+    message = refusal('template.answer="<answer>{answer}</answer> }"')
+    assert "template.answer" in message
+    assert "{{ and }}" in message
+
+
+def test_official_medqa_and_a_seeded_split_of_one_file_are_both_allowed() -> None:
+    assert configure(*REAL).data.files.train
+    assert configure(*REAL_SEEDED).data.sizes.test == 5
+
+
+def test_plain_values_have_no_enums_and_no_dataclasses() -> None:
+    def kinds(value: object) -> set[type]:
+        if isinstance(value, dict):
+            return {dict}.union(*map(kinds, value.values()))
+        return {list}.union(*map(kinds, value)) if isinstance(value, list) else {type(value)}
+
+    assert kinds(to_plain(configure())) <= {dict, list, str, int, float, bool, type(None)}
+
+
+def test_every_key_of_the_schema_is_given_by_conf() -> None:
+    """The defaults and the real-data options together show every key, optional groups included."""
+
+    def names(value: object, prefix: str = "") -> set[str]:
+        if not isinstance(value, dict):
+            return set()
+        return set().union(*({f"{prefix}{name}"} | names(item, f"{prefix}{name}.") for name, item in value.items()))
+
+    given = names(to_plain(configure())) | names(to_plain(configure(*REAL)))
+    assert set(all_keys()) - given == set()
+    assert len(all_keys()) > 100
+
+
+def test_range_faults_reach_into_arms_and_groups() -> None:
+    config: Config = configure()
+    config.data.world.noise_min = -1  # type: ignore[union-attr]
+    config.selfplay.beta = math.inf
+    assert [fault.split("=")[0] for fault in range_faults(config)] == ["data.world.noise_min", "selfplay.beta"]
