@@ -1,0 +1,97 @@
+"""The words that announce an answer, in English and Chinese.
+
+Fragments of regular expressions, matched against folded lower-case text; a blank stands for any white space, and all
+repetition is bounded. A cue may be loose, since it counts only when options are named right behind it. Every cue
+begins with a plain character, which lets the search skip through text quickly.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+
+def compile_any(fragments: Iterable[str], *, before: str = "", after: str = "") -> re.Pattern[str]:
+    """Returns a pattern for any of the fragments, between `before` and `after`."""
+    joined = "|".join(fragment.replace(" ", r"\s") for fragment in fragments)
+    return re.compile(f"{before}(?:{joined}){after}" if before or after else joined)
+
+
+def words(text: str) -> list[str]:
+    """Returns the words of a list that is too long to quote one by one."""
+    return text.split()
+
+
+# "is", ":", "would be", "->": what ties "the answer" to a letter.
+_LINKS = [
+    *words("is are was were be becomes being remains here therefore : = \\| -> --> => →"),
+    *(f"{modal} be" for modal in ("must", "should", "would", "will", "has to", "have to")),
+    *("to this(?: question| item)?", "in this case", "for this (?:question|item)"),
+    "i (?:would )?(?:choose|chose|select|picked?)",
+]
+_LINK = rf"(?:, \w{{1,12}},)?(?:[\s*_\"'`]{{0,4}}(?:{'|'.join(_LINKS)})(?![a-z])){{1,3}}"
+
+_NOUNS = words("choice selection pick verdict conclusion ans response solution vote decision bet guess preference")
+_ADJECTIVES = words(
+    "correct right best final proper likely appropriate suitable accurate fitting preferred plausible favored favoured"
+    " optimal reasonable chosen selected remaining only last"
+)
+_VERBS = [
+    *("choose", "chose", "choosing", "pick(?:ed|ing)?", "select(?:ed|ing)?", "opt(?:ed|ing)? for", "mark(?:ing)?"),
+    *("go(?:ing)? (?:with|for)", "went with", "settl(?:e|ed|ing) (?:on|for)", "vot(?:e|ed|ing) for"),
+    *("stick(?:ing)? with", "lean(?:s|ing)? towards?", "answer with", "answered", "answer", "commit(?:ting)? to"),
+    *("conclude(?:d)?(?: that)?", "tick(?:ing)?", "circl(?:e|ing)", "identif(?:y|ies)", "arrive at"),
+    *("end up (?:with|at|on)", "comes down to", "lea(?:ves|ving|ve)", "left with", "best (?:fits|matches)"),
+    *(r"narrow(?:s|ed|ing)?(?: \w{1,8})? down to", r"point(?:s|ing)? (?:\w{1,10} ){0,2}to", "in favou?r of"),
+    *("favou?r(?:s|ing)?", "supports?", "indicates?", "matches", "make (?:that|it)", "i mean", "i answer"),
+    *("i(?:'d| would|'ll| will)? say", "let me say"),
+]
+_CHANGES = ["chang(?:e|ed|ing)", "switch(?:ed|ing)?", "revis(?:e|ed|ing)", "correct(?:ed|ing)?", "amend(?:ed|ing)?"]
+_PRONOUNS = words("it this that which one")
+_CONSEQUENCES = words(
+    "so hence thus therefore ergo correction consequently finally overall amended revised corrected updated"
+    " elimination summary makes"
+)
+_KEYS = "(?:label|letter|key|pred|prediction|result|output|selected|final|option|value|选项|选择|结果)"
+
+MARKUP_CUES = [
+    r"<\|?\s{0,3}(?:final[\s_-]?|begin_of_)?(?:answer|ans|答案|choice|option|result|solution)\s{0,3}\|?>",
+    r"\\boxed\s?\{",
+    r"\\fbox\s?\{",
+    r"\[\s?(?:final )?answer\s?\]",
+]
+ENGLISH_CUES = [
+    rf"answers?(?:_\w{{1,12}})?(?:{_LINK}|[\"'\s]{{1,3}}[(\[]|\s{{0,2}}(?:option|choice)\s|\n| - |>)",
+    r"\na\s?:(?=\s?[a-z](?![a-z]))",
+    *(rf"{noun}s?(?:_\w{{1,12}})?{_LINK}" for noun in _NOUNS),
+    *(rf"{quote}{_KEYS}{quote}\s?:" for quote in "\"'"),
+    *(rf"{adjective}(?:[\s_][a-z]{{2,16}}){{0,5}}?{_LINK}" for adjective in _ADJECTIVES),
+    *(rf"{verb}[\s:]" for verb in _VERBS),
+    *(rf"{change}(?: (?:my|the|this|that|it|answer|choice|myself)){{0,2}} to\s" for change in _CHANGES),
+    *(rf"{one}(?:'s| is| (?:must|has to|should|would|can only) be| really is)\s" for one in _PRONOUNS),
+    *(rf"{word}[,:\s]" for word in (*_CONSEQUENCES, "only", "just")),
+]
+
+_GOOD = words("正确 最佳 恰当 合适 合理 最优 相符 符合题意 对应 成立 最终 最后 最可能 最符合 最合适 最恰当")
+_THING = "(?:的?(?:选项有|选项|选择|选|一项|是|为|说法是|应为|应是|应选|只有|答案|有|包括))"
+CHINESE_CUES = [
+    *("答案", "答曰", r"答\s?:", "作答", "结论", "回答", "我的(?:回答|选择|判断)"),
+    *(f"{good}{_THING}" for good in _GOOD),
+    r"选项(?=\s?(?:是|为|应|:\s?[\"'(\[]?\s?[a-z][\"')\]]?\s?(?:[。,.;\n]|\Z)))",
+    *("选(?!项)(?:择|定|取|用|中|出)?", "首选", "勾选"),
+    *("判断[为是]", "判定为", "定为", "确定为", "认定为", "锁定为?", "当属", "必[为是]", "无疑是"),
+    *("剩[余下]?", "只剩[余下]?", "余下", "留下", "唯有", "唯一", "惟有", "只有", "只能", "仅有", "仅剩?"),
+    *("应为", "应该[是为]?", "应当?是", "而是", "其实是", "实际上?是"),
+    *("改[为成答]", "更正为?", "修正为?", "订正为?", "纠正为?", "倾向于?", "支持", "指向", "考虑为?", "诊断为"),
+    *("因此", "因而", "所以", "综上(?:所述|分析)?", "故", "由此可知", "可知", "可见"),
+]
+
+# These also occur without announcing anything ("so A and the others …"): the options must end the clause.
+LOOSE_CUE = compile_any(
+    [
+        rf"(?:{'|'.join((*_CONSEQUENCES, *_PRONOUNS, 'only', 'just'))})\b",
+        *("indicate", "support", "favou?r", "point", "matches", "tick", r"answer\s\Z"),
+        *("因此", "因而", "所以", "综上", r"故\Z", "由此可知", "可知", "可见", "仅", "考虑", "支持", "指向"),
+        *(r"应该\Z", "回答"),
+    ]
+)
