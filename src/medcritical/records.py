@@ -104,7 +104,8 @@ class Attempt(Record, frozen=True, kw_only=True):
     """One try of the student at a question. Written by `play` and `evaluate`.
 
     `letters` is the extracted answer (None: unparsed), `rule` the extraction rule that fired. `is_well_formed` holds
-    when the response keeps the template's strict form to the end. `is_sound` says whether the reasoning is right too,
+    when the response keeps the template's strict form to the end, whatever it answers.
+    `is_sound` says whether the reasoning is right too,
     where the data set can tell (the clinic), else None.
     """
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from omegaconf import DictConfig
+
 from medcritical.cli.compose import check_command, configuration_root, hydra_initialized
 from medcritical.cli.exits import run_command
 
@@ -27,27 +29,24 @@ def _main() -> int:
 
 def _hydra_application() -> None:
     import hydra
-    from omegaconf import DictConfig
 
     with hydra_initialized():
         pass  # sets the root that conf/config.yaml refers to
-
-    @hydra.main(version_base="1.3", config_path=str(configuration_root() / "conf"), config_name="config")
-    def application(composed: DictConfig) -> None:
-        status = run_command(lambda: _run(composed))
-        if status != 0:
-            sys.exit(status)
-
-    application()
+    configuration = str(configuration_root() / "conf")
+    hydra.main(version_base="1.3", config_path=configuration, config_name="config")(_application)()
 
 
-def _run(composed: object) -> int:
-    from omegaconf import DictConfig
+def _application(composed: DictConfig) -> None:
+    """One cell, as Hydra calls it."""
+    status = run_command(lambda: _run(composed))
+    if status != 0:
+        sys.exit(status)
 
+
+def _run(composed: DictConfig) -> int:
     from medcritical.config.load import load_config
     from medcritical.pipeline.run import run
 
-    assert isinstance(composed, DictConfig)
     summary = run(load_config(composed))
     if summary is not None:
         _show_results(summary.parent)

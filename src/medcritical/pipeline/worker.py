@@ -57,7 +57,7 @@ class Event(Record, frozen=True, kw_only=True):
     seconds: float = 0.0
     exit_code: int = 0
     message: str = ""
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class Reporter:

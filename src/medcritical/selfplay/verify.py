@@ -22,7 +22,7 @@ def judge(form: ThoughtFormat, question: Question, completion: Completion, *, ro
         letters=extraction.letters,
         rule=extraction.rule,
         is_correct=is_correct,
-        is_well_formed=thought is not None and extraction.letters is not None,
+        is_well_formed=thought is not None,
         is_sound=sound,
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,

@@ -29,7 +29,7 @@ def measure_differences(
     differences = {}
     for pool in pools:
         other = choose_baseline(pools, pool.checkpoint, baseline) if baseline is not None else None
-        samples = reader.paired(pool, other) if other is not None else []
+        samples = reader.gains(pool, other) if other is not None else []
         if samples:
             pooled = pooled_bootstrap(samples, resamples, SEED, pool.rows[0].confidence)
             differences[pool.checkpoint] = Difference(pooled.difference, pooled.low, pooled.high)
@@ -61,17 +61,15 @@ class PredictionReader:
             self._answers[artefact] = {attempt.question.id: attempt.is_correct for attempt in attempts}
         return self._answers[artefact]
 
-    def paired(self, pool: Pool, other: Pool) -> list[tuple[list[bool], list[bool]]]:
-        """Per seed that both pools have, the two answers to every question that both answered, in the same order."""
+    def gains(self, pool: Pool, other: Pool) -> list[dict[str, int]]:
+        """Per seed that both pools have: question id -> right answers of `pool` minus those of `other` (-1, 0 or 1)."""
         baselines = {row.seed: row for row in other.rows}
         samples = []
         for row in pool.rows:
-            if row.seed not in baselines:
-                continue
-            ours, theirs = self.answers(row.artefact), self.answers(baselines[row.seed].artefact)
-            shared = [question for question in ours if question in theirs]
-            if shared:
-                samples.append(([ours[question] for question in shared], [theirs[question] for question in shared]))
+            if row.seed in baselines:
+                ours, theirs = self.answers(row.artefact), self.answers(baselines[row.seed].artefact)
+                gains = {question: ours[question] - theirs[question] for question in ours if question in theirs}
+                samples += [gains] if gains else []
         return samples
 
 

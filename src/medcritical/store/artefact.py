@@ -162,14 +162,18 @@ class Store:
         write_json(folder / MANIFEST, manifest)
 
     def lineage(self, ref: ArtefactRef) -> dict[str, Manifest]:
-        """Manifests of the artefact and everything it was made from, by key, each once."""
+        """Manifests of the artefact and everything it was made from, by key, each once.
+
+        What it was only measured against (roles that begin with "target") is no part of it.
+        """
         found: dict[str, Manifest] = {}
         waiting = [ref]
         while waiting:
             current = waiting.pop()
             if current.key not in found:
                 found[current.key] = self.manifest(current)
-                waiting.extend(found[current.key].inputs.values())
+                inputs = found[current.key].inputs
+                waiting.extend(made_of for role, made_of in inputs.items() if not role.startswith("target"))
         return found
 
     def total_costs(self, ref: ArtefactRef) -> Costs:

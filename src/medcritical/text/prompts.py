@@ -48,8 +48,7 @@ def render_question(template: TemplateConfig, question: Question) -> str:
     """Stem and lettered options in the template's form, data neutralised."""
     tags = tags_of(template)
     options = template.option_separator.join(
-        template.option.format(letter=letter, text=neutralise(text, *tags))
-        for letter, text in question.options.items()
+        template.option.format(letter=letter, text=neutralise(text, *tags)) for letter, text in question.options.items()
     )
     return template.question.format(stem=neutralise(question.stem, *tags), options=options)
 

@@ -167,7 +167,7 @@ class DpoModule(TrainingModule):
         values = {
             "nll": nll_B,
             "chosen_logp": chosen_B,
-            "chosen_log_ratio": (chosen_B - batch.reference_chosen_logps_B) / lengths_B,
+            "chosen_log_ratio": pairs.chosen_rewards_B / self.beta / lengths_B[batch.contrasted_C],
             "preference_loss": pairs.losses_B,
             "rejected_logp": rejected_C,
             "chosen_reward": pairs.chosen_rewards_B,

@@ -57,7 +57,7 @@ def stream_questions(knowledge: KnowledgeBase, world: WorldConfig, split: Split,
             continue
         fruitless = 0
         options = _draw_options(rng, knowledge, world, case)
-        yield _ask(case, options, world, split, number=len(seen))
+        yield _ask(case, options, world, seed, split, number=len(seen))
         seen.add(case.vignette)
     raise ConfigError(
         f"the clinic world {world.name!r} gave {len(seen)} {split} questions and then none in {fruitless} draws; "
@@ -168,9 +168,9 @@ def _rank_distractors(rng: random.Random, knowledge: KnowledgeBase, case: Case) 
     return [*conditions[case.condition].drugs, *nearest, *(conditions[name].drugs[0] for name in names)]
 
 
-def _ask(case: Case, options: dict[str, str], world: WorldConfig, split: Split, number: int) -> Question:
+def _ask(case: Case, options: dict[str, str], world: WorldConfig, seed: int, split: Split, number: int) -> Question:
     return Question(
-        id=f"clinic-{world.name}-{split}-{number:06d}",
+        id=f"clinic-{world.name}-{seed}-{split}-{number:06d}",
         stem=write_stem(case),
         options=options,
         answer=next(letter for letter, text in options.items() if text == case.conclusion),
