@@ -9,7 +9,7 @@ from medcritical.config.schema import AnswerForm, TemplateConfig
 from medcritical.records import Prompt, Question
 
 _TAG = re.compile(r"</?[^\s<>/{}|]+>")
-_CHAT_TOKEN = r"<\|[^<>|]{0,64}\|>"  # <|im_end|> and its like: never from data
+_CHAT_TOKEN = r"<\|[^<>|‹›]{0,64}\|>"  # <|im_end|> and its like: never from data
 
 
 def neutralise(text: str, *patterns: str) -> str:
