@@ -1,4 +1,4 @@
-"""Scores of attempts, and the statistics that say what a difference between scores is worth."""
+"""Scoring predictions, and what a difference between two runs is worth."""
 
 from medcritical.evaluation.scoring import accuracy_by_arity, jaccard, score_attempts
 from medcritical.evaluation.statistics import (
@@ -7,7 +7,7 @@ from medcritical.evaluation.statistics import (
     mcnemar_exact,
     minimum_detectable_difference,
     paired_bootstrap,
-    paired_bootstrap_over_seeds,
+    pooled_bootstrap,
     wilson_interval,
 )
 
@@ -19,7 +19,7 @@ __all__ = [
     "mcnemar_exact",
     "minimum_detectable_difference",
     "paired_bootstrap",
-    "paired_bootstrap_over_seeds",
+    "pooled_bootstrap",
     "score_attempts",
     "wilson_interval",
 ]

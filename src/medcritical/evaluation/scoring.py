@@ -1,91 +1,62 @@
-"""Scores of attempts: accuracy with its interval, beside what guessing and the commonest letter would reach."""
+"""From judged predictions to a score: exact-set accuracy, unparsed share, soundness, and the levels of knowing nothing."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from statistics import fmean
 
-from medcritical.errors import DataError
 from medcritical.evaluation.statistics import wilson_interval
 from medcritical.records import Attempt, Question, Score, Split
 
 
 def score_attempts(attempts: Sequence[Attempt], *, data: str, split: Split, confidence: float) -> Score:
-    """Returns the score of one attempt per question: an answer of several letters is right only as the exact set.
-
-    The interval is Wilson's. `num_sound` is None where no attempt says whether its reasoning is sound. `mean_tokens` is
-    completion tokens per attempt.
-
-    Raises:
-        DataError: There are no attempts, or a question comes twice: its attempts would not be independent.
-    """
+    """Score of one prediction per question. Unparsed answers count as wrong; several letters must all be right."""
     if not attempts:
-        raise DataError(f"no attempts to score on {data}/{split}; is the split empty?")
-    _refuse_repeated(attempts, f"{data}/{split}")
-    num_questions = len(attempts)
+        raise ValueError("there is nothing to score")
     num_correct = sum(attempt.is_correct for attempt in attempts)
-    low, high = wilson_interval(num_correct, num_questions, confidence)
-    is_sound = [attempt.is_sound for attempt in attempts if attempt.is_sound is not None]
-    questions = [attempt.question for attempt in attempts]
-    commonest, commonest_accuracy = _commonest_letter(questions)
+    sound = [attempt.is_sound for attempt in attempts if attempt.is_sound is not None]
+    low, high = wilson_interval(num_correct, len(attempts), confidence)
+    gold = [attempt.question.answer for attempt in attempts]
+    commonest = commonest_answer(gold)
     return Score(
         data=data,
         split=split,
-        num_questions=num_questions,
+        num_questions=len(attempts),
         num_correct=num_correct,
         num_unparsed=sum(attempt.letters is None for attempt in attempts),
-        num_sound=sum(is_sound) if is_sound else None,
-        accuracy=num_correct / num_questions,
+        num_sound=sum(sound) if sound else None,
+        accuracy=num_correct / len(attempts),
         ci_low=low,
         ci_high=high,
-        chance=sum(map(chance, questions)) / num_questions,
+        chance=fmean(chance_of(attempt.question) for attempt in attempts),
         commonest_letter=commonest,
-        commonest_letter_accuracy=commonest_accuracy,
-        mean_tokens=sum(attempt.completion_tokens for attempt in attempts) / num_questions,
+        commonest_letter_accuracy=gold.count(commonest) / len(gold),
+        mean_tokens=fmean(attempt.completion_tokens for attempt in attempts),
     )
 
 
-def chance(question: Question) -> float:
-    """Returns the probability of guessing the answer.
-
-    One of n options where one letter is right; one of the 2^n - 1 non-empty sets of letters where several are, for who
-    knows that several are asked for still has to name the set.
-    """
-    num_options = len(question.options)
-    return 1 / num_options if len(question.answer) == 1 else 1 / (2**num_options - 1)
-
-
-def jaccard(letters_a: str, letters_b: str) -> float:
-    """Returns the overlap of two sets of letters, intersection over union: partial credit for several letters.
-
-    1.0 for two empty sets.
-    """
-    a, b = set(letters_a), set(letters_b)
-    return len(a & b) / len(a | b) if a | b else 1.0
+def chance_of(question: Question) -> float:
+    """Probability of a blind guess: 1 / options, or 1 / (2^options - 1) where any non-empty set may be right."""
+    options = len(question.options)
+    return 1 / options if len(question.answer) == 1 else 1 / (2**options - 1)
 
 
 def accuracy_by_arity(attempts: Sequence[Attempt]) -> dict[str, float]:
-    """Returns accuracy of questions with one right letter ("single") and with several ("multi"); absent kinds left out."""
+    """Accuracy of questions with one right letter ("single") and with several ("multi"); a kind without any is absent."""
     by_arity: dict[str, list[bool]] = {}
     for attempt in attempts:
         by_arity.setdefault("single" if len(attempt.question.answer) == 1 else "multi", []).append(attempt.is_correct)
-    return {arity: sum(right) / len(right) for arity, right in sorted(by_arity.items(), reverse=True)}
+    return {arity: fmean(right) for arity, right in by_arity.items()}
 
 
-def _commonest_letter(questions: Sequence[Question]) -> tuple[str, float]:
-    """Returns (commonest right letter, accuracy of always answering it); a tie goes to the first in the alphabet.
-
-    A question with several right letters is never right by one letter, so it does not count for a letter.
-    """
-    singles = Counter(question.answer for question in questions if len(question.answer) == 1)
-    if not singles:
-        letters = Counter(letter for question in questions for letter in question.answer)
-        return min(letters, key=lambda letter: (-letters[letter], letter)), 0.0
-    letter = min(singles, key=lambda letter: (-singles[letter], letter))
-    return letter, singles[letter] / len(questions)
+def commonest_answer(answers: Sequence[str]) -> str:
+    """The most frequent answer; among equals the first in the alphabet."""
+    counts = Counter(answers)
+    return min(counts, key=lambda answer: (-counts[answer], answer))
 
 
-def _refuse_repeated(attempts: Sequence[Attempt], where: str) -> None:
-    question_id, times = Counter(attempt.question.id for attempt in attempts).most_common(1)[0]
-    if times > 1:
-        raise DataError(f"question {question_id!r} has {times} attempts on {where}; score one attempt per question")
+def jaccard(a: str, b: str) -> float:
+    """Share of letters that two answers have in common; 1 for two empty ones."""
+    left, right = set(a), set(b)
+    return len(left & right) / len(left | right) if left | right else 1.0
