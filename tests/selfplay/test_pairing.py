@@ -1,0 +1,141 @@
+"""Which response is preferred to which, and the figures of an iteration's pairs."""
+
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medcritical.config.schema import Fallback
+from medcritical.records import Attempt, Correction
+from medcritical.selfplay.pairing import make_pairs
+from medcritical.selfplay.quality import overlap, pair_quality
+from medcritical.selfplay.trials import Trial
+
+Make = Callable[..., Attempt]
+Correct = Callable[..., Correction]
+
+
+def trial(*attempts: Attempt, corrections: tuple[Correction, ...] = ()) -> Trial:
+    return Trial(attempts[0].question, list(attempts), list(corrections))
+
+
+def pairs_of(*trials: Trial, fallback: Fallback = Fallback.own, seed: int = 0) -> tuple[list[tuple], dict[str, int]]:
+    pairs, counts = make_pairs(list(trials), fallback=fallback, rng=Random(seed))
+    return [(pair.question.id, pair.chosen, pair.rejected, pair.origin) for pair in pairs], dict(counts)
+
+
+@pytest.mark.parametrize("fallback", Fallback)
+def test_a_correction_is_preferred_to_what_it_corrects(attempt: Make, correction: Correct, fallback: Fallback) -> None:
+    first, second = attempt("wrong a"), attempt("wrong b")
+    one = trial(first, second, corrections=(correction(first, "wrong again"), correction(second, "right b")))
+    assert pairs_of(one, fallback=fallback) == ([("q1", "right b", "wrong b", "correction")], {"correction_pair": 1})
+
+
+def test_a_correction_goes_before_an_own_right_attempt(attempt: Make, correction: Correct) -> None:
+    """Uniform allocation corrects every wrong attempt, of solved questions too."""
+    wrong = attempt("wrong")
+    one = trial(attempt("right"), wrong, corrections=(correction(wrong, "right b"),))
+    for fallback in Fallback:
+        assert pairs_of(one, fallback=fallback)[0] == [("q1", "right b", "wrong", "correction")]
+
+
+def test_the_fallback_where_an_own_attempt_is_right(attempt: Make, correction: Correct) -> None:
+    wrong = attempt("wrong")
+    one = trial(attempt("right"), wrong, corrections=(correction(wrong, "wrong again"),))
+    assert pairs_of(one, fallback=Fallback.own) == ([("q1", "right", "wrong", "own")], {"own_pair": 1})
+    assert pairs_of(one, fallback=Fallback.drop) == ([("q1", "right", None, "own")], {"own_alone": 1})
+
+
+@pytest.mark.parametrize("fallback", Fallback)
+def test_a_question_without_a_wrong_attempt_is_chosen_alone(attempt: Make, fallback: Fallback) -> None:
+    only_right = trial(attempt("right"), attempt("right"))
+    malformed = trial(attempt("right", id="q2"), attempt("wrong", id="q2", well=False))
+    assert pairs_of(only_right, malformed, fallback=fallback) == (
+        [("q1", "right", None, "own"), ("q2", "right", None, "own")],
+        {"own_alone": 2},
+    )
+
+
+@pytest.mark.parametrize("fallback", Fallback)
+def test_a_stubborn_question_is_left_out_and_counted(attempt: Make, correction: Correct, fallback: Fallback) -> None:
+    wrong = attempt("wrong")
+    stubborn = trial(wrong, attempt("right", well=False), corrections=(correction(wrong, well=False),))
+    assert pairs_of(stubborn, fallback=fallback) == ([], {"stubborn": 1})
+
+
+def test_every_candidate_can_be_drawn_and_one_seed_draws_alike(attempt: Make) -> None:
+    one = trial(attempt("right a"), attempt("right b"), attempt("wrong a"), attempt("wrong b"))
+    drawn = {pairs_of(one, seed=seed)[0][0][1:3] for seed in range(40)}
+    assert drawn == {(f"right {left}", f"wrong {right}") for left in "ab" for right in "ab"}
+    assert pairs_of(one, seed=7) == pairs_of(one, seed=7)
+
+
+def test_soundness_of_the_chosen_travels(attempt: Make, correction: Correct) -> None:
+    wrong = attempt("wrong", id="q2")
+    pairs, _ = make_pairs(
+        [trial(attempt("right", sound=True)), trial(wrong, corrections=(correction(wrong, sound=False),))],
+        fallback=Fallback.own,
+        rng=Random(0),
+    )
+    assert [pair.is_chosen_sound for pair in pairs] == [True, False]
+
+
+def test_the_quality_report_by_hand(attempt: Make, correction: Correct) -> None:
+    left, right = attempt("wrong a b", id="q1"), attempt("wrong a b", id="q2")
+    trials = [
+        trial(left, corrections=(correction(left, "wrong x"), correction(left, "right a b c d", sound=True))),
+        trial(right, corrections=(correction(right, "right a b c d", sound=False),)),
+        trial(attempt("right", id="q3", sound=True), attempt("wrong", id="q3", well=False)),
+        trial(attempt("wrong", id="q4")),
+    ]
+    pairs, counts = make_pairs(trials, fallback=Fallback.own, rng=Random(0))
+    assert pair_quality(trials, pairs, counts) == {
+        "questions": 4,
+        "pools": {"corrected": 2, "solved": 1, "stubborn": 1},
+        "pairs": 2,
+        "chosen_alone": 1,
+        "made_of": {"correction_pair": 2, "own_alone": 1, "stubborn": 1},
+        "corrections_tried": 3,
+        "corrections_verified": 2,
+        "malformed_attempts": 1,
+        "duplicate_pairs": 1,
+        "sound_chosen": pytest.approx(2 / 3),
+        "chosen_words": 5,
+        "rejected_words": 3,
+        "length_gap_words": 2,
+        "overlap": pytest.approx(2 / 5),
+    }
+
+
+def test_the_quality_report_of_nothing(attempt: Make) -> None:
+    stubborn = [trial(attempt("wrong"))]
+    report = pair_quality(stubborn, [], Counter(stubborn=1))
+    assert (report["pairs"], report["chosen_alone"], report["sound_chosen"]) == (0, 0, None)
+    assert "overlap" not in report
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "share"),
+    [
+        ("a b c d", "a b x y", 0.5),
+        ("a a b", "a b b", 2 / 3),
+        ("a b", "c d", 0.0),
+        ("a b c", "c b a", 1.0),
+        ("", "", 1.0),
+        ("", "a b", 0.0),
+        ("选择阿司匹林", "选择地高辛", 2 / 6),
+        ("诊断 心绞痛", "诊断心绞痛", 5 / 6),
+    ],
+)
+def test_overlap_by_hand(chosen: str, rejected: str, share: float) -> None:
+    assert overlap(chosen, rejected) == pytest.approx(share)
+
+
+@given(st.text(alphabet="ab 题c", max_size=12), st.text(alphabet="ab 题c", max_size=12))
+def test_overlap_is_symmetric_and_a_share(left: str, right: str) -> None:
+    assert overlap(left, right) == overlap(right, left)
+    assert 0 <= overlap(left, right) <= 1
+    assert overlap(left, left) == 1
