@@ -35,7 +35,9 @@ def estimated_tokens(call: StageCall, plan: Plan) -> int:
         questions = config.questions.count or _train_size(plan)
         if config.allocation is Allocation.adaptive:
             return questions * max(config.budget, config.attempts * config.generation.max_new_tokens)
-        per_attempt = config.generation.max_new_tokens + config.corrections * config.generation.correction_max_new_tokens
+        per_attempt = (
+            config.generation.max_new_tokens + config.corrections * config.generation.correction_max_new_tokens
+        )
         return questions * config.attempts * per_attempt
     if isinstance(config, EvaluateStage):
         return (config.questions or _split_size(plan, config.split)) * config.max_new_tokens

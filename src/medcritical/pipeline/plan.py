@@ -143,7 +143,9 @@ class _Planner:
             seed=self.seed("student") if is_scratch else 0,
         )
 
-    def _stage_one(self, questions: ArtefactRef, base: ArtefactRef) -> tuple[ArtefactRef, ArtefactRef | None, ArtefactRef]:
+    def _stage_one(
+        self, questions: ArtefactRef, base: ArtefactRef
+    ) -> tuple[ArtefactRef, ArtefactRef | None, ArtefactRef]:
         """Templates, the second pass's corrections if there is one, and the stage-1 checkpoint."""
         config, optim = self.config, self.config.sft
         teach = TeachStage(
@@ -169,9 +171,7 @@ class _Planner:
         )
         inputs = {"attempts": attempts, "templates": templates}
         corrections = self.add(correct, inputs, "corrections of own errors")
-        again = dataclasses.replace(
-            _optim(optim), learning_rate=second.learning_rate, epochs=second.epochs, steps=None
-        )
+        again = dataclasses.replace(_optim(optim), learning_rate=second.learning_rate, epochs=second.epochs, steps=None)
         inputs = {"checkpoint": sft, "templates": templates, "corrections": corrections}
         return templates, corrections, self.add(self._sft(again, "sft-corrections"), inputs, "stage 1, second pass")
 
@@ -303,4 +303,3 @@ def _by_content(value: Any, sources: Mapping[str, str]) -> Any:
     if isinstance(value, list):
         return [_by_content(item, sources) for item in value]
     return sources.get(value, value) if isinstance(value, str) else value
-

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medcritical.config.load import to_plain
-from medcritical.config.schema import Config
+from medcritical.config.schema import Config, WandbMode
 from medcritical.pipeline.estimate import describe_plan
 from medcritical.pipeline.execute import Executor, LocalExecutor
 from medcritical.pipeline.plan import Plan, make_plan
@@ -38,11 +38,18 @@ def run(config: Config) -> Path | None:
     write_json(folder / "config.json", to_plain(config))
     if missing:
         num_done = len(plan.calls) - len(missing)
-        print(f"{len(plan.calls)} stages, {num_done} of them done before; log: {folder / 'worker.log'}", file=sys.stderr)
+        print(
+            f"{len(plan.calls)} stages, {num_done} of them done before; log: {folder / 'worker.log'}", file=sys.stderr
+        )
         _executor(config, store, folder).execute(missing, Watcher(plan.calls, num_done))
     else:
         print(f"nothing to do: all {len(plan.calls)} stages are done.", file=sys.stderr)
-    return _gather(plan, store, folder)
+    summary = _gather(plan, store, folder)
+    if config.logger.wandb is not WandbMode.disabled:
+        from medcritical.pipeline.tracking import export_to_wandb  # W&B takes a second to import
+
+        export_to_wandb(config, plan, store, summary)
+    return summary
 
 
 def run_folder(config: Config) -> Path:

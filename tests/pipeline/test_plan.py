@@ -1,0 +1,280 @@
+"""The plan: pure, the same everywhere, and no artefact made twice."""
+
+import copy
+import dataclasses
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any
+
+import pytest
+
+from configurations import REAL, configure
+from medcritical.config.schema import Config
+from medcritical.config.stages import PlayStage, ReportStage
+from medcritical.pipeline.plan import Plan, make_plan
+
+ALONE = "arm=dpo_self"
+FOLLOWS = ("dpo", "evaluate", "reference", "play", "pair", "report")
+
+
+def plan_of(*overrides: str, sources: dict[str, str] | None = None) -> Plan:
+    return make_plan(configure(*overrides), sources or {})
+
+
+def keys_of(plan: Plan) -> dict[tuple[str, str], str]:
+    """Key of each call by stage and label. A call that arms share goes by the label of the first."""
+    keys = {(call.ref.stage, call.label): call.ref.key for call in plan.calls}
+    assert len(keys) == len(plan.calls)
+    return keys
+
+
+def changed(before: Plan, after: Plan) -> set[tuple[str, str]]:
+    """Stage and label of the calls whose artefact is another one."""
+    first, second = keys_of(before), keys_of(after)
+    assert first.keys() == second.keys()
+    return {name for name in first if first[name] != second[name]}
+
+
+def test_one_configuration_has_one_plan() -> None:
+    config = configure()
+    before = copy.deepcopy(config)
+    assert make_plan(config, {}) == make_plan(config, {}) == make_plan(before, {})
+    assert config == before
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_another_interpreter_makes_the_same_plan_without_torch(hash_seed: str) -> None:
+    code = (
+        "import sys; from medcritical.cli.compose import check_overrides; import medcritical.pipeline.run\n"
+        "from medcritical.pipeline.plan import make_plan\n"
+        "print(*[call.ref.key for call in make_plan(check_overrides([])[0], {}).calls])\n"
+        "print(sorted({'torch', 'transformers', 'lightning', 'peft', 'wandb', 'matplotlib'} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    keys, heavy = done.stdout.splitlines()
+    assert keys.split() == [call.ref.key for call in plan_of().calls]
+    assert heavy == "[]"
+
+
+@pytest.mark.parametrize("overrides", [(), REAL, ("experiments=toy",)], ids=["demo", "real", "toy"])
+def test_every_input_is_made_before_it_is_read(overrides: tuple[str, ...]) -> None:
+    made: set[str] = set()
+    for call in plan_of(*overrides).calls:
+        assert {ref.key for ref in call.inputs.values()} <= made
+        assert call.ref.key not in made
+        made.add(call.ref.key)
+
+
+def test_what_the_arms_of_the_demo_share() -> None:
+    """Seven arms, two iterations. Before the first training there are two kinds of play, with and without a corrector;
+    after it every arm has a policy of its own."""
+    assert Counter(call.ref.stage for call in plan_of().calls) == {
+        "prepare": 1,
+        "student": 1,
+        "teach": 2,  # templates, corrections of own errors
+        "sft": 2 + 2,  # two passes of stage 1, two iterations of continued SFT
+        "play": 1 + 2 + 6,  # own errors for stage 1, two kinds at first, then six policies
+        "pair": 2 + 6,
+        "reference": 2 * 2,  # for the two arms with a contrast
+        "dpo": 6 * 2,
+        "evaluate": 2 + 7 * 2,
+        "report": 1,
+    }
+
+
+def test_an_arm_makes_the_same_artefacts_alone_and_in_company() -> None:
+    together = {call.ref for call in plan_of().calls}
+    for arm in ("dpo_self", "dpo_samples", "nll_corrections", "rejection_sft", "sft_continued"):
+        alone = plan_of(f"arm={arm}")
+        assert {call.ref for call in alone.calls[:-1]} <= together
+
+
+def test_beta_is_known_to_the_training_and_what_follows_alone() -> None:
+    names = changed(plan_of(ALONE, "selfplay.beta=0.1"), plan_of(ALONE, "selfplay.beta=0.3"))
+    first = {(stage, "dpo_self iteration 1") for stage in ("dpo", "evaluate")}
+    second = {(stage, "dpo_self iteration 2") for stage in ("play", "pair", "reference", "dpo", "evaluate")}
+    assert names == first | second | {("report", "tables and figures")}
+
+
+def test_beta_is_nothing_to_arms_without_a_contrast() -> None:
+    names = changed(plan_of("arm=rejection_sft", "selfplay.beta=0.1"), plan_of("arm=rejection_sft", "selfplay.beta=1"))
+    assert names == set()
+
+
+def test_more_iterations_go_on_where_fewer_stopped() -> None:
+    plans = [plan_of(f"selfplay.iterations={number}") for number in (1, 2, 3)]
+    made = [{call.ref for call in plan.calls[:-1]} for plan in plans]
+    assert made[0] < made[1] < made[2]
+    reports = [plan.report.ref for plan in plans]
+    assert len(set(reports)) == 3
+
+
+def test_cells_of_a_grid_share_what_comes_before_the_first_training() -> None:
+    cells = [plan_of(ALONE, "selfplay.iterations=3", f"selfplay.beta={beta}") for beta in (0.05, 0.1, 0.3)]
+    made = [{call.ref for call in plan.calls} for plan in cells]
+    assert Counter(ref.stage for ref in set.intersection(*made)) == {
+        "prepare": 1,
+        "student": 1,
+        "teach": 2,
+        "sft": 2,
+        "play": 2,
+        "pair": 1,
+        "reference": 1,
+        "evaluate": 2,
+    }
+
+
+def test_a_matched_control_comes_after_its_target() -> None:
+    plan = plan_of("arm=[rejection_sft_tokens,rejection_sft_seconds,dpo_self]")
+    by_label = {(call.ref.stage, call.label): call for call in plan.calls}
+    for iteration in (1, 2):
+        target = by_label["dpo", f"dpo_self iteration {iteration}"]
+        scored = by_label["reference", f"dpo_self iteration {iteration}"]
+        tokens = by_label["dpo", f"rejection_sft_tokens iteration {iteration}"]
+        seconds = by_label["dpo", f"rejection_sft_seconds iteration {iteration}"]
+        assert tokens.inputs["target"] == seconds.inputs["target"] == target.ref
+        assert "target_reference" not in tokens.inputs
+        assert seconds.inputs["target_reference"] == scored.ref
+    assert isinstance(plan.report.config, ReportStage)
+    arms = [row.arm for row in plan.report.config.rows]
+    assert list(dict.fromkeys(arms)) == ["base", "sft", "rejection_sft_tokens", "rejection_sft_seconds", "dpo_self"]
+
+
+def test_the_report_reads_a_score_and_a_checkpoint_for_every_row() -> None:
+    plan = plan_of()
+    assert isinstance(plan.report.config, ReportStage)
+    rows = plan.report.config.rows
+    assert set(plan.report.inputs) == {
+        f"{kind}-{number}" for kind in ("score", "checkpoint") for number in range(len(rows))
+    }
+    made_by = {call.ref: call for call in plan.calls}
+    for number, row in enumerate(rows):
+        checkpoint = plan.report.inputs[f"checkpoint-{number}"]
+        assert checkpoint.stage == row.stage
+        assert made_by[plan.report.inputs[f"score-{number}"]].inputs["checkpoint"] == checkpoint
+    assert [row.beta for row in rows if row.arm in ("dpo_self", "sft", "rejection_sft")] == [None, 0.1, 0.1, None, None]
+
+
+def test_every_iteration_plays_on_questions_of_its_own() -> None:
+    plays = [
+        call.config for call in plan_of(ALONE, "selfplay.iterations=3").calls if isinstance(call.config, PlayStage)
+    ]
+    ranges = [(play.questions.start, play.questions.count, play.questions.first) for play in plays]
+    assert ranges == [(120, 120, 0), (240, 800, 240), (1040, 800, 240), (1840, 800, 240)]
+
+
+def test_corrector_and_reference_are_who_the_configuration_says() -> None:
+    def inputs(*overrides: str) -> dict[str, Any]:
+        calls = {(call.ref.stage, call.label): call for call in plan_of(ALONE, *overrides).calls}
+        return {
+            "sft": calls["sft", "stage 1, second pass"].ref,
+            "first": calls["dpo", "dpo_self iteration 1"].ref,
+            "corrector": calls["play", "dpo_self iteration 2"].inputs["corrector"],
+            "reference": calls["reference", "dpo_self iteration 2"].inputs["checkpoint"],
+        }
+
+    default = inputs()
+    assert (default["corrector"], default["reference"]) == (default["sft"], default["first"])
+    other = inputs("selfplay.corrector=current", "selfplay.reference=sft")
+    assert (other["corrector"], other["reference"]) == (other["first"], other["sft"])
+
+
+def test_the_seed_reaches_everything() -> None:
+    assert changed(plan_of(), plan_of("seed=1")) == set(keys_of(plan_of()))
+
+
+def test_a_fixed_seed_of_the_data_keeps_the_questions() -> None:
+    names = changed(plan_of("data.seed=5"), plan_of("data.seed=5", "seed=1"))
+    assert set(keys_of(plan_of())) - names == {("prepare", "questions")}
+
+
+SOURCES = {
+    "data/medqa/US/train.jsonl": "1" * 64,
+    "data/medqa/US/dev.jsonl": "2" * 64,
+    "data/medqa/US/test.jsonl": "3" * 64,
+    "data/huatuo_o1/demo_data.json": "4" * 64,
+}
+
+
+def test_a_data_file_is_known_by_its_content() -> None:
+    here = plan_of(*REAL, sources=SOURCES)
+    content = plan_of(*REAL, sources=SOURCES | {"data/medqa/US/test.jsonl": "5" * 64})
+    assert set(keys_of(here)) - changed(here, content) == {("student", "base student")}
+    traces = plan_of(*REAL, sources=SOURCES | {"data/huatuo_o1/demo_data.json": "5" * 64})
+    kept = set(keys_of(here)) - changed(here, traces)
+    assert kept == {("student", "base student"), ("prepare", "questions"), ("evaluate", "base")}
+
+
+def test_a_data_file_is_not_known_by_where_it_lies() -> None:
+    here = plan_of(*REAL, sources=SOURCES)
+    there = plan_of(*REAL, "paths.data=/elsewhere", sources={f"/elsewhere/{k[5:]}": v for k, v in SOURCES.items()})
+    assert changed(here, there) == set()
+    swapped = {**SOURCES, "data/medqa/US/train.jsonl": "3" * 64, "data/medqa/US/test.jsonl": "1" * 64}
+    assert ("prepare", "questions") in changed(here, plan_of(*REAL, sources=swapped))
+
+
+def test_a_student_in_a_folder_is_known_by_its_files() -> None:
+    names = [
+        keys_of(plan_of(*REAL, f"student.source={folder}", sources={folder: content}))["student", "base student"]
+        for folder, content in (("/a", "1" * 64), ("/b", "1" * 64), ("/a", "2" * 64))
+    ]
+    assert names[0] == names[1] != names[2]
+
+
+MACHINE_SIDE = {
+    "plan",
+    *("paths.store", "paths.outputs", "paths.data"),
+    *("trainer.accelerator", "trainer.threads", "trainer.micro_batch_size", "trainer.log_every_n_steps"),
+    *("logger.wandb", "logger.project", "logger.entity", "logger.tags"),
+    "cluster.isolate",
+}
+"""What changes where and how a run is done and shown, never what comes out."""
+
+WITHOUT_EFFECT = {"arms.dpo_self.against", "arms.rejection_sft.against"}
+"""With match=steps there is nothing to be matched against."""
+
+
+def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, Any]]:
+    """(dotted name, holder, field or entry, value) of everything in a configuration that has a value."""
+    names = [field.name for field in dataclasses.fields(config)] if dataclasses.is_dataclass(config) else list(config)
+    for name in names:
+        value = config[name] if isinstance(config, dict) else getattr(config, name)
+        if dataclasses.is_dataclass(value) or isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{name}.")
+        elif value is not None:
+            yield f"{prefix}{name}", config, name, value
+
+
+def another(value: Any) -> Any:
+    """A value of the same type; None where there is no other."""
+    if isinstance(value, Enum):
+        return next((choice for choice in type(value) if choice is not value), None)
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, list):
+        return [*value, "more"]
+    return f"{value}x" if isinstance(value, str) else value + 1
+
+
+def without_influence(config: Config) -> set[str]:
+    """Names of the values that can be changed without any artefact being another one."""
+    before, found = {call.ref for call in make_plan(config, {}).calls}, set()
+    for name, holder, field, value in leaves(config):
+        other = another(value)
+        if other is None or name.endswith(".match"):  # a match needs a partner; see above
+            continue
+        setattr(holder, field, other)
+        if {call.ref for call in make_plan(config, {}).calls} == before:
+            found.add(name)
+        setattr(holder, field, value)
+    return found
+
+
+def test_what_changes_no_key_is_the_machines_side_and_nothing_else() -> None:
+    config = configure("arm=[dpo_self,rejection_sft]", "trainer.threads=1", "logger.tags=[a]")
+    assert without_influence(config) == MACHINE_SIDE | WITHOUT_EFFECT

@@ -1,0 +1,155 @@
+"""The whole method at toy size, through the real command: once uninterrupted, once stopped and killed on the way."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from medcritical.reporting.summary import read_summary
+
+COMMAND = [sys.executable, "-c", "from medcritical.cli.main import main; main()", "experiments=toy"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that ended: its folder, what it printed, how long it took (seconds)."""
+
+    folder: Path
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+def environment(root: Path) -> dict[str, str]:
+    return {**os.environ, "MEDCRITICAL_STORE": str(root / "store"), "WANDB_MODE": "offline", "PYTHONUTF8": "1"}
+
+
+def run_toy(root: Path, *overrides: str) -> Run:
+    start = time.monotonic()
+    done = subprocess.run(
+        [*COMMAND, f"paths.outputs={root / 'outputs'}", *overrides],
+        env=environment(root),
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    summary = Path(done.stdout.splitlines()[-1])
+    return Run(summary.parent, done.stdout, done.stderr, time.monotonic() - start)
+
+
+def interrupt_toy(root: Path, when: str, how: signal.Signals) -> tuple[int, str]:
+    """Start a run, send a signal when a line with `when` appears; exit status and stderr."""
+    process = subprocess.Popen(
+        [*COMMAND, f"paths.outputs={root / 'outputs'}", "cluster.isolate=true"],
+        env=environment(root),
+        cwd=root,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    seen = ""
+    for line in process.stderr:
+        seen += line
+        if re.search(when, line):
+            time.sleep(0.5)  # somewhere inside the next stage
+            process.send_signal(how)
+            seen += process.stderr.read()
+    return process.wait(60), seen
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
+    root = tmp_path_factory.mktemp("finished")
+    return root, run_toy(root)
+
+
+def test_table_has_every_checkpoint(finished: tuple[Path, Run]) -> None:
+    _, run = finished
+    with (run.folder / "table.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["iteration"] for row in rows] == ["0", "0", "1", "2", "1", "2"]
+    assert (run.folder / "table.md").read_text(encoding="utf-8") in run.stdout
+    assert (run.folder / "accuracy.png").stat().st_size > 5_000
+
+
+def test_summary_follows_from_the_store(finished: tuple[Path, Run]) -> None:
+    _, run = finished
+    summary = read_summary(run.folder / "summary.json")
+    for row in summary.rows:
+        path = summary.predictions_path(run.folder, row.artefact)
+        assert path is not None
+        predictions = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        assert sum(prediction["is_correct"] for prediction in predictions) == row.num_correct
+        assert sum(prediction["letters"] is None for prediction in predictions) == row.unparsed
+        assert {prediction["question"]["split"] for prediction in predictions} == {"test"}
+    by_place = {(row.arm, row.iteration): row for row in summary.rows}
+    assert by_place["sft", 0].accuracy > by_place["base", 0].accuracy + 0.3
+    spent = [by_place["dpo_self", iteration].student_tokens for iteration in (1, 2)]
+    assert spent[0] is not None
+    assert spent[1] is not None
+    assert by_place["sft", 0].student_tokens < spent[0] < spent[1]
+
+
+def test_first_preference_loss_is_ln_2(finished: tuple[Path, Run]) -> None:
+    root, _ = finished
+    first_rows = [
+        json.loads(path.read_text(encoding="utf-8").splitlines()[0]) for path in root.glob("store/dpo/*/metrics.jsonl")
+    ]
+    losses = [row["train/preference_loss"] for row in first_rows if "train/preference_loss" in row]
+    assert len(losses) == 2  # the two iterations of the arm with a contrast
+    assert losses == pytest.approx([0.693147] * 2, abs=1e-4)
+
+
+def test_second_run_does_nothing_and_says_so(finished: tuple[Path, Run]) -> None:
+    root, first = finished
+    before = {path: path.stat().st_mtime_ns for path in (root / "store").rglob("manifest.json")}
+    again = run_toy(root)
+    assert "nothing to do" in again.stderr
+    assert {path: path.stat().st_mtime_ns for path in (root / "store").rglob("manifest.json")} == before
+    assert again.folder == first.folder
+    print(f"second run: {again.seconds:.1f} s")
+    assert again.seconds < 6  # 1.5 s on an idle machine; the limit that users are promised is 3 s
+
+
+def test_another_beta_shares_all_that_comes_before_training(finished: tuple[Path, Run]) -> None:
+    root, _ = finished
+    before = {path.parent for path in (root / "store").rglob("manifest.json")}
+    run_toy(root, "selfplay.beta=0.3", "selfplay.iterations=1")
+    added = sorted(
+        path.parent.parent.name for path in (root / "store").rglob("manifest.json") if path.parent not in before
+    )
+    assert added == ["dpo", "evaluate", "report"]
+
+
+def test_stopped_and_killed_runs_go_on_to_the_same_table(finished: tuple[Path, Run], tmp_path: Path) -> None:
+    status, stderr = interrupt_toy(tmp_path, r"teach .* thought templates .* s ", signal.SIGINT)
+    assert status == 130, stderr
+    assert "goes on from here" in stderr
+    assert "Traceback" not in stderr
+    assert not list(tmp_path.glob("store/sft/*/manifest.json"))
+    assert not [path for path in tmp_path.glob("store/sft/*") if path.is_dir()], "an unfinished artefact is cleared"
+    status, _ = interrupt_toy(tmp_path, r"evaluate .*sft .* s ", signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    _, uninterrupted = finished
+    rest = run_toy(tmp_path)
+    assert "done before" in rest.stderr
+    for name in ("table.md", "table.csv", "accuracy.png"):
+        assert (rest.folder / name).read_bytes() == (uninterrupted.folder / name).read_bytes(), name
+
+
+def test_offline_wandb_run_is_written(finished: tuple[Path, Run]) -> None:
+    root, _ = finished
+    run = run_toy(root, "logger=wandb")
+    assert len(list(run.folder.glob("wandb/offline-run-*/*.wandb"))) == 1
