@@ -1,0 +1,45 @@
+"""What a plan says before anything runs."""
+
+from configurations import REAL, configure
+from medcritical.pipeline.estimate import describe_plan, estimated_tokens
+from medcritical.pipeline.plan import Plan, make_plan
+
+
+def plan_of(*overrides: str) -> Plan:
+    return make_plan(configure(*overrides), {})
+
+
+def tokens(plan: Plan) -> dict[tuple[str, str], int]:
+    return {(call.ref.stage, call.label): estimated_tokens(call, plan) for call in plan.calls}
+
+
+def test_estimates_by_hand() -> None:
+    found = tokens(plan_of("arm=dpo_self"))
+    assert found["evaluate", "base"] == 1000 * 50
+    assert found["play", "own errors for stage 1"] == 120 * 4 * 50
+    assert found["play", "dpo_self iteration 1"] == 800 * max(113, 2 * 50)
+    assert found["teach", "thought templates"] == 120 * 1.5 * 50
+    assert found["teach", "corrections of own errors"] == 120 * 2 * 64
+    assert all(found[stage, label] == 0 for stage, label in found if stage not in ("play", "teach", "evaluate"))
+
+
+def test_uniform_allocation_pays_for_every_correction() -> None:
+    found = tokens(plan_of("arm=dpo_self", "selfplay=uniform"))
+    assert found["play", "dpo_self iteration 2"] == 800 * 4 * (50 + 4 * 64)
+
+
+def test_recorded_traces_cost_nothing() -> None:
+    found = tokens(plan_of(*REAL))
+    assert {count for (stage, _), count in found.items() if stage == "teach"} == {0}
+
+
+def test_what_is_done_is_not_counted_again() -> None:
+    plan = plan_of("arm=dpo_self", "selfplay.iterations=1")
+    keys = {call.ref.key for call in plan.calls}
+    fresh, resumed, done = (describe_plan(plan, missing) for missing in (keys, {plan.report.ref.key}, set()))
+    total = sum(count for (stage, _), count in tokens(plan).items() if stage != "teach")
+    assert f"{len(keys)} stages: 0 done, {len(keys)} to run" in fresh
+    assert f"{total:,} student tokens" in fresh
+    assert f"{len(keys) - 1} done, 1 to run; at most 0 teacher tokens and 0 student tokens" in resumed
+    assert [line.split()[0] for line in done.splitlines()[:-1]] == ["done"] * len(keys)
+    assert len(fresh.splitlines()) == len(keys) + 1

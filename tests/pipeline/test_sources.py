@@ -1,0 +1,70 @@
+"""Content hashes of what a configuration names."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from configurations import REAL, configure
+from medcritical.config.schema import Config
+from medcritical.errors import DataError
+from medcritical.pipeline import sources
+from medcritical.pipeline.sources import fingerprint_sources
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> Config:
+    """Four files that say their own names."""
+    config = configure(*REAL, f"paths.data={tmp_path / 'data'}")
+    for name in [*config.data.files.train, *config.data.files.dev, *config.data.files.test, *config.teacher.files]:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(Path(name).name, encoding="utf-8")
+    return config
+
+
+def test_the_clinic_names_no_files(tmp_path: Path) -> None:
+    assert fingerprint_sources(configure(), tmp_path / "store") == {}
+    assert not (tmp_path / "store").exists()
+
+
+def test_every_file_is_known_by_its_content(real: Config, tmp_path: Path) -> None:
+    found = fingerprint_sources(real, tmp_path / "store")
+    assert {Path(name).name: value for name, value in found.items()} == {
+        name: hashlib.sha256(name.encode("utf-8")).hexdigest()
+        for name in ("train.jsonl", "dev.jsonl", "test.jsonl", "demo_data.json")
+    }
+
+
+def test_an_unchanged_file_is_read_once(real: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = fingerprint_sources(real, tmp_path / "store")
+    read: list[str] = []
+    monkeypatch.setattr(sources, "hash_file", lambda path: read.append(path.name) or "0" * 64)
+    assert fingerprint_sources(real, tmp_path / "store") == first
+    assert read == []
+    (train,) = real.data.files.train
+    Path(train).write_text("longer than it was", encoding="utf-8")
+    assert fingerprint_sources(real, tmp_path / "store")[train] == "0" * 64
+    (dev,) = real.data.files.dev
+    os.utime(dev, ns=(0, 0))
+    fingerprint_sources(real, tmp_path / "store")
+    assert read == ["train.jsonl", "dev.jsonl"]
+
+
+@pytest.mark.parametrize(("missing", "key"), [("test.jsonl", "data.files"), ("demo_data.json", "teacher.files")])
+def test_a_missing_file_is_named_with_its_key(real: Config, tmp_path: Path, missing: str, key: str) -> None:
+    (path,) = (tmp_path / "data").rglob(missing)
+    path.unlink()
+    with pytest.raises(DataError, match=rf"{missing} \({key}\) does not exist"):
+        fingerprint_sources(real, tmp_path / "store")
+
+
+def test_a_student_in_a_folder_is_known_by_names_and_contents(real: Config, tmp_path: Path) -> None:
+    hashes = []
+    for number, (name, text) in enumerate([("a", "1"), ("a", "1"), ("a", "2"), ("b", "1")]):
+        real.student.source = str(tmp_path / f"student-{number}")
+        Path(real.student.source).mkdir()
+        (Path(real.student.source) / name).write_text(text, encoding="utf-8")
+        hashes.append(fingerprint_sources(real, tmp_path / "store")[real.student.source])
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes)) == 3
