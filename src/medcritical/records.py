@@ -42,7 +42,9 @@ class Question(Record, frozen=True, kw_only=True):
         if len(self.options) < 2:
             raise ValueError(f"question {self.id!r} has {len(self.options)} options; at least 2 are needed")
         if not self.answer or any(letter not in self.options for letter in self.answer):
-            raise ValueError(f"question {self.id!r}: answer {self.answer!r} is not among options {''.join(self.options)}")
+            raise ValueError(
+                f"question {self.id!r}: answer {self.answer!r} is not among options {''.join(self.options)}"
+            )
         if list(self.answer) != sorted(set(self.answer)):
             raise ValueError(f"question {self.id!r}: answer {self.answer!r} must be sorted letters without repeats")
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from medcritical.records import PreferencePair
+from medcritical.records import Attempt, PreferencePair
 from medcritical.selfplay.trials import Trial
+
+MALFORMED_ALARM = 0.2  # share; our choice
 
 
 def pair_quality(trials: list[Trial], pairs: list[PreferencePair], counts: Counter[str]) -> dict[str, Any]:
@@ -33,6 +36,17 @@ def pair_quality(trials: list[Trial], pairs: list[PreferencePair], counts: Count
         report["length_gap_words"] = report["chosen_words"] - report["rejected_words"]
         report["overlap"] = fmean(overlap(chosen, rejected) for chosen, rejected in contrasts)
     return report
+
+
+def format_collapse(attempts: Sequence[Attempt]) -> str | None:
+    """A sentence when more than MALFORMED_ALARM of a trained student's responses break the template's form, else None."""
+    malformed = sum(not attempt.is_well_formed for attempt in attempts)
+    if malformed <= MALFORMED_ALARM * len(attempts):
+        return None
+    return (
+        f"Format collapse: {malformed} of {len(attempts)} responses break the template's form (alarm at {MALFORMED_ALARM:.0%}). "
+        "Train stage 1 longer, raise max_new_tokens if they are cut, or lower dpo.learning_rate."
+    )
 
 
 def overlap(chosen: str, rejected: str) -> float:

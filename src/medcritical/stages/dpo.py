@@ -84,7 +84,9 @@ def _unscored(config: DpoStage, tokenizer: PreTrainedTokenizerBase, inputs: Inpu
     chosen = [chosen_and_rejected(tokenizer, config.template, pair)[0] for pair in pairs]
     fitting = [example for example in chosen if example.length <= config.optim.max_length]
     if not fitting:
-        raise TrainingError(f"all {len(pairs)} responses are longer than dpo.max_length={config.optim.max_length} tokens.")
+        raise TrainingError(
+            f"all {len(pairs)} responses are longer than dpo.max_length={config.optim.max_length} tokens."
+        )
     return [
         PairExample(
             prompt_ids=example.prompt_ids,

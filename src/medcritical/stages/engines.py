@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from transformers.utils.logging import disable_progress_bar
 
 from medcritical.config.schema import Precision, TrainerConfig
 from medcritical.generation.embedded import TransformersEngine
@@ -14,7 +15,7 @@ from medcritical.modeling.device import resolve_device, resolve_dtype
 
 def embedded_engine(checkpoint: Path, trainer: TrainerConfig, precision: Precision) -> TransformersEngine:
     """An engine over a checkpoint, on the device that the trainer names."""
-    use_threads(trainer)
+    prepare_process(trainer)
     device = resolve_device(trainer.accelerator.value)
     student = load_checkpoint(checkpoint, dtype=resolve_dtype(precision, device))
     return TransformersEngine(Student(student.model.to(device), student.tokenizer))
@@ -22,11 +23,12 @@ def embedded_engine(checkpoint: Path, trainer: TrainerConfig, precision: Precisi
 
 def training_student(checkpoint: Path, trainer: TrainerConfig) -> Student:
     """A checkpoint's model with float32 weights, for training and scoring; autocast narrows the arithmetic."""
-    use_threads(trainer)
+    prepare_process(trainer)
     return load_checkpoint(checkpoint, dtype=torch.float32)
 
 
-def use_threads(trainer: TrainerConfig) -> None:
-    """Use as many CPU threads as the configuration says, where it says so."""
+def prepare_process(trainer: TrainerConfig) -> None:
+    """Use as many CPU threads as the configuration says, if it does; keep the library's own bars out of the log."""
+    disable_progress_bar()
     if trainer.threads is not None:
         torch.set_num_threads(trainer.threads)

@@ -7,6 +7,7 @@ from medcritical.errors import DataError
 from medcritical.evaluation import score_attempts
 from medcritical.generation.engine import Sampling
 from medcritical.records import Question
+from medcritical.selfplay.quality import format_collapse
 from medcritical.selfplay.verify import judge
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.engines import embedded_engine
@@ -40,6 +41,8 @@ def run(config: EvaluateStage, inputs: Inputs, output: Output) -> None:
     write_records(output.folder / PREDICTIONS, predictions)
     write_json(output.folder / SCORE, score)
     output.student_tokens = sum(prediction.completion_tokens for prediction in predictions)
+    if inputs.refs["checkpoint"].stage != "student":  # an untrained student does not know the form
+        output.facts["alarms"] = [alarm for alarm in [format_collapse(predictions)] if alarm]
     output.facts["shown"] = [
         f"accuracy {score.accuracy:.1%} [{score.ci_low:.1%}, {score.ci_high:.1%}], {score.num_unparsed} unparsed"
     ]

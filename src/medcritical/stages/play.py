@@ -16,6 +16,7 @@ from medcritical.config.stages import PlayStage, QuestionRange
 from medcritical.errors import DataError
 from medcritical.generation.engine import Engine, Sampling
 from medcritical.records import Attempt, Completion, Correction, Question
+from medcritical.selfplay.quality import format_collapse
 from medcritical.selfplay.trials import Trial, choose_wrong, unsolved, within_budget
 from medcritical.selfplay.verify import judge
 from medcritical.stages.context import Inputs, Output
@@ -129,7 +130,9 @@ class _Player:
             completion_tokens=answer.completion_tokens,
             is_finished=answer.is_finished and parts is not None,
         )
-        return Correction(wrong=wrong, insight=insight, corrected=judge(self.form, wrong.question, completion, round=round))
+        return Correction(
+            wrong=wrong, insight=insight, corrected=judge(self.form, wrong.question, completion, round=round)
+        )
 
     def sampling(self, max_new_tokens: int) -> Sampling:
         """How responses are drawn."""
@@ -158,6 +161,7 @@ def _describe(trials: list[Trial], output: Output) -> None:
     corrections = [item for trial in trials for item in trial.corrections]
     pools = Counter(trial.pool for trial in trials)
     output.facts["pools"] = dict(pools)
+    output.facts["alarms"] = [alarm for alarm in [format_collapse(attempts)] if alarm]
     output.facts["attempts"] = len(attempts)
     output.facts["right_attempts"] = sum(attempt.is_correct for attempt in attempts)
     output.facts["corrections"] = len(corrections)

@@ -26,7 +26,9 @@ def run(config: ReferenceStage, inputs: Inputs, output: Output) -> None:
         if max(chosen.length, rejected.length if rejected else 0) <= config.max_length
     ]
     if not fitting:
-        raise TrainingError(f"all {len(pairs)} pairs are longer than dpo.max_length={config.max_length} tokens: raise it.")
+        raise TrainingError(
+            f"all {len(pairs)} pairs are longer than dpo.max_length={config.max_length} tokens: raise it."
+        )
     responses = [response for _, chosen, rejected in fitting for response in (chosen, rejected) if response is not None]
     logps = iter(
         score_responses(

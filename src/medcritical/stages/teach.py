@@ -130,9 +130,7 @@ def _correct_own(config: TeachStage, form: ThoughtFormat, inputs: Inputs) -> lis
         for wrong in trial.wrong[: config.max_wrong]:
             template, insight = _teach_error(config, form, trial.question, wrong, known)
             if template is not None and insight is not None:
-                corrections.append(
-                    TaughtCorrection(template=template, attempt=wrong.text, insight=insight, kind="own")
-                )
+                corrections.append(TaughtCorrection(template=template, attempt=wrong.text, insight=insight, kind="own"))
     return corrections
 
 

@@ -19,4 +19,8 @@ def record_training(output: Output, result: TrainingResult, **facts: Any) -> Non
     output.facts["metrics"] = result.metrics
     output.facts["alarms"] = list(result.alarms)
     rate = result.trained_tokens / max(result.seconds, 1e-9)
-    output.facts["shown"] = [f"{result.steps} steps", f"loss {result.metrics['train/loss']:.4f}", f"{rate:,.0f} tokens/s"]
+    output.facts["shown"] = [
+        f"{result.steps} steps",
+        f"loss {result.metrics['train/loss']:.4f}",
+        f"{rate:,.0f} tokens/s",
+    ]
