@@ -19,7 +19,10 @@ REAL = (
 )
 """Real questions, recorded traces and a pretrained student: what goes with any data set but the clinic."""
 
-_GROUPS = {path.name for path in (configuration_root() / "conf").iterdir() if path.is_dir()} | {"data/world", "experiments"}
+_GROUPS = {path.name for path in (configuration_root() / "conf").iterdir() if path.is_dir()} | {
+    "data/world",
+    "experiments",
+}
 
 
 def configure(*overrides: str) -> Config:

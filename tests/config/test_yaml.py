@@ -33,7 +33,7 @@ FILES_PER_FOLDER = {
     "conf/student": 3,
     "conf/teacher": 2,
     "conf/template": 4,
-    "conf/trainer": 1,
+    "conf/trainer": 2,
     "experiments": 2,
     "sweeps": 2,
 }

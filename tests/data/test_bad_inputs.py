@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medcritical.config.schema import DataFormat, OnError
+from medcritical.config.choices import DataFormat, OnError
 from medcritical.data.load import LoadResult, load_questions
 from medcritical.data.report import Fault, LoadReport
 from medcritical.data.traces import load_traces

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from medcritical.config.schema import DataFormat, OnError
+from medcritical.config.choices import DataFormat, OnError
 from medcritical.data.load import LoadResult, load_questions, read_questions
 from medcritical.data.publications import PUBLICATIONS
 from medcritical.errors import DataError

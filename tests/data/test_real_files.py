@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medcritical.config.schema import DataFormat, OnError
+from medcritical.config.choices import DataFormat, OnError
 from medcritical.data.duplicates import drop_duplicates
 from medcritical.data.load import LoadResult, load_questions
 from medcritical.records import Question

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from medcritical.config.schema import DataFormat, OnError
+from medcritical.config.choices import DataFormat, OnError
 from medcritical.data.traces import TraceResult, load_traces
 from medcritical.errors import ConfigError, DataError
 

@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save_file
 from tiny_students import scratch_config, student_config
 from transformers import AutoModelForCausalLM
 
-from medcritical.config.schema import LoraConfig, StudentKind
+from medcritical.config.choices import StudentKind
+from medcritical.config.schema import LoraConfig
 from medcritical.errors import ModelError
 from medcritical.modeling.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, write_checkpoint
 from medcritical.modeling.lora import add_lora

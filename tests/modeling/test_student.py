@@ -7,7 +7,7 @@ import torch
 from tiny_students import WORDS, scratch_config, student_config
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from medcritical.config.schema import StudentKind
+from medcritical.config.choices import StudentKind
 from medcritical.errors import ModelError
 from medcritical.modeling.checkpoint import load_checkpoint, read_checkpoint
 from medcritical.modeling.prompts import encode_prompt

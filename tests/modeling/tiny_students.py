@@ -1,6 +1,7 @@
 """Configurations of tiny students."""
 
-from medcritical.config.schema import ArchitectureConfig, LoraConfig, StudentConfig, StudentKind
+from medcritical.config.choices import StudentKind
+from medcritical.config.schema import ArchitectureConfig, LoraConfig, StudentConfig
 
 WORDS = ("<plan>", "</plan>", "fever", "rash", "A", "B", ".", "'s", "n't", ",", "?")
 

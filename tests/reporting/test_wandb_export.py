@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medcritical.config.schema import WandbMode
+from medcritical.config.choices import WandbMode
 from medcritical.errors import ConfigError, DataError
 from medcritical.reporting import wandb_export
 from medcritical.reporting.figures import accuracy_figure

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medcritical.config.schema import Fallback
+from medcritical.config.choices import Fallback
 from medcritical.records import Attempt, Correction
 from medcritical.selfplay.pairing import make_pairs
 from medcritical.selfplay.quality import overlap, pair_quality

@@ -6,7 +6,8 @@ import random
 import pytest
 
 from configurations import configure
-from medcritical.config.schema import SplitSizes, TemplateLevel
+from medcritical.config.choices import TemplateLevel
+from medcritical.config.schema import SplitSizes
 from medcritical.records import Completion, Question
 from medcritical.selfplay.verify import judge
 from medcritical.text.thoughts import ThoughtFormat

@@ -3,7 +3,8 @@
 import dataclasses
 
 from configurations import REAL, configure
-from medcritical.config.schema import TemplateConfig, TemplateLevel
+from medcritical.config.choices import TemplateLevel
+from medcritical.config.schema import TemplateConfig
 from medcritical.records import Question
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from templates import TEMPLATES
 from test_prompts import HOSTILE
 
-from medcritical.config.schema import TemplateConfig, TemplateLevel
+from medcritical.config.choices import TemplateLevel
+from medcritical.config.schema import TemplateConfig
 from medcritical.text.prompts import neutralise, tags_in
 from medcritical.text.thoughts import Thought, ThoughtFormat
 

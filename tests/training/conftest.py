@@ -8,7 +8,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from medcritical.batching import Example, PairExample
-from medcritical.config.schema import OptimConfig, Precision, Schedule, TrainerConfig
+from medcritical.config.choices import Precision, Schedule
+from medcritical.config.schema import OptimConfig, TrainerConfig
 from medcritical.training import score_responses
 
 PAD = 0

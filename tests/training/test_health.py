@@ -31,10 +31,11 @@ def test_a_sound_training_has_no_alarm() -> None:
     assert find_alarms([row(1), row(10, 0.2, 0.3), row(100, -0.3, 0.01)], 100) == ()
 
 
-def test_collapse_is_reported_once_with_the_first_step() -> None:
-    (alarm,) = find_alarms([row(1), row(40, -0.6), row(50, -2.0)], 100)
-    assert "lost 0.60 nats per token" in alarm
-    assert "step 40" in alarm
+def test_collapse_is_judged_at_the_end() -> None:
+    healed = [row(step, -0.6 if step == 10 else -0.1) for step in range(0, 100, 10)]
+    assert find_alarms(healed, 100) == ()
+    (alarm,) = find_alarms([*healed, row(100, -0.9), row(110, -1.1)], 120)  # the last fifth of 12 rows: two rows
+    assert "ended 1.00 nats per token below the reference" in alarm
 
 
 @pytest.mark.parametrize(("step", "is_early"), [(10, True), (11, False)])

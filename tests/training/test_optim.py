@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from medcritical.config.schema import OptimConfig, Schedule
+from medcritical.config.choices import Schedule
+from medcritical.config.schema import OptimConfig
 from medcritical.training.optim import build_adamw, rate_at
 
 

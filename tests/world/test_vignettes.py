@@ -1,6 +1,7 @@
 """Vignettes: prefixes, disjoint splits, one right option, difficulty as configured."""
 
 import dataclasses
+import re
 from collections import Counter
 from itertools import islice
 
@@ -27,7 +28,7 @@ def by_split(questions: list[Question], split: str) -> list[Question]:
 
 def test_sizes_ids_and_sources(world: WorldConfig, questions: list[Question]) -> None:
     assert Counter(question.split for question in questions) == {"train": 500, "dev": 100, "test": 400}
-    assert by_split(questions, "test")[12].id.startswith(f"clinic-{world.name}-") and by_split(questions, "test")[12].id.endswith("-test-000012")
+    assert re.fullmatch(rf"clinic-{world.name}-\d+-test-000012", by_split(questions, "test")[12].id)
     assert len({question.id for question in questions}) == 1000
     assert {(question.source, question.language) for question in questions} == {(f"clinic-{world.name}", "en")}
 

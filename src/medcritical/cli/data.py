@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from medcritical.config.schema import DataFormat, OnError
+from medcritical.config.choices import DataFormat, OnError
 from medcritical.data.load import read_questions
 from medcritical.data.publications import PUBLICATIONS
 from medcritical.data.report import LoadReport

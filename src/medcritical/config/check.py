@@ -5,18 +5,8 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator
 
-from medcritical.config.schema import (
-    Config,
-    DataFormat,
-    Match,
-    Method,
-    Objective,
-    OptimConfig,
-    StudentKind,
-    TeacherKind,
-    TemplateConfig,
-    TemplateLevel,
-)
+from medcritical.config.choices import DataFormat, Match, Method, Objective, StudentKind, TeacherKind, TemplateLevel
+from medcritical.config.schema import Config, OptimConfig, TemplateConfig
 
 _PLACEHOLDERS = {
     "question": {"stem", "options"},

@@ -9,15 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Optional
 
+from medcritical.config.choices import Allocation, Fallback, Match, Precision
 from medcritical.config.schema import (
-    Allocation,
     DataConfig,
-    Fallback,
     GenerationConfig,
     LoraConfig,
-    Match,
     OptimConfig,
-    Precision,
     ReportConfig,
     StudentConfig,
     TeacherConfig,

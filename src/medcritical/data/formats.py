@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medcritical.config.schema import DataFormat
+from medcritical.config.choices import DataFormat
 from medcritical.data.conversations import parse_conversation
 from medcritical.data.drafts import Draft, list_field, meta_of, text_field
 from medcritical.data.normalise import read_options, split_options

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from medcritical.config.schema import DataFormat, OnError
+from medcritical.config.choices import DataFormat, OnError
 from medcritical.data.build import build_question
 from medcritical.data.duplicates import resolve_duplicates
 from medcritical.data.formats import FORMATS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from medcritical.config.schema import DataFormat
+from medcritical.config.choices import DataFormat
 
 _OWN = "your own file"
 

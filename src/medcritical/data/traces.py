@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from medcritical.config.schema import DataFormat, OnError
+from medcritical.config.choices import DataFormat, OnError
 from medcritical.data.build import build_question
 from medcritical.data.drafts import text_field
 from medcritical.data.duplicates import resolve_duplicates

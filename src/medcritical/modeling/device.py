@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import torch
 
-from medcritical.config.schema import Precision
-from medcritical.errors import ModelError
+from medcritical.config.choices import Accelerator, Precision
+from medcritical.errors import ConfigError
 
 
-def resolve_device(accelerator: str) -> torch.device:
-    """Return the device that `trainer.accelerator` names; auto takes a GPU where there is one.
+def resolve_device(accelerator: Accelerator) -> torch.device:
+    """Return the device that `trainer.accelerator` names; auto takes a CUDA GPU where there is one.
 
     Raises:
-        ModelError: `accelerator` is none of auto, cpu and gpu, or it is gpu and torch sees none.
+        ConfigError: it is gpu and torch sees none.
     """
-    if accelerator not in ("auto", "cpu", "gpu"):
-        raise ModelError(f"trainer.accelerator is {accelerator!r}; it must be auto, cpu or gpu")
-    if accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise ModelError("trainer.accelerator is gpu but torch sees no GPU; use trainer.accelerator=cpu")
-    return torch.device("cuda")
+    has_gpu = torch.cuda.is_available()
+    if accelerator is Accelerator.gpu and not has_gpu:
+        raise ConfigError(
+            "trainer.accelerator=gpu, but torch sees no CUDA GPU: use auto or cpu, or install a CUDA build of torch."
+        )
+    return torch.device("cuda" if has_gpu and accelerator is not Accelerator.cpu else "cpu")
 
 
 def resolve_dtype(precision: Precision, device: torch.device) -> torch.dtype:

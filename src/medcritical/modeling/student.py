@@ -19,7 +19,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from medcritical.config.schema import ArchitectureConfig, StudentConfig, StudentKind
+from medcritical.config.choices import StudentKind
+from medcritical.config.schema import ArchitectureConfig, StudentConfig
 from medcritical.errors import ModelError
 from medcritical.modeling.checkpoint import (
     MODEL_FOLDER,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 
-from medcritical.config.schema import Allocation, TeacherKind
+from medcritical.config.choices import Allocation, TeacherKind
 from medcritical.config.stages import EvaluateStage, PlayStage, PrepareStage, TeachStage
 from medcritical.pipeline.plan import Plan, StageCall
 

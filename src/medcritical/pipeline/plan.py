@@ -7,21 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from medcritical.config.load import to_plain
-from medcritical.config.schema import (
+from medcritical.config.choices import (
     Allocation,
-    ArmConfig,
-    Config,
     Corrector,
     Match,
     Method,
     Objective,
-    OptimConfig,
     Reference,
     Retry,
     StudentKind,
     TeacherKind,
 )
+from medcritical.config.load import to_plain
+from medcritical.config.schema import ArmConfig, Config, OptimConfig
 from medcritical.config.stages import (
     DpoStage,
     EvaluateStage,

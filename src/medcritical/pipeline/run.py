@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from medcritical.config.choices import WandbMode
 from medcritical.config.load import to_plain
-from medcritical.config.schema import Config, WandbMode
+from medcritical.config.schema import Config
 from medcritical.pipeline.estimate import describe_plan
 from medcritical.pipeline.execute import Executor, LocalExecutor
 from medcritical.pipeline.plan import Plan, make_plan

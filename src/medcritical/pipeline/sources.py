@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medcritical.config.schema import Config, StudentKind
+from medcritical.config.choices import StudentKind
+from medcritical.config.schema import Config
 from medcritical.errors import DataError
 from medcritical.records import Record
 from medcritical.store.hashing import hash_file, hash_json

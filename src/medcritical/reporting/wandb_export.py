@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from medcritical.config.schema import WandbMode
+from medcritical.config.choices import WandbMode
 from medcritical.errors import ConfigError, DataError
 from medcritical.reporting.summary import SummaryRow
 from medcritical.store.jsonl import readable_write_errors

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
-from medcritical.config.schema import Fallback
+from medcritical.config.choices import Fallback
 from medcritical.records import PreferencePair
 from medcritical.selfplay.trials import Trial
 

@@ -10,7 +10,7 @@ from typing import Any
 from medcritical.records import Attempt, PreferencePair
 from medcritical.selfplay.trials import Trial
 
-MALFORMED_ALARM = 0.2  # share; our choice
+MALFORMED_ALARM = 1 / 3  # share; our choice
 
 
 def pair_quality(trials: list[Trial], pairs: list[PreferencePair], counts: Counter[str]) -> dict[str, Any]:

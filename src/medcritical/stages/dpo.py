@@ -7,7 +7,7 @@ from statistics import fmean
 from transformers import PreTrainedTokenizerBase
 
 from medcritical.batching import PairExample, num_steps
-from medcritical.config.schema import Match
+from medcritical.config.choices import Match
 from medcritical.config.stages import DpoStage
 from medcritical.errors import TrainingError
 from medcritical.modeling.checkpoint import save_checkpoint

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from medcritical.config.schema import Precision, TrainerConfig
+from medcritical.config.choices import Precision
+from medcritical.config.schema import TrainerConfig
 from medcritical.generation.embedded import TransformersEngine
 from medcritical.modeling.checkpoint import Student, load_checkpoint
 from medcritical.modeling.device import resolve_device, resolve_dtype
@@ -16,7 +17,7 @@ from medcritical.modeling.device import resolve_device, resolve_dtype
 def embedded_engine(checkpoint: Path, trainer: TrainerConfig, precision: Precision) -> TransformersEngine:
     """An engine over a checkpoint, on the device that the trainer names."""
     prepare_process(trainer)
-    device = resolve_device(trainer.accelerator.value)
+    device = resolve_device(trainer.accelerator)
     student = load_checkpoint(checkpoint, dtype=resolve_dtype(precision, device))
     return TransformersEngine(Student(student.model.to(device), student.tokenizer))
 

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from random import Random
 
-from medcritical.config.schema import Allocation, GenerationConfig
+from medcritical.config.choices import Allocation
+from medcritical.config.schema import GenerationConfig
 from medcritical.config.stages import PlayStage, QuestionRange
 from medcritical.errors import DataError
 from medcritical.generation.engine import Engine, Sampling

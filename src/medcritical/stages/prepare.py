@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from medcritical.config.schema import DataConfig, DataFormat, SplitRule
+from medcritical.config.choices import DataFormat, SplitRule
+from medcritical.config.schema import DataConfig
 from medcritical.config.stages import PrepareStage
 from medcritical.data.duplicates import drop_duplicates
 from medcritical.data.load import load_questions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from medcritical.config.schema import StudentKind
+from medcritical.config.choices import StudentKind
 from medcritical.config.stages import StudentStage
 from medcritical.modeling.student import create_student
 from medcritical.stages.context import Inputs, Output

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from random import Random
 
-from medcritical.config.schema import TeacherConfig, TeacherKind
+from medcritical.config.choices import TeacherKind
+from medcritical.config.schema import TeacherConfig
 from medcritical.config.stages import TeachStage
 from medcritical.data.duplicates import question_key
 from medcritical.data.traces import Trace, load_traces

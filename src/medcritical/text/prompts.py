@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from medcritical.config.schema import AnswerForm, TemplateConfig
+from medcritical.config.choices import AnswerForm
+from medcritical.config.schema import TemplateConfig
 from medcritical.records import Prompt, Question
 
 _TAG = re.compile(r"</?[^\s<>/{}|]+>")

@@ -7,7 +7,8 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medcritical.config.schema import TemplateConfig, TemplateLevel
+from medcritical.config.choices import TemplateLevel
+from medcritical.config.schema import TemplateConfig
 from medcritical.text.prompts import neutralise, tags_in
 
 _HAS_OUTLINE = (TemplateLevel.outline, TemplateLevel.both)

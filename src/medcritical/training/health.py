@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from medcritical.errors import TrainingError
 
@@ -54,15 +55,17 @@ def find_alarms(rows: Sequence[Row], num_steps: int) -> tuple[str, ...]:
 
 
 def chosen_collapse(rows: Sequence[Row]) -> str | None:
-    """A sentence if the policy came to find chosen responses far less likely than the reference does."""
-    for row in rows:
-        ratio = row.get("train/chosen_log_ratio", 0.0)
-        if ratio < COLLAPSE:
-            return (
-                f"Chosen responses lost {-ratio:.2f} nats per token against the reference by step {row['step']:.0f} "
-                f"(alarm at {-COLLAPSE}): the preference loss pushes both responses down. Raise nll_weight or beta."
-            )
-    return None
+    """A sentence if the policy ends up finding chosen responses far less likely than the reference does.
+
+    The mean over the last fifth of the rows counts: a dip after the first, largest steps is common and heals.
+    """
+    ratios = [row["train/chosen_log_ratio"] for row in rows if "train/chosen_log_ratio" in row]
+    if not ratios or (ratio := fmean(ratios[-max(1, len(ratios) // 5) :])) >= COLLAPSE:
+        return None
+    return (
+        f"Chosen responses ended {-ratio:.2f} nats per token below the reference (alarm at {-COLLAPSE}): the preference "
+        "loss pushes both responses down. Raise nll_weight or beta, or lower learning_rate."
+    )
 
 
 def early_saturation(rows: Sequence[Row], num_steps: int) -> str | None:

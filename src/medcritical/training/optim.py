@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from torch.nn import Parameter
 from torch.optim import AdamW
 
-from medcritical.config.schema import OptimConfig, Schedule
+from medcritical.config.choices import Schedule
+from medcritical.config.schema import OptimConfig
 
 BETAS = (0.9, 0.98)
 """AdamW moments of the measured recipe. Runs of a few hundred steps: the default 0.999 would remember all of them."""

@@ -13,7 +13,8 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from medcritical.config.schema import TrainerConfig
-from medcritical.training.device import choose_accelerator, choose_precision
+from medcritical.modeling.device import resolve_device
+from medcritical.training.device import choose_precision
 
 
 def build_trainer(config: TrainerConfig, num_parameters: int, callback: Callback, **arguments: int | float) -> Trainer:
@@ -28,11 +29,11 @@ def build_trainer(config: TrainerConfig, num_parameters: int, callback: Callback
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    accelerator = choose_accelerator(config.accelerator)
+    device = resolve_device(config.accelerator)
     return Trainer(
-        accelerator=accelerator,
+        accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=1,
-        precision=choose_precision(config.precision, accelerator, num_parameters),
+        precision=choose_precision(config.precision, device, num_parameters),
         callbacks=[callback],
         max_epochs=1,
         logger=False,

@@ -1,22 +1,22 @@
 import pytest
 import torch
 
-from medcritical.config.schema import Precision
-from medcritical.errors import ModelError
+from medcritical.config.choices import Accelerator, Precision
+from medcritical.errors import ConfigError
 from medcritical.modeling.device import resolve_device, resolve_dtype
 
 
-def test_auto_takes_what_there_is():
-    assert resolve_device("cpu").type == "cpu"
-    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
+    for has_gpu, auto in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda has_gpu=has_gpu: has_gpu)
+        assert resolve_device(Accelerator.auto).type == auto
+        assert resolve_device(Accelerator.cpu).type == "cpu"
 
 
-def test_unknown_or_absent_accelerator_is_refused(monkeypatch):
+def test_missing_gpu_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ModelError, match="must be auto, cpu or gpu"):
-        resolve_device("tpu")
-    with pytest.raises(ModelError, match="torch sees no GPU"):
-        resolve_device("gpu")
+    with pytest.raises(ConfigError, match="sees no CUDA GPU"):
+        resolve_device(Accelerator.gpu)
 
 
 @pytest.mark.parametrize("precision", list(Precision))

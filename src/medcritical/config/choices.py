@@ -1,0 +1,164 @@
+"""The closed choices of the configuration. A choice has a place in the code that acts on each of its values."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class DataFormat(str, Enum):
+    """Where questions come from: the procedural clinic, or files in an upstream format."""
+
+    clinic = "clinic"
+    cmexam_csv = "cmexam_csv"
+    medqa_jsonl = "medqa_jsonl"
+    medmcqa_jsonl = "medmcqa_jsonl"
+    pubmedqa_json = "pubmedqa_json"
+    huatuo_json = "huatuo_json"
+    mmlu_csv = "mmlu_csv"
+    sharegpt_json = "sharegpt_json"
+    jsonl = "jsonl"
+
+
+class SplitRule(str, Enum):
+    """official: each file belongs to the split it is listed under; seeded: all rows are re-split by `data.seed`."""
+
+    official = "official"
+    seeded = "seeded"
+
+
+class OnError(str, Enum):
+    """reject: bad rows are left out and reported; fail: the first bad row stops the run."""
+
+    reject = "reject"
+    fail = "fail"
+
+
+class TeacherKind(str, Enum):
+    """oracle: the clinic's rules; recorded: traces from files."""
+
+    oracle = "oracle"
+    recorded = "recorded"
+
+
+class StudentKind(str, Enum):
+    """scratch: a small Llama with random weights; pretrained: Hugging Face id, folder, or packaged GGUF."""
+
+    scratch = "scratch"
+    pretrained = "pretrained"
+
+
+class TemplateLevel(str, Enum):
+    """Which parts of a thought the student is taught to write before the answer."""
+
+    outline = "outline"
+    detailed = "detailed"
+    both = "both"
+    none = "none"
+
+
+class AnswerForm(str, Enum):
+    """How the answer is written: the option's letter or its text."""
+
+    letter = "letter"
+    text = "text"
+
+
+class Schedule(str, Enum):
+    """Learning rate after warm-up, down to `final_rate` of its peak."""
+
+    cosine = "cosine"
+    linear = "linear"
+    constant = "constant"
+
+
+class Allocation(str, Enum):
+    """uniform: the same number of attempts for every question; adaptive: what the budget leaves goes to unsolved ones."""
+
+    uniform = "uniform"
+    adaptive = "adaptive"
+
+
+class Corrector(str, Enum):
+    """Which checkpoint corrects wrong attempts: the frozen stage-1 model or the policy of this iteration."""
+
+    sft = "sft"
+    current = "current"
+
+
+class Reference(str, Enum):
+    """Which frozen checkpoint is pi_ref: the policy at the iteration's start or the stage-1 model."""
+
+    previous = "previous"
+    sft = "sft"
+
+
+class Fallback(str, Enum):
+    """What is preferred to a wrong attempt whose corrections all failed: an own right sample, or the pair is dropped."""
+
+    own = "own"
+    drop = "drop"
+
+
+class Method(str, Enum):
+    """selfplay: play, pair, train; continued_sft: further training on the stage-1 templates (a control)."""
+
+    selfplay = "selfplay"
+    continued_sft = "continued_sft"
+
+
+class Retry(str, Enum):
+    """What an unsolved question gets from the rest of the budget: corrections of its wrong attempts, or new attempts."""
+
+    correction = "correction"
+    resample = "resample"
+
+
+class Objective(str, Enum):
+    """dpo: preference loss plus weighted NLL on chosen; nll: the NLL term alone (rejection-sampling SFT)."""
+
+    dpo = "dpo"
+    nll = "nll"
+
+
+class Match(str, Enum):
+    """What a control shares with the arm it is compared with: optimizer steps, trained tokens, or training seconds."""
+
+    steps = "steps"
+    tokens = "tokens"
+    seconds = "seconds"
+
+
+class Precision(str, Enum):
+    """auto: bfloat16 autocast where the device has it, else float32."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class Accelerator(str, Enum):
+    """auto: a GPU where there is one."""
+
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
+
+
+class ClusterKind(str, Enum):
+    """local: processes on this machine."""
+
+    local = "local"
+
+
+class StrategyKind(str, Enum):
+    """auto: one process on one device."""
+
+    auto = "auto"
+
+
+class WandbMode(str, Enum):
+    """disabled: no W&B; offline: written to disk for a later sync; online: sent as it happens."""
+
+    disabled = "disabled"
+    offline = "offline"
+    online = "online"
