@@ -30,7 +30,7 @@ DECLARED_ONLY = {
 
 CLASSES = {name: item for name, item in vars(schema).items() if dataclasses.is_dataclass(item)}
 
-ENUMS = [item for item in vars(choices).values() if isinstance(item, enum.EnumType) and item is not enum.Enum]
+ENUMS = [item for item in vars(choices).values() if isinstance(item, enum.EnumType) and len(item)]
 
 
 def classes_in(annotation: object) -> Iterator[str]:
