@@ -43,7 +43,7 @@ def run(config: DpoStage, inputs: Inputs, output: Output) -> None:
         label_smoothing=config.label_smoothing,
         contrast=has_contrast,
         starts_at_reference=config.starts_at_reference,
-        steps=_steps(config, pairs, inputs),
+        steps=matched_steps(config, pairs, inputs),
         seed=config.seed,
         metrics_path=output.folder / METRICS,
         on_progress=lambda done, total, metrics: output.progress(done, total, "steps"),
@@ -99,7 +99,7 @@ def _unscored(config: DpoStage, tokenizer: PreTrainedTokenizerBase, inputs: Inpu
     ]
 
 
-def _steps(config: DpoStage, pairs: list[PairExample], inputs: Inputs) -> int:
+def matched_steps(config: DpoStage, pairs: list[PairExample], inputs: Inputs) -> int:
     """Optimizer steps: as configured, or as many as make this control equal to its target.
 
     Equal seconds means as many tokens as the target would have trained on in the time of its training and of its reference
