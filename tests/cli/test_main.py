@@ -104,9 +104,10 @@ def test_an_unknown_flag_is_refused(medcritical) -> None:  # type: ignore[no-unt
 
 def test_debugging_shows_where_it_went_wrong(medcritical) -> None:  # type: ignore[no-untyped-def]
     ended = medcritical("selfplay.beta=-1", MEDCRITICAL_DEBUG="1")
-    assert ended.code == 1
+    assert ended.code == 2
     assert "Traceback" in ended.err
     assert "ConfigError: selfplay.beta=-1 is out of range" in ended.err
+    assert ended.err.splitlines()[-1].startswith("error: selfplay.beta=-1 is out of range")
 
 
 def test_cfg_prints_the_whole_configuration(medcritical) -> None:  # type: ignore[no-untyped-def]

@@ -40,6 +40,7 @@ def refusal_of_command(*overrides: str) -> str:
         (["plan=perhaps"], ["plan=perhaps", "must be true or false"]),
         (["data.sizes=300"], ["data.sizes=300", "data.sizes.train"]),
         (["name=null"], ["name=null", "must have a value"]),
+        (["name=../x"], ["name=../x", "no folder name"]),
         (["~sft"], ["sft has no value"]),
         (["arm=[]"], ["arms has no value"]),
         (["selfplay.reference=first"], ["selfplay.reference=first", "previous, sft"]),

@@ -21,7 +21,6 @@ from medcritical.config import choices, schema, stages
 
 SOURCE = Path(medcritical.__file__).parent
 DECLARED_ONLY = {
-    "ClusterConfig.kind",  # one choice so far: local
     "Config.strategy",  # one choice so far: auto
     "StrategyConfig.kind",
     "TemplateConfig.name",  # tells artefacts of two templates apart

@@ -43,9 +43,10 @@ def hydra_initialized() -> Iterator[None]:
         yield
 
 
-def check_command(arguments: Sequence[str]) -> None:
-    """Check what a command line asks for. Raises ConfigError for an argument that is no override, a sweep without -m,
-    and every fault of `check_overrides`.
+def check_command(arguments: Sequence[str]) -> list[Config]:
+    """The checked configuration of every cell that a command line runs; none where Hydra only shows one.
+
+    Raises ConfigError for an argument that is no override, a sweep without -m, and every fault of `check_overrides`.
 
     With another root configuration or search path Hydra must look by itself: composing here would see this one.
     """
@@ -56,8 +57,10 @@ def check_command(arguments: Sequence[str]) -> None:
     for override, choices in zip(known.overrides, swept, strict=True):
         if len(choices) > 1 and not known.multirun:
             raise ConfigError(f"{override} names {len(choices)} values: add -m to sweep over them.")
-    if not (known.config_name or known.config_path or known.config_dir or known.experimental_rerun):
-        check_overrides(known.overrides)
+    if known.config_name or known.config_path or known.config_dir or known.experimental_rerun:
+        return []
+    cells = check_overrides(known.overrides)
+    return [] if known.cfg or known.info else cells
 
 
 def check_overrides(overrides: Sequence[str]) -> list[Config]:

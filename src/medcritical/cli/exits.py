@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 
 from medcritical.errors import MedCriticalError
 
 
 def run_command(command: Callable[[], int]) -> int:
-    """The exit status of a command; messages go to stderr, tracebacks only with MEDCRITICAL_DEBUG=1."""
+    """The exit status of a command; messages go to stderr, after their traceback with MEDCRITICAL_DEBUG=1."""
     try:
         return command()
     except MedCriticalError as error:
         if os.environ.get("MEDCRITICAL_DEBUG") == "1":
-            raise
+            traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:

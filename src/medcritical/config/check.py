@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterator
 
@@ -23,6 +24,8 @@ _TAKEN_ROWS = ("base", "sft")
 
 def contradictions(config: Config) -> Iterator[str]:
     """All contradictions of a configuration whose types and ranges are right."""
+    if not re.fullmatch(r"\w[\w.-]*", config.name):
+        yield f"name={config.name} is no folder name: use letters, digits, '.', '_' and '-', a letter or digit first."
     yield from _data_faults(config)
     yield from _teacher_faults(config)
     yield from _student_faults(config)

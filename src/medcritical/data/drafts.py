@@ -38,7 +38,9 @@ def text_field(cells: Mapping[str, Any], name: str, *, required: bool = False) -
         RejectedRow: it is no text, or is required and absent.
     """
     value = cells.get(name)
-    if value is None and not required:
+    if value is None:
+        if required:
+            raise RejectedRow(f"no {name}")
         return ""
     if not isinstance(value, str):
         raise RejectedRow(f"{name} is not text", quote(value))

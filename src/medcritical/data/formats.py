@@ -136,7 +136,7 @@ def parse_own(row: Row, changes: set[str]) -> Draft:
     return Draft(
         stem=text_field(cells, "stem", required=True),
         options=read_options(cells.get("options")),
-        answer=text_field(cells, "answer"),
+        answer=text_field(cells, "answer", required=True),
         id=text_field(cells, "id"),
         has_final_id=True,
         explanation=text_field(cells, "explanation"),

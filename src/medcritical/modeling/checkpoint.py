@@ -132,7 +132,7 @@ def model_errors(source: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
         remedy = (
             "" if Path(source).is_absolute() else "; check the name, the network and access, or give a local folder"
         )

@@ -22,7 +22,7 @@ from medcritical.errors import MedCriticalError
 from medcritical.pipeline.plan import StageCall
 from medcritical.pipeline.watch import Watcher
 from medcritical.pipeline.worker import CallFile, Event, WorkFile
-from medcritical.store.jsonl import write_json
+from medcritical.store.jsonl import readable_write_errors, write_json
 
 _GRACE_SECONDS = 20.0
 
@@ -58,7 +58,9 @@ class LocalExecutor:
         work_path, log_path = self.folder / "work.json", self.folder / "worker.log"
         files = [CallFile(ref=c.ref, config=to_plain(c.config), identity=c.identity, inputs=c.inputs) for c in calls]
         write_json(work_path, WorkFile(store=str(self.store), trainer=to_plain(self.trainer), calls=files))
-        with log_path.open("ab") as log, _started(work_path, log) as (process, events):
+        with readable_write_errors(log_path):
+            log = log_path.open("ab")
+        with log, _started(work_path, log) as (process, events):
             failure = _follow(events, watcher)
             exit_code = process.wait()
         if failure is not None:
@@ -67,7 +69,9 @@ class LocalExecutor:
             message = f"{stage} ({label}) failed: {failure.message}"
             if failure.exit_code != 2:
                 message += f"\nThis is a defect of the program, not of your input; the traceback is in {log_path}."
-            raise StageFailed(message, failure.exit_code)
+            failed = StageFailed(message, failure.exit_code)
+            failed.add_note(failure.traceback)  # shown where this one's own traceback is, with MEDCRITICAL_DEBUG=1
+            raise failed
         if exit_code != 0:
             raise StageFailed(f"the worker died ({_death(exit_code)}); its output is in {log_path}.", 1)
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from medcritical.config.choices import WandbMode
+from medcritical.config.choices import ClusterKind, WandbMode
 from medcritical.config.load import to_plain
 from medcritical.config.schema import Config
 from medcritical.pipeline.estimate import describe_plan
@@ -56,13 +56,16 @@ def run(config: Config) -> Path | None:
 def run_folder(config: Config) -> Path:
     """The run's folder: `<outputs>/<name>-<hash of the configuration>`, the same for the same configuration."""
     plain = to_plain(config)
-    for machine_side in ("paths", "plan", "cluster", "strategy", "logger"):
+    for machine_side in ("paths", "plan", "cluster", "strategy", "logger", "trainer"):
         del plain[machine_side]
+    plain["precision"] = config.trainer.precision.value
     return Path(config.paths.outputs).expanduser() / f"{config.name}-{hash_json(plain)[:8]}"
 
 
 def _executor(config: Config, store: Store, folder: Path) -> Executor:
-    return LocalExecutor(store.root, folder, config.trainer, isolate=config.cluster.isolate)
+    match config.cluster.kind:
+        case ClusterKind.local:
+            return LocalExecutor(store.root, folder, config.trainer, isolate=config.cluster.isolate)
 
 
 def _gather(plan: Plan, store: Store, folder: Path) -> Path:

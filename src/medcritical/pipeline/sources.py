@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from medcritical.config.choices import StudentKind
+from medcritical.config.choices import DataFormat, StudentKind
 from medcritical.config.schema import Config
-from medcritical.errors import DataError
+from medcritical.errors import ArtefactError, DataError
 from medcritical.records import Record
 from medcritical.store.hashing import hash_file, hash_json
 from medcritical.store.jsonl import read_json, write_json
@@ -23,32 +25,54 @@ class _Seen(Record, frozen=True, kw_only=True):
 
 
 def fingerprint_sources(config: Config, store: Path) -> dict[str, str]:
-    """Path as written in the configuration -> SHA-256 of its content. Raises DataError for a missing data file.
+    """Path as written in the configuration -> SHA-256 of its content.
 
+    Raises DataError for a data file that is missing, and for anything that cannot be read.
     A model given as a folder is known by the hashes of its files. Hashes of unchanged files are remembered in the store.
     """
     cache_path = store / _CACHE
-    cache = read_json(cache_path, dict[str, _Seen]) if cache_path.is_file() else {}
+    cache = _remembered(cache_path)
     before = dict(cache)
     found = {}
     files = config.data.files
     for name in [*files.train, *files.dev, *files.test, *config.teacher.files]:
         path = Path(name).expanduser()
-        if not path.is_file():
-            raise DataError(_missing(name, config))
-        found[name] = _hash(path, cache)
+        with _reading(name):
+            if not path.is_file():
+                raise DataError(_missing(name, config))
+            found[name] = _hash(path, cache)
     source = Path(config.student.source).expanduser()
-    if config.student.kind is StudentKind.pretrained and source.is_dir():
-        model_files = sorted(path for path in source.iterdir() if path.is_file())
-        found[config.student.source] = hash_json([[path.name, _hash(path, cache)] for path in model_files])
-    if cache != before:
+    with _reading(config.student.source):
+        if config.student.kind is StudentKind.pretrained and source.is_dir():
+            model_files = sorted(path for path in source.iterdir() if path.is_file())
+            found[config.student.source] = hash_json([[path.name, _hash(path, cache)] for path in model_files])
+    if cache != before and not config.plan:  # a plan may be asked for where nothing can be written
         write_json(cache_path, cache)
     return found
+
+
+def _remembered(cache_path: Path) -> dict[str, _Seen]:
+    """Hashes taken before; none where the cache is damaged, for it can be made again."""
+    try:
+        return read_json(cache_path, dict[str, _Seen]) if cache_path.is_file() else {}
+    except ArtefactError:
+        return {}
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Turn what the system says when `name` cannot be read into a DataError."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{error.filename or name} cannot be read: {error.strerror}; mend its permissions.") from error
 
 
 def _missing(name: str, config: Config) -> str:
     is_trace = name in config.teacher.files
     key = "teacher.files" if is_trace else "data.files"
+    if not is_trace and config.data.format is DataFormat.jsonl:  # the user's own: published nowhere
+        return f"{name} ({key}) does not exist: set {key} to where it lies."
     remedy = f"`medcritical-data list` says where {'traces' if is_trace else config.data.name} can be had"
     return f"{name} ({key}) does not exist: set {key} to where it lies; {remedy}."
 

@@ -47,7 +47,7 @@ class WorkFile(Record, frozen=True, kw_only=True):
 
 
 class Event(Record, frozen=True, kw_only=True):
-    """What the worker tells its parent. `seconds` is set by done, `exit_code` and `message` by failed."""
+    """What the worker tells its parent. `seconds` is set by done; `exit_code`, `message` and `traceback` by failed."""
 
     kind: Literal["waiting", "started", "progress", "done", "shared", "failed"]
     key: str
@@ -57,6 +57,7 @@ class Event(Record, frozen=True, kw_only=True):
     seconds: float = 0.0
     exit_code: int = 0
     message: str = ""
+    traceback: str = ""
     facts: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
@@ -120,11 +121,12 @@ def main(work_path: Path) -> int:
         except KeyboardInterrupt:
             return 130
         except Exception as error:
-            traceback.print_exc()
             is_readable = isinstance(error, MedCriticalError)
             message = str(error) if is_readable else "".join(traceback.format_exception_only(error)).strip()
             exit_code = error.exit_code if isinstance(error, MedCriticalError) else 1
-            reporter.tell(Event(kind="failed", key=call.ref.key, exit_code=exit_code, message=message))
+            told = traceback.format_exc()
+            reporter.tell(Event(kind="failed", key=call.ref.key, exit_code=exit_code, message=message, traceback=told))
+            print(told, file=sys.stderr)  # last: the log may lie on the disk that is full
             return exit_code
     return 0
 

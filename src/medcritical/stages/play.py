@@ -66,7 +66,6 @@ class _Player:
         self.config, self.policy, self.corrector, self.output = config, policy, corrector, output
         self.form = ThoughtFormat(config.template)
         self.rng = Random(config.seed)
-        self.malformed_corrections = 0
 
     def play(self, questions: Sequence[Question]) -> list[Trial]:
         """Trials of all questions, in their order."""

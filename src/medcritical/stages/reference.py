@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from medcritical.config.stages import ReferenceStage
 from medcritical.errors import TrainingError
 from medcritical.records import PreferencePair, ScoredPair
@@ -30,15 +32,19 @@ def run(config: ReferenceStage, inputs: Inputs, output: Output) -> None:
             f"all {len(pairs)} pairs are longer than dpo.max_length={config.max_length} tokens: raise it."
         )
     responses = [response for _, chosen, rejected in fitting for response in (chosen, rejected) if response is not None]
-    logps = iter(
-        score_responses(
-            student.model,
-            student.tokenizer.pad_token_id,
-            responses,
-            output.trainer,
-            lambda done, total, metrics: output.progress(done, total, "batches"),
-        )
+    scores = score_responses(
+        student.model,
+        student.tokenizer.pad_token_id,
+        responses,
+        output.trainer,
+        lambda done, total, metrics: output.progress(done, total, "batches"),
     )
+    if not all(map(math.isfinite, scores)):
+        raise TrainingError(
+            "the reference gives a response a log-probability that is not finite: its weights are damaged, or it needs "
+            "trainer.precision=float32."
+        )
+    logps = iter(scores)
     scored = [
         ScoredPair(
             pair=pair,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +12,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from medcritical.errors import ArtefactError
+from medcritical.errors import ArtefactError, MedCriticalError
 
 T = TypeVar("T")
 
-_REMEDIES = {
+_REMEDIES: dict[int | None, str] = {
     errno.ENOSPC: "the disk is full; free space, or set paths.store (MEDCRITICAL_STORE) to another disk",
     errno.EDQUOT: "the disk quota is used up; free space, or set paths.store (MEDCRITICAL_STORE) elsewhere",
     errno.EROFS: "the file system is read-only; set paths.store (MEDCRITICAL_STORE) and paths.outputs elsewhere",
@@ -29,15 +30,27 @@ _REMEDIES = {
 
 @contextmanager
 def readable_write_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError that a user can mend (full disk, read-only folder) into an ArtefactError that says how."""
+    """Turn an error that a user can mend (full disk, read-only folder) into an ArtefactError that says how."""
     try:
         yield
-    except ArtefactError:
+    except MedCriticalError:  # says so already; one of them is an OSError itself
         raise
-    except OSError as error:
-        if error.errno not in _REMEDIES:
+    except Exception as error:
+        remedy = _REMEDIES.get(_error_number(error))
+        if remedy is None:
             raise
-        raise ArtefactError(f"cannot write {error.filename or path}: {_REMEDIES[error.errno]}.") from error
+        raise ArtefactError(f"cannot write {getattr(error, 'filename', None) or path}: {remedy}.") from error
+
+
+def _error_number(error: Exception) -> int | None:
+    """The errno of an OSError, or the one that an error of a Rust library names.
+
+    safetensors raises its own kind and tokenizers a plain Exception; both end in Rust's words, "(os error 28)".
+    """
+    if isinstance(error, OSError):
+        return error.errno
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told.group(1)) if told else None
 
 
 def write_atomically(path: Path, content: bytes) -> None:
