@@ -178,8 +178,8 @@ def _draw_accuracy(axes: Axes, pools: Sequence[Pool]) -> None:
     for start in {line.start.checkpoint: line.start for line in lines if line.start is not None}.values():
         _draw_bars(axes, [start], [0.0], DARK)
         axes.plot([0.0], [100 * start.accuracy], color=DARK, marker="o")
-        top = (0.0, 100 * start.spread[1])
-        axes.annotate(start.title, top, (0, 3), textcoords="offset points", ha="center", va="bottom", color=DARK)
+        below = (0.0, 100 * start.spread[0])  # lines leave it upwards and level
+        axes.annotate(start.title, below, (5, -3), textcoords="offset points", ha="left", va="top", color=DARK)
     ends += [_draw_level(axes, pool.accuracy, pool.title, ":") for pool in pools if is_untrained(pool)]
     rows = [row for pool in pools for row in pool.rows]
     ends.append(_draw_level(axes, sum(row.chance for row in rows) / len(rows), "chance", (0, (1, 3))))
@@ -188,6 +188,7 @@ def _draw_accuracy(axes: Axes, pools: Sequence[Pool]) -> None:
     axes.set_xlabel("iteration (0: after stage 1)")
     axes.set_ylabel("accuracy (%)")
     axes.margins(y=0.08)
+    axes.set_ylim(bottom=max(axes.get_ylim()[0], -2.0))
     _label_ends(axes, ends)
 
 
@@ -221,7 +222,14 @@ def _label_ends(axes: Axes, ends: Sequence[LineEnd]) -> None:
     axes.set_ylim(bottom, top)
     _, right = axes.get_xlim()
     for end, height in zip(ends, spread_labels([end.y for end in ends], 0.055 * (top - bottom)), strict=True):
-        leader = {"arrowstyle": "-", "color": end.colour, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
+        leader = {
+            "arrowstyle": "-",
+            "color": end.colour,
+            "linewidth": 0.5,
+            "relpos": (0.0, 0.5),  # from the label's left edge, not through its words
+            "shrinkA": 0,
+            "shrinkB": 3,
+        }
         axes.annotate(
             end.label,
             xy=(right if end.x is None else end.x, end.y),
