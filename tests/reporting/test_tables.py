@@ -4,7 +4,16 @@ import io
 import pytest
 
 from medcritical.reporting.pooling import Difference, checkpoint_of
-from medcritical.reporting.tables import Table, cost_table, display_width, result_table, to_csv, to_markdown
+from medcritical.reporting.tables import (
+    Table,
+    cost_table,
+    display_width,
+    result_table,
+    stage_cost_table,
+    to_csv,
+    to_markdown,
+)
+from medcritical.store import Costs
 
 
 def cells(table: Table, row: int) -> dict[str, str | None]:
@@ -109,3 +118,12 @@ def test_a_title_cannot_break_the_table(make_row):
 def test_an_empty_table_is_a_header():
     assert to_markdown(Table(("arm", "n"), ())) == "| arm |   n |\n| --- | --: |\n"
     assert to_csv(Table(("arm", "n"), ())) == "arm,n\n"
+
+
+def test_stage_costs_add_up_by_hand() -> None:
+    costs = [
+        ("teach", Costs(teacher_tokens=900, seconds=1.4)),
+        ("play", Costs(student_tokens=1000, seconds=2.0)),
+        ("play", Costs(student_tokens=234, seconds=3.2)),
+    ]
+    assert stage_cost_table(costs).rows == (("teach", "1", "900", "0", "1"), ("play", "2", "0", "1,234", "5"))

@@ -66,6 +66,6 @@ def _run(composed: DictConfig) -> int:
 
 
 def _show_results(folder: Path) -> None:
-    for name in ("table.md", "costs.md"):
+    for name in ("table.md", "costs.md", "stages.md"):
         print((folder / name).read_text(encoding="utf-8"))
     print(f"figure: {folder / 'accuracy.png'}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from medcritical.reporting.pooling import Checkpoint, Difference, Pool, pool_seeds
 from medcritical.reporting.summary import SummaryRow
+from medcritical.store import Costs
 
 MISSING = "–"
 
@@ -72,6 +73,23 @@ def cost_table(rows: Sequence[SummaryRow]) -> Table:
     return _fill(pools, columns, ["costs: of the checkpoint and all it was made from, each artefact once"])
 
 
+def stage_cost_table(costs: Sequence[tuple[str, Costs]]) -> Table:
+    """One line per stage in the order of first appearance: artefacts made, tokens and seconds in all.
+
+    `costs` are (stage, costs) of every artefact of one run, each once.
+    """
+    rows = []
+    for stage in dict.fromkeys(stage for stage, _ in costs):
+        of_stage = [cost for name, cost in costs if name == stage]
+        tokens = sum(cost.teacher_tokens for cost in of_stage), sum(cost.student_tokens for cost in of_stage)
+        seconds = sum(cost.seconds for cost in of_stage)
+        rows.append((stage, str(len(of_stage)), *(_whole(number) for number in (*tokens, seconds))))
+    header = ("stage", "artefacts", "teacher tokens", "student tokens", "seconds")
+    return Table(
+        header, tuple(rows), ("stages: of all arms together, each artefact once; scoring tokens in `evaluate`",)
+    )
+
+
 def display_width(text: str) -> int:
     """Columns that a terminal gives the text: 2 for East Asian wide characters, 0 for combining marks, else 1."""
     return sum(
@@ -103,7 +121,7 @@ def to_csv(table: Table) -> str:
 
 def text_columns(table: Table) -> list[bool]:
     """For each column, whether it holds words, to be aligned left; columns of numbers are aligned right."""
-    return [heading in ("arm", "run", "data") for heading in table.header]
+    return [heading in ("arm", "run", "data", "stage") for heading in table.header]
 
 
 def _leading_columns(pools: Sequence[Pool]) -> list[Column]:

@@ -6,17 +6,18 @@ import os
 from pathlib import Path
 from typing import Any
 
-from medcritical.config.stages import ReportRow, ReportStage
+from medcritical.config.stages import ReportRow, ReportStage, StageConfig
 from medcritical.records import Score
 from medcritical.reporting.figures import Curve, curves_figure
 from medcritical.reporting.pooling import pool_seeds
 from medcritical.reporting.summary import Summary, SummaryRow, write_summary
-from medcritical.reporting.tables import cost_table, result_table
+from medcritical.reporting.tables import Table, cost_table, result_table, stage_cost_table, to_markdown
 from medcritical.stages.compare import measure_differences, write_report
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.evaluate import PREDICTIONS, SCORE
 from medcritical.stages.training import METRICS
 from medcritical.store import read_json, read_records
+from medcritical.store.jsonl import write_atomically
 
 REPORT = "report.json"
 
@@ -29,6 +30,7 @@ def run(config: ReportStage, inputs: Inputs, output: Output) -> None:
     differences = measure_differences(pool_seeds(rows), baseline, predictions, config.report.bootstrap)
     results = result_table(rows, differences, baseline)
     write_report(output.folder, rows, results, cost_table(rows))
+    write_atomically(output.folder / "stages.md", to_markdown(_stage_costs(inputs)).encode("utf-8"))
     curves = [curve for number, row in enumerate(config.rows) if (curve := _curve(row, inputs[f"checkpoint-{number}"]))]
     if curves:
         curves_figure(curves, output.folder / "curves.png")
@@ -69,6 +71,14 @@ def _row(config: ReportStage, row: ReportRow, number: int, inputs: Inputs) -> Su
         chance=score.chance,
         commonest_letter_accuracy=score.commonest_letter_accuracy,
     )
+
+
+def _stage_costs(inputs: Inputs) -> Table:
+    """What each stage took, over every artefact that a score of this run rests on."""
+    made = {key: manifest for ref in inputs.refs.values() for key, manifest in inputs.store.lineage(ref).items()}
+    order = [stage.stage for stage in StageConfig.__subclasses__()]  # as declared: the direction of the data
+    in_order = sorted(made.values(), key=lambda manifest: order.index(manifest.ref.stage))
+    return stage_cost_table([(manifest.ref.stage, manifest.costs) for manifest in in_order])
 
 
 def _curve(row: ReportRow, checkpoint: Path) -> Curve | None:
