@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from medcritical.cli.exits import run_command
 from medcritical.config.choices import DataFormat, OnError
 from medcritical.data.load import read_questions
 from medcritical.data.publications import PUBLICATIONS
@@ -18,6 +19,10 @@ from medcritical.errors import MedCriticalError
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0, or 2 when a file is refused or nothing in it is usable."""
     arguments = _make_parser().parse_args(argv)
+    return run_command(lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "list":
         print("\n".join(list_formats()))
         return 0
