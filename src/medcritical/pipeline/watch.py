@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -55,7 +56,8 @@ class Watcher:
 
     def _live(self, text: str) -> None:
         if self._is_terminal:
-            print(f"\r\x1b[2K{text}", end="", file=self._stream, flush=True)
+            width = shutil.get_terminal_size().columns - 1  # a line that wraps could not be taken back
+            print(f"\r\x1b[2K{text[:width]}", end="", file=self._stream, flush=True)
 
     def _line(self, text: str) -> None:
         print(("\r\x1b[2K" if self._is_terminal else "") + text, file=self._stream, flush=True)
