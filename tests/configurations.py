@@ -4,7 +4,7 @@ from functools import lru_cache
 
 from omegaconf import DictConfig, OmegaConf
 
-from medcritical.cli.compose import configuration_root, hydra_initialized
+from medcritical.cli.compose import configuration_folder, hydra_initialized
 from medcritical.config.load import load_config
 from medcritical.config.schema import Config
 
@@ -19,7 +19,7 @@ REAL = (
 )
 """Real questions, recorded traces and a pretrained student: what goes with any data set but the clinic."""
 
-_GROUPS = {path.name for path in (configuration_root() / "conf").iterdir() if path.is_dir()} | {
+_GROUPS = {path.name for path in configuration_folder().iterdir() if path.is_dir()} | {
     "data/world",
     "experiments",
 }

@@ -11,8 +11,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 COMMANDS = [["plan=true"], ["experiments=toy", "plan=true"], ["sweeps=beta_iterations", "plan=true"]]
 WHERE = """
 import medcritical
-from medcritical.cli.compose import configuration_root
-print(medcritical.__file__, configuration_root(), sep="\\n")
+from medcritical.cli.compose import configuration_folder
+print(medcritical.__file__, configuration_folder().parent, sep="\\n")
 """
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import medcritical
-from medcritical.cli.compose import configuration_root
+from medcritical.cli.compose import configuration_folder
 from medcritical.config import choices, schema, stages
 
 SOURCE = Path(medcritical.__file__).parent
@@ -129,7 +129,7 @@ def read_fields() -> set[str]:
     for path in SOURCE.rglob("*.py"):
         if path.parent.name != "config":
             found |= fields_read(ast.parse(path.read_text(encoding="utf-8")), holders)
-    for path in (configuration_root() / "conf").rglob("*.yaml"):
+    for path in configuration_folder().rglob("*.yaml"):
         found |= fields_interpolated(path.read_text(encoding="utf-8"))
     inherited = {
         f"{base.__name__}.{name.split('.')[1]}" for name in found for base in CLASSES[name.split(".")[0]].__mro__

@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from configurations import REAL
-from medcritical.cli.compose import check_overrides, configuration_root
+from medcritical.cli.compose import check_overrides, configuration_folder
 from medcritical.config.load import to_plain
 from medcritical.config.schema import Config
 from medcritical.pipeline.plan import make_plan
 
-ROOT = configuration_root()
+ROOT = configuration_folder().parent
 FILES_PER_FOLDER = {
     "conf/arm": 7,
     "conf/cluster": 1,

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 ROOT_VARIABLE = "MEDCRITICAL_ROOT"
 
 
-def configuration_root() -> Path:
-    """The folder that holds conf/, experiments/ and sweeps/: inside an installed package, or the checkout."""
+def configuration_folder() -> Path:
+    """conf/, inside an installed package or in the checkout; tells conf/config.yaml where its siblings are."""
     package = Path(medcritical.__file__).resolve().parent
     for root in (package / "configuration", package.parent.parent):
         if (root / "conf" / "config.yaml").is_file():
-            return root
+            os.environ[ROOT_VARIABLE] = str(root)
+            return root / "conf"
     raise ConfigError(f"conf/ is neither in {package} nor beside src/: install medcritical again.")
 
 
@@ -36,10 +37,8 @@ def hydra_initialized() -> Iterator[None]:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    root = configuration_root()
-    os.environ[ROOT_VARIABLE] = str(root)
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(root / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(configuration_folder()), version_base="1.3"):
         yield
 
 
@@ -148,7 +147,7 @@ def _sentence(error: Exception) -> str:
     if match := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, option = match.group(1).rpartition("/")
         listed = re.search(r"Available options in '.*':\n((?:\t.*\n?)+)", text)
-        shipped = sorted(path.stem for path in (configuration_root() / "conf" / group).glob("*.yaml"))
+        shipped = sorted(path.stem for path in (configuration_folder() / group).glob("*.yaml"))
         allowed = ", ".join(listed.group(1).split() if listed else shipped)
         return f"{group}={option} is not available: choose one of {allowed}."
     if match := re.search(r"Could not override '([^']+)'\.\s*No match in the defaults list", text):

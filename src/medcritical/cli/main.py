@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from medcritical.cli.compose import check_command, configuration_root, hydra_initialized
+from medcritical.cli.compose import check_command, configuration_folder
 from medcritical.cli.exits import run_command
 from medcritical.config.schema import Config
 from medcritical.store.jsonl import write_atomically
@@ -41,10 +41,7 @@ def _claim_outputs(cells: Sequence[Config]) -> None:
 def _hydra_application() -> None:
     import hydra
 
-    with hydra_initialized():
-        pass  # sets the root that conf/config.yaml refers to
-    configuration = str(configuration_root() / "conf")
-    hydra.main(version_base="1.3", config_path=configuration, config_name="config")(_application)()
+    hydra.main(version_base="1.3", config_path=str(configuration_folder()), config_name="config")(_application)()
 
 
 def _application(composed: DictConfig) -> None:
