@@ -1,0 +1,184 @@
+"""`train_sft` and `train_dpo`, which run on Lightning, against a plain torch loop over the same micro-batches.
+
+    python benchmarks/training.py [--turns N]
+
+The loop takes the same losses, optimizer and learning rates and must end at the same weights: what is measured is what
+Lightning, the metric rows and the checks cost, the set-up of each training included.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from clinic import Clinic, open_clinic
+from measure import Case, compare, read_arguments, record
+from medcritical.batching import (
+    Example,
+    PairBatch,
+    PairExample,
+    SftBatch,
+    collate_examples,
+    collate_pairs,
+    step_batches,
+)
+from medcritical.batching.collate import Batch
+from medcritical.config.schema import OptimConfig
+from medcritical.objectives import completion_loss, dpo_loss, sequence_logps, sequence_nll
+from medcritical.training import train_dpo, train_sft
+from medcritical.training.data import MicroBatch, micro_batches
+from medcritical.training.optim import build_adamw, rate_at
+
+SFT_STEPS, DPO_STEPS = 40, 12
+LARGEST_DIFFERENCE = 1e-4  # between two weights after training; more is no rounding, but other work
+
+Train = Callable[[nn.Module], int]
+"""Changes a model in place and returns the tokens it was trained on."""
+
+
+def main() -> None:
+    """Measure stage 1 and preference training."""
+    turns = read_arguments(__doc__)
+    clinic = open_clinic()
+    with tempfile.TemporaryDirectory() as folder:
+        metrics = Path(folder) / "metrics.jsonl"
+        record([_sft_case(clinic, metrics, turns), _dpo_case(clinic, metrics, turns)])
+
+
+def _sft_case(clinic: Clinic, metrics: Path, turns: int) -> Case:
+    optim: OptimConfig = replace(clinic.config.sft, epochs=None, steps=SFT_STEPS)
+    examples = clinic.examples(clinic.train)
+    micros = micro_batches(
+        examples, _order(clinic, examples, optim, SFT_STEPS), lambda step: sum(len(item.response_ids) for item in step)
+    )
+
+    def ours(model: nn.Module) -> int:
+        return train_sft(
+            model,
+            clinic.pad_id,
+            examples,
+            optim,
+            clinic.config.trainer,
+            steps=SFT_STEPS,
+            seed=0,
+            metrics_path=metrics,
+            on_progress=lambda *progress: None,
+        ).trained_tokens
+
+    def loss(model: nn.Module, batch: SftBatch) -> Tensor:
+        sums_B, _ = sequence_logps(model(input_ids=batch.input_ids_RT, use_cache=False).logits, batch.labels_RT)
+        return completion_loss(sums_B, num_tokens=batch.normaliser)
+
+    def theirs(model: nn.Module) -> int:
+        return train_plainly(model, optim, SFT_STEPS, micros, collate_examples, clinic.pad_id, loss)
+
+    return _compare(f"SFT, {SFT_STEPS} steps of {optim.batch_size}", clinic, ours, theirs, turns)
+
+
+def _dpo_case(clinic: Clinic, metrics: Path, turns: int) -> Case:
+    config = clinic.config
+    optim: OptimConfig = replace(config.dpo, epochs=None, steps=DPO_STEPS)
+    pairs = clinic.pairs(clinic.train)
+    micros = micro_batches(pairs, _order(clinic, pairs, optim, DPO_STEPS), len)
+
+    def ours(model: nn.Module) -> int:
+        return train_dpo(
+            model,
+            clinic.pad_id,
+            pairs,
+            optim,
+            config.trainer,
+            beta=config.selfplay.beta,
+            nll_weight=config.dpo.nll_weight,
+            label_smoothing=0.0,
+            contrast=True,
+            starts_at_reference=True,
+            steps=DPO_STEPS,
+            seed=0,
+            metrics_path=metrics,
+            on_progress=lambda *progress: None,
+        ).trained_tokens
+
+    def loss(model: nn.Module, batch: PairBatch) -> Tensor:
+        sums_R, counts_R = sequence_logps(model(input_ids=batch.input_ids_RT, use_cache=False).logits, batch.labels_RT)
+        chosen_B, rejected_B = sums_R.chunk(2)
+        references = batch.reference_chosen_logps_B, batch.reference_rejected_logps_C
+        preference = dpo_loss(chosen_B, rejected_B, *references, beta=config.selfplay.beta).losses_B
+        nll_B = sequence_nll(chosen_B, counts_R.chunk(2)[0])
+        return (preference + config.dpo.nll_weight * nll_B).sum() / batch.normaliser
+
+    def theirs(model: nn.Module) -> int:
+        return train_plainly(model, optim, DPO_STEPS, micros, collate_pairs, clinic.pad_id, loss)
+
+    return _compare(f"DPO, {DPO_STEPS} steps of {optim.batch_size} pairs", clinic, ours, theirs, turns)
+
+
+def train_plainly(
+    model: nn.Module,
+    optim: OptimConfig,
+    steps: int,
+    micros: Sequence[MicroBatch[Any]],
+    collate: Callable[..., Batch],
+    pad_id: int,
+    loss_of: Callable[[nn.Module, Any], Tensor],
+) -> int:
+    """The training loop as one would write it by hand; tokens trained on."""
+    model.train()
+    optimizer = build_adamw(list(model.parameters()), optim)
+    num_tokens = 0
+    for number, micro in enumerate(micros, start=1):
+        batch = collate(micro.examples, pad_id=pad_id, normaliser=micro.normaliser)
+        loss_of(model, batch).backward()  # type: ignore[no-untyped-call]
+        num_tokens += batch.num_tokens
+        step, rest = divmod(number, len(micros) // steps)
+        if rest == 0:
+            rate = rate_at(step - 1, steps, optim.warmup_steps, optim.final_rate, optim.schedule)
+            optimizer.param_groups[0]["lr"] = optim.learning_rate * rate
+            nn.utils.clip_grad_norm_(model.parameters(), optim.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+    return num_tokens
+
+
+def _order(
+    clinic: Clinic, examples: Sequence[Example] | Sequence[PairExample], optim: OptimConfig, steps: int
+) -> list[list[list[int]]]:
+    return step_batches(
+        [example.length for example in examples],
+        batch_size=optim.batch_size,
+        micro_batch_size=clinic.config.trainer.micro_batch_size,
+        steps=steps,
+        seed=0,
+    )
+
+
+def _compare(name: str, clinic: Clinic, ours: Train, theirs: Train, turns: int) -> Case:
+    """Compare on copies of the student, once it is certain that both sides train it alike."""
+    student = clinic.student.model
+    mine, other = copy.deepcopy(student), copy.deepcopy(student)
+    if ours(mine) != theirs(other):
+        raise SystemExit(f"{name}: the two sides did not train on the same tokens")
+    weights = zip(mine.parameters(), other.parameters(), strict=True)
+    largest = max((one - two).detach().abs().max().item() for one, two in weights)
+    if largest > LARGEST_DIFFERENCE:
+        raise SystemExit(f"{name}: after training, weights differ by up to {largest:.1e}: this is not the same work")
+
+    def prepare(train: Train) -> Callable[[int], Callable[[], int]]:
+        def prepared(turn: int) -> Callable[[], int]:
+            model = copy.deepcopy(student)
+            return lambda: train(model)
+
+        return prepared
+
+    note = f"after training, weights of both differ by at most {largest:.0e}"
+    return compare(name, "plain torch loop", prepare(ours), prepare(theirs), turns=turns, note=note)
+
+
+if __name__ == "__main__":
+    main()
