@@ -63,7 +63,7 @@ class Case(msgspec.Struct, frozen=True):
 
 
 class Results(msgspec.Struct, frozen=True):
-    """What one machine measured on one commit. `load` is the load average when it began: above 0, it was shared."""
+    """What one machine measured on one commit. `load` is the load average at the end; above 1, others worked too."""
 
     machine: str
     threads: int

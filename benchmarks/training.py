@@ -176,7 +176,7 @@ def _compare(name: str, clinic: Clinic, ours: Train, theirs: Train, turns: int) 
 
         return prepared
 
-    note = f"after training, weights of both differ by at most {largest:.0e}"
+    note = f"after training, weights of both differ by at most {largest:g}"
     return compare(name, "plain torch loop", prepare(ours), prepare(theirs), turns=turns, note=note)
 
 
