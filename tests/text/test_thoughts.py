@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from templates import TEMPLATES
-from test_prompts import HOSTILE
+from test_prompt_texts import HOSTILE
 
 from medcritical.config.choices import TemplateLevel
 from medcritical.config.schema import TemplateConfig
