@@ -19,7 +19,7 @@ ROOT = configuration_root()
 FILES_PER_FOLDER = {
     "conf/arm": 7,
     "conf/cluster": 1,
-    "conf/data": 4,
+    "conf/data": 9,
     "conf/data/world": 2,
     "conf/dpo": 2,
     "conf/evaluation": 1,
@@ -43,6 +43,11 @@ PARTNERS: dict[str, Sequence[str]] = {
     "arm/rejection_sft_seconds": ["arm=[dpo_self,rejection_sft_seconds]"],
     "data/medqa": REAL,
     "data/cmexam": REAL,
+    "data/medmcqa": REAL,
+    "data/pubmedqa": REAL,
+    "data/mmlu": REAL,
+    "data/mmlu_pro": REAL,
+    "data/huatuo": REAL,
     "data/jsonl": [
         *REAL,
         "data.files.train=[mine.jsonl]",

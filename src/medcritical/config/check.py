@@ -51,6 +51,13 @@ def _data_faults(config: Config) -> Iterator[str]:
         yield f"data.files is empty: list at least one {data.format.value} file, e.g. data.files.train=[FILE]."
     elif data.split.value == "official" and not (data.files.train and data.files.test):
         yield "data.split=official needs data.files.train and data.files.test; with one file set data.split=seeded."
+    elif data.split.value == "test_ids" and not (data.files.train and data.files.test and not data.files.dev):
+        yield (
+            "data.split=test_ids needs questions in data.files.train, lists of test ids in data.files.test, and an empty "
+            "data.files.dev."
+        )
+    elif data.split.value == "test_ids" and data.sizes.dev is None:
+        yield "data.split=test_ids needs data.sizes.dev as a number: dev is drawn from what the test ids leave."
     elif data.split.value == "seeded" and (data.sizes.dev is None or data.sizes.test is None):
         yield "data.split=seeded needs data.sizes.dev and data.sizes.test as numbers, e.g. data.sizes.test=200."
     if data.language not in ("en", "zh"):

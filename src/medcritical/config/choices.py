@@ -20,9 +20,12 @@ class DataFormat(str, Enum):
 
 
 class SplitRule(str, Enum):
-    """official: each file belongs to the split it is listed under; seeded: all rows are re-split by `data.seed`."""
+    """official: each file belongs to the split it is listed under. test_ids: the files under test list the ids of the
+    test questions, which are in the train files; dev is drawn from the rest by `data.seed`. seeded: all rows are re-split
+    by `data.seed`."""
 
     official = "official"
+    test_ids = "test_ids"
     seeded = "seeded"
 
 

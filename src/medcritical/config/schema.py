@@ -52,7 +52,7 @@ class WorldConfig:
 
 @dataclass
 class DataFiles:
-    """Files per split. With `split: seeded` all of them are pooled and re-split."""
+    """Files per split; what they mean is said by `data.split`."""
 
     train: list[str] = key("files of the train split")
     dev: list[str] = key("files of the dev split")
@@ -77,10 +77,16 @@ class DataConfig:
     language: str = key("en or zh")
     files: DataFiles = key("files per split; empty for the clinic")
     encoding: str = key("text encoding of the files; utf-8 also accepts a byte order mark")
-    split: SplitRule = key("official files or a seeded re-split")
+    split: SplitRule = key("official files, official test ids, or a seeded re-split")
     sizes: SplitSizes = key("questions per split")
     seed: int = key("seed of the split, or of the clinic's questions", ge=0)
     on_error: OnError = key("what a bad row does")
+    contamination: Optional[float] = key(
+        "Jaccard similarity to a train question from which a held-out one is flagged as its copy; null: no search",
+        gt=0,
+        le=1,
+    )
+    shuffle_options: bool = key("put the options of every question in an order drawn by `seed`; letters in texts follow")
     world: Optional[WorldConfig] = key("the clinic's world; null for files")
 
 
@@ -250,6 +256,7 @@ class EvaluationConfig:
     questions: Optional[int] = key("questions scored; null: all", ge=1)
     confidence: float = key("level of the Wilson interval", gt=0, lt=1)
     base: bool = key("also score the student before any training")
+    permutations: int = key("orders of its options in which every question is asked; 1: as given", ge=1, le=24)
 
 
 @dataclass

@@ -59,7 +59,10 @@ class StudentStage(StageConfig):
 
 @dataclass
 class TeachStage(StageConfig):
-    """Questions -> thought templates and synthetic corrections; or own wrong attempts -> corrections."""
+    """Questions -> thought templates and synthetic corrections; or own wrong attempts -> corrections.
+
+    `shuffle_seed` orders the options of recorded traces as `prepare` orders those of its questions; None: as recorded.
+    """
 
     stage: ClassVar[str] = "teach"
     teacher: TeacherConfig
@@ -67,6 +70,7 @@ class TeachStage(StageConfig):
     questions: Optional[QuestionRange]
     synthetic_corrections: float
     max_wrong: int
+    shuffle_seed: Optional[int]
     seed: int
 
 
@@ -137,13 +141,15 @@ class DpoStage(StageConfig):
 
 @dataclass
 class EvaluateStage(StageConfig):
-    """Held-out questions + checkpoint -> predictions and their score."""
+    """Held-out questions + checkpoint -> predictions and their score. `seed` draws the orders of `permutations`."""
 
     stage: ClassVar[str] = "evaluate"
     data: str
     split: str
     questions: Optional[int]
     confidence: float
+    permutations: int
+    seed: int
     max_new_tokens: int
     batch_size: int
     precision: Precision

@@ -123,6 +123,8 @@ class _Planner:
             split=config.evaluation.split,
             questions=config.evaluation.questions,
             confidence=config.evaluation.confidence,
+            permutations=config.evaluation.permutations,
+            seed=self.seed("permutations") if config.evaluation.permutations > 1 else 0,
             max_new_tokens=config.generation.max_new_tokens,
             batch_size=config.generation.batch_size,
             precision=config.trainer.precision,
@@ -146,12 +148,14 @@ class _Planner:
     ) -> tuple[ArtefactRef, ArtefactRef | None, ArtefactRef]:
         """Templates, the second pass's corrections if there is one, and the stage-1 checkpoint."""
         config, optim = self.config, self.config.sft
+        is_recorded = config.teacher.kind is TeacherKind.recorded
         teach = TeachStage(
             teacher=config.teacher,
             template=config.template,
             questions=QuestionRange(0, optim.templates, 0),
             synthetic_corrections=optim.synthetic_corrections,
             max_wrong=0,
+            shuffle_seed=config.data.seed if is_recorded and config.data.shuffle_options else None,
             seed=self.seed("teach"),
         )
         templates = self.add(teach, {"questions": questions}, "thought templates")
@@ -159,7 +163,6 @@ class _Planner:
         second = optim.correction
         if second is None:
             return templates, None, sft
-        is_recorded = config.teacher.kind is TeacherKind.recorded
         start = 0 if is_recorded else optim.templates or 0
         play = self._play(QuestionRange(start, second.questions, 0), second.attempts, "sft", 0)
         source = templates if is_recorded else questions
