@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from medcritical.config.schema import TrainerConfig
-from medcritical.store import ArtefactRef, Manifest, Store
+from medcritical.records import Completion
+from medcritical.store import ArtefactRef, Costs, Manifest, Store
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, unit)."""
@@ -43,3 +44,28 @@ class Output:
     facts: dict[str, Any] = field(default_factory=dict)
     teacher_tokens: int = 0
     student_tokens: int = 0
+    judge_tokens: int = 0
+    teacher_prompt_tokens: int = 0
+    student_prompt_tokens: int = 0
+    judge_prompt_tokens: int = 0
+    retries: int = 0
+
+    def spend(self, who: Literal["teacher", "student", "judge"], completions: Iterable[Completion]) -> None:
+        """Enter the tokens of completions, read and written, on the account of the model that gave them."""
+        for completion in completions:
+            prompt, written = f"{who}_prompt_tokens", f"{who}_tokens"
+            setattr(self, prompt, getattr(self, prompt) + completion.prompt_tokens)
+            setattr(self, written, getattr(self, written) + completion.completion_tokens)
+
+    def costs(self, seconds: float) -> Costs:
+        """What the stage took, for the manifest."""
+        return Costs(
+            teacher_tokens=self.teacher_tokens,
+            student_tokens=self.student_tokens,
+            judge_tokens=self.judge_tokens,
+            teacher_prompt_tokens=self.teacher_prompt_tokens,
+            student_prompt_tokens=self.student_prompt_tokens,
+            judge_prompt_tokens=self.judge_prompt_tokens,
+            retries=self.retries,
+            seconds=round(seconds, 3),
+        )
