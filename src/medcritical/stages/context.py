@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from medcritical.config.schema import TrainerConfig
-from medcritical.records import Completion
+from medcritical.generation.engine import Usage
 from medcritical.store import ArtefactRef, Costs, Manifest, Store
 
 Progress = Callable[[int, int, str], None]
@@ -50,12 +50,12 @@ class Output:
     judge_prompt_tokens: int = 0
     retries: int = 0
 
-    def spend(self, who: Literal["teacher", "student", "judge"], completions: Iterable[Completion]) -> None:
-        """Enter the tokens of completions, read and written, on the account of the model that gave them."""
-        for completion in completions:
-            prompt, written = f"{who}_prompt_tokens", f"{who}_tokens"
-            setattr(self, prompt, getattr(self, prompt) + completion.prompt_tokens)
-            setattr(self, written, getattr(self, written) + completion.completion_tokens)
+    def spend(self, who: Literal["teacher", "student", "judge"], usage: Usage) -> None:
+        """Enter what an engine has used in all on the account of the model it asks: once per engine, at the end."""
+        for name, tokens in (("prompt_tokens", usage.prompt_tokens), ("tokens", usage.completion_tokens)):
+            account = f"{who}_{name}"
+            setattr(self, account, getattr(self, account) + tokens)
+        self.retries += usage.retries
 
     def costs(self, seconds: float) -> Costs:
         """What the stage took, for the manifest."""

@@ -39,7 +39,7 @@ class Costs(Record, frozen=True, kw_only=True):
     """What making one artefact took, or several together.
 
     `teacher_tokens`, `student_tokens` and `judge_tokens` were written by that model, `..._prompt_tokens` read by it, once
-    for each completion. `retries` are requests that had to be sent again; `seconds` is wall time.
+    for all samples of a request. `retries` are requests that had to be sent again; `seconds` is wall time.
     """
 
     teacher_tokens: int = 0
