@@ -14,6 +14,7 @@ from medcritical.data.traces import Trace, load_traces
 from medcritical.errors import DataError
 from medcritical.records import Attempt, Question, TaughtCorrection, ThoughtTemplate
 from medcritical.selfplay.trials import trials_of
+from medcritical.stages.shuffled import shuffle_trace
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.play import ATTEMPTS, select_questions
 from medcritical.stages.prepare import QUESTIONS
@@ -64,7 +65,8 @@ def _recorded(config: TeachStage, questions: Iterable[Question], output: Output)
     """Recorded traces as templates of their own questions; a trace on a held-out question is rejected."""
     held_out = {question_key(question) for question in questions if question.split != "train"}
     templates = []
-    for trace in _traces(config.teacher, output):
+    for recorded in _traces(config.teacher, output):
+        trace = recorded if config.shuffle_seed is None else shuffle_trace(recorded, config.shuffle_seed)
         stated = extract_answer(trace.response, trace.question.options).letters
         reasons = []
         if question_key(trace.question) in held_out:
