@@ -33,11 +33,10 @@ class PermutedAnswers(Record, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Permuted:
-    """What several orders show: mean accuracy over all answers, share of unchanged answers, tokens written for it."""
+    """What several orders show: mean accuracy over all answers, and share of questions with one answer throughout."""
 
     accuracy: float
     consistency: float
-    completion_tokens: int
 
 
 def ask_permuted(
@@ -67,7 +66,6 @@ def ask_permuted(
     return Permuted(
         accuracy=fmean(fmean(letters == item.answer for letters in item.letters) for item in answers),
         consistency=consistency([item.letters for item in answers]),
-        completion_tokens=sum(completion.completion_tokens for (completion,) in completions),
     )
 
 

@@ -10,7 +10,7 @@ from medcritical.config.choices import DataFormat, SplitRule
 from medcritical.config.schema import DataConfig
 from medcritical.config.stages import PrepareStage
 from medcritical.data.contamination import find_contamination
-from medcritical.data.duplicates import drop_duplicates
+from medcritical.data.duplicates import drop_duplicates, name_copies_apart
 from medcritical.data.load import load_questions
 from medcritical.data.report import LoadReport
 from medcritical.data.splits import assign_splits, limit_splits
@@ -76,11 +76,13 @@ def _load(data: DataConfig, output: Output) -> list[Question]:
             )
         return split.questions
     splits: tuple[Split, ...] = ("train", "dev", "test")
-    questions = [question for split in splits for question in _load_files(data, split, output)]
+    listed = [_load_files(data, split, output) for split in splits]
+    pools = listed if data.split is SplitRule.official else [[question for part in listed for question in part]]
+    parts = [drop_duplicates(pool) for pool in pools]
+    output.facts["repeated_across_files"] = sum(len(repeated) for _, repeated in parts)
+    distinct = [question for kept, _ in parts for question in kept]
     if data.split is SplitRule.official:
-        return limit_splits(questions, data.sizes, data.seed)
-    distinct, repeated = drop_duplicates(questions)
-    output.facts["repeated_across_files"] = len(repeated)
+        return limit_splits(name_copies_apart(distinct), data.sizes, data.seed)
     return assign_splits(distinct, data.sizes, data.seed)
 
 

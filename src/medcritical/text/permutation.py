@@ -18,8 +18,7 @@ from medcritical.text.lettering import rewrite_combinations, rewrite_explicit, r
 
 # "以上都不是", "None of the above": true of what stands above, so that it may not move, nor may anything cross it.
 _POSITIONAL = re.compile(
-    r"[(（]?(?:以上|上述|以下)(?!\s?[～~\-—至\d])|.{0,60}\b(?:of|all|none)\s(?:the\s)?(?:above|below|preceding|following)\b"
-    r"|(?:the\s)?above\b",
+    r"[(（]?(?:以上|上述|以下)(?!\s?\d)|.{0,60}\b(?:of|all|none)\s(?:the\s)?(?:above|below|preceding|following)\b",
     re.IGNORECASE,
 )
 
