@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from statistics import fmean
 
 from medcritical.errors import ConfigError
@@ -21,13 +22,11 @@ class Explained:
 
 def require_packages() -> None:
     """Raises ConfigError when the packages that count n-grams are not installed: before anything is generated."""
-    try:
-        import rouge_score.rouge_scorer
-        import sacrebleu.metrics  # noqa: F401
-    except ImportError as error:
+    missing = [name for name in ("sacrebleu", "rouge_score") if find_spec(name) is None]
+    if missing:
         raise ConfigError(
-            f"evaluation.explanation=true needs {error.name}: install medcritical[explanation], or set it to false."
-        ) from error
+            f"evaluation.explanation=true needs {' and '.join(missing)}: install medcritical[explanation], or set it to false."
+        )
 
 
 def score_explanations(explained: Sequence[Explained]) -> ExplanationScore:
