@@ -10,7 +10,11 @@ from medcritical.config.schema import TemplateConfig
 from medcritical.records import Prompt, Question
 
 _TAG = re.compile(r"</?[^\s<>/{}|]+>")
-_CHAT_TOKEN = r"<\|[^<>|‹›]{0,64}\|>"  # <|im_end|> and its like: never from data
+# What opens and closes turns in the chat templates of this world: never from data, whichever model is asked.
+_CHAT_TOKEN = (
+    r"<\|[^<>|‹›]{0,64}\|>|<｜[^<>｜‹›]{0,64}｜>|</?s>|<(?:bos|eos|pad|unk)>|<(?:start|end)_of_(?:turn|image)>"
+    r"|<</?SYS>>|\[/?INST\]"
+)
 
 
 def neutralise(text: str, *patterns: str) -> str:
