@@ -6,6 +6,7 @@ from pathlib import Path
 
 from medcritical.config.choices import StudentKind
 from medcritical.config.schema import Config
+from medcritical.data.downloads import provider_of
 from medcritical.errors import DataError
 from medcritical.records import Record
 from medcritical.store.hashing import hash_file, hash_json
@@ -49,8 +50,10 @@ def fingerprint_sources(config: Config, store: Path) -> dict[str, str]:
 def _missing(name: str, config: Config) -> str:
     is_trace = name in config.teacher.files
     key = "teacher.files" if is_trace else "data.files"
-    remedy = f"`medcritical-data list` says where {'traces' if is_trace else config.data.name} can be had"
-    return f"{name} ({key}) does not exist: set {key} to where it lies; {remedy}."
+    provider = provider_of(Path(name), Path(config.paths.data))
+    remedy = f"run `medcritical-data fetch {provider} --to {config.paths.data}`, or " if provider else ""
+    known = f"`medcritical-data list` says where {'traces' if is_trace else config.data.name} can be had"
+    return f"{name} ({key}) does not exist: {remedy}set {key} to where it lies; {known}."
 
 
 def _hash(path: Path, cache: dict[str, _Seen]) -> str:
