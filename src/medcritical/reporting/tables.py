@@ -58,8 +58,8 @@ def result_table(
     if differences:
         notes.append(f"difference: percentage points to arm '{baseline}', paired by question and pooled over seeds")
         notes.append(
-            "p (Holm): exact McNemar test of that difference, a question counted once over its seeds, adjusted for "
-            f"{len(differences)} comparisons; * < 0.05, ** < 0.01, *** < 0.001"
+            "p (Holm): exact McNemar test of that difference, a question counted once over its seeds, adjusted over the "
+            f"{len(differences)} of this table; * < 0.05, ** < 0.01, *** < 0.001"
         )
     notes += _detectable_notes(pools, baseline)
     notes += [f"right or wrong: decided by the LLM judge '{judge}'" for judge in judges]
