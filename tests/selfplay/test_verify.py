@@ -72,7 +72,9 @@ def test_a_right_answer_for_wrong_reasons_is_correct_and_not_sound(
         if wrong is None or wrong.insight.startswith("s4"):  # the last step alone is no reasoning
             continue
         seen += 1
-        attempt = read_attempt(form, question, completed(form.render(wrong.outline, wrong.chain, right.answer)), round=0)
+        attempt = read_attempt(
+            form, question, completed(form.render(wrong.outline, wrong.chain, right.answer)), round=0
+        )
         assert (attempt.is_correct, attempt.is_well_formed, attempt.is_sound) == (True, True, False)
     assert seen > 20
 
@@ -108,5 +110,7 @@ def test_soundness_is_unknown_where_no_case_is_known() -> None:
         id="q", stem="s", options={"A": "x", "B": "y"}, answer="B", language="en", split="test", source="jsonl"
     )
     template = dataclasses.replace(configure("template=two_level_en").template, level=TemplateLevel.detailed)
-    attempt = read_attempt(ThoughtFormat(template), question, completed("<think>t</think>\n<answer>B</answer>"), round=0)
+    attempt = read_attempt(
+        ThoughtFormat(template), question, completed("<think>t</think>\n<answer>B</answer>"), round=0
+    )
     assert (attempt.letters, attempt.is_correct, attempt.is_well_formed, attempt.is_sound) == ("B", True, True, None)
