@@ -12,6 +12,7 @@ from typing import ClassVar, Optional
 from medcritical.config.choices import Allocation, Fallback, Match, Precision
 from medcritical.config.schema import (
     DataConfig,
+    EngineConfig,
     GenerationConfig,
     LoraConfig,
     OptimConfig,
@@ -19,6 +20,7 @@ from medcritical.config.schema import (
     StudentConfig,
     TeacherConfig,
     TemplateConfig,
+    VerifierConfig,
 )
 
 
@@ -91,6 +93,7 @@ class PlayStage(StageConfig):
     """Questions + policy (+ corrector) -> attempts and corrections."""
 
     stage: ClassVar[str] = "play"
+    engine: EngineConfig
     generation: GenerationConfig
     template: TemplateConfig
     questions: QuestionRange
@@ -99,6 +102,7 @@ class PlayStage(StageConfig):
     budget: int
     max_rounds: int
     corrections: int
+    verifier: VerifierConfig
     precision: Precision
     seed: int
 
@@ -144,10 +148,14 @@ class EvaluateStage(StageConfig):
     """Held-out questions + checkpoint -> predictions and their score. `seed` draws the orders of `permutations`."""
 
     stage: ClassVar[str] = "evaluate"
+    version: ClassVar[int] = 2
+    engine: EngineConfig
     data: str
     split: str
     questions: Optional[int]
     confidence: float
+    verifier: VerifierConfig
+    explanation: bool
     permutations: int
     seed: int
     max_new_tokens: int
@@ -173,6 +181,7 @@ class ReportStage(StageConfig):
     """Scores -> summary, tables and figures."""
 
     stage: ClassVar[str] = "report"
+    version: ClassVar[int] = 2
     name: str
     rows: list[ReportRow]
     report: ReportConfig

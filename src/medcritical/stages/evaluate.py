@@ -15,7 +15,7 @@ from medcritical.generation.engine import Sampling
 from medcritical.records import Attempt, Question, Score
 from medcritical.selfplay.quality import format_collapse
 from medcritical.stages.context import Inputs, Output
-from medcritical.stages.engines import embedded_engine
+from medcritical.stages.engines import student_engine
 from medcritical.stages.permuted import ask_permuted
 from medcritical.stages.prepare import QUESTIONS, read_flagged
 from medcritical.stages.verifier import open_verifier
@@ -34,27 +34,27 @@ def run(config: EvaluateStage, inputs: Inputs, output: Output) -> None:
         raise DataError(f"there is no {config.split} question to score: raise data.sizes.{config.split}.")
     if config.explanation:
         _require_explanations(questions)
-    engine = embedded_engine(inputs["checkpoint"], output.trainer, config.precision)
-    greedy = Sampling(temperature=0, top_p=1, max_new_tokens=config.max_new_tokens, batch_size=config.batch_size)
-    answers = engine.generate(
-        [attempt_prompt(config.template, question) for question in questions],
-        greedy,
-        seed=0,
-        on_progress=lambda done, total: output.progress(done, total, "answers"),
-    )
-    with open_verifier(config.verifier, config.template, config.precision, inputs, output) as verifier:
-        answered = [(question, completion) for question, (completion,) in zip(questions, answers, strict=True)]
-        predictions = verifier.verify(answered, round=0)
-    score = _score(config, predictions, inputs)
-    if config.permutations > 1:
-        permuted = ask_permuted(config, engine, greedy, predictions, output)
-        score = msgspec.structs.replace(
-            score,
-            permutations=config.permutations,
-            permuted_accuracy=permuted.accuracy,
-            consistency=permuted.consistency,
+    with student_engine(config.engine, inputs, "checkpoint", output, config.precision) as engine:
+        greedy = Sampling(temperature=0, top_p=1, max_new_tokens=config.max_new_tokens, batch_size=config.batch_size)
+        answers = engine.generate(
+            [attempt_prompt(config.template, question) for question in questions],
+            greedy,
+            seed=0,
+            on_progress=lambda done, total: output.progress(done, total, "answers"),
         )
-    output.spend("student", engine.usage)
+        with open_verifier(config.verifier, config.template, inputs, output) as verifier:
+            answered = [(question, completion) for question, (completion,) in zip(questions, answers, strict=True)]
+            predictions = verifier.verify(answered, round=0)
+        score = _score(config, predictions, inputs)
+        if config.permutations > 1:
+            permuted = ask_permuted(config, engine, greedy, predictions, output)
+            score = msgspec.structs.replace(
+                score,
+                permutations=config.permutations,
+                permuted_accuracy=permuted.accuracy,
+                consistency=permuted.consistency,
+            )
+        output.spend("student", engine.usage)
     write_records(output.folder / PREDICTIONS, predictions)
     write_json(output.folder / SCORE, score)
     if inputs.refs["checkpoint"].stage != "student":  # an untrained student does not know the form

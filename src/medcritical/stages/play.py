@@ -37,7 +37,7 @@ ATTEMPTS, CORRECTIONS = "attempts.jsonl", "corrections.jsonl"
 def run(config: PlayStage, inputs: Inputs, output: Output) -> None:
     """Write attempts and corrections. Facts: pools, share of right attempts, tokens of attempts and corrections."""
     questions = select_questions(read_records(inputs["questions"] / QUESTIONS, Question), config.questions)
-    with open_verifier(config.verifier, config.template, config.precision, inputs, output) as verifier:
+    with open_verifier(config.verifier, config.template, inputs, output) as verifier:
         player = _Player(config, verifier, output, has_corrector="corrector" in inputs)
         trials = _play(player, questions, inputs)
     write_records(output.folder / ATTEMPTS, [attempt for trial in trials for attempt in trial.attempts])

@@ -23,7 +23,7 @@ def shuffle_trace(trace: Trace, seed: int) -> Trace:
     return dataclasses.replace(
         trace,
         question=shuffled,
-        chain=rewrite_letters(trace.chain, new, question.options),
+        outline=tuple(rewrite_letters(step, new, question.options) for step in trace.outline),
+        chain=tuple(rewrite_letters(step, new, question.options) for step in trace.chain),
         response=rewrite_letters(trace.response, new, question.options),
-        letters="".join(sorted(new[letter] for letter in trace.letters)),
     )

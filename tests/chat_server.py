@@ -82,9 +82,17 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
 
+def serve(port: int) -> None:
+    """Be a server on `port` for ever, healthy at once: what `managed_server` starts in a test."""
+    _Server(("127.0.0.1", port), _handler(ChatServer())).serve_forever()
+
+
 def _handler(chat: ChatServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.reply(200 if self.path == "/health" else 404, b"")
 
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
