@@ -83,7 +83,7 @@ def _load(data: DataConfig, output: Output) -> list[Question]:
     distinct = [question for kept, _ in parts for question in kept]
     if data.split is SplitRule.official:
         return limit_splits(name_copies_apart(distinct), data.sizes, data.seed)
-    return assign_splits(distinct, data.sizes, data.seed)
+    return assign_splits(distinct, data.sizes, data.seed, data.contamination)
 
 
 def _load_files(data: DataConfig, split: Split, output: Output) -> list[Question]:
