@@ -38,13 +38,21 @@ def fingerprint_sources(config: Config, store: Path) -> dict[str, str]:
         if not path.is_file():
             raise DataError(_missing(name, config))
         found[name] = _hash(path, cache)
-    source = Path(config.student.source).expanduser()
-    if config.student.kind is StudentKind.pretrained and source.is_dir():
-        model_files = sorted(path for path in source.iterdir() if path.is_file())
-        found[config.student.source] = hash_json([[path.name, _hash(path, cache)] for path in model_files])
+    for name in _models(config):
+        folder = Path(name).expanduser()
+        if name and folder.is_dir():
+            model_files = sorted(path for path in folder.iterdir() if path.is_file())
+            found[name] = hash_json([[path.name, _hash(path, cache)] for path in model_files])
     if cache != before:
         write_json(cache_path, cache)
     return found
+
+
+def _models(config: Config) -> list[str]:
+    """What the configuration names as a model: ids, and folders of this machine."""
+    asked = [config.teacher.engine, config.verifier.judge.engine if config.verifier.judge else None]
+    students = [config.student.source] if config.student.kind is StudentKind.pretrained else []
+    return students + [engine.model for engine in asked if engine is not None]
 
 
 def _missing(name: str, config: Config) -> str:
