@@ -12,6 +12,8 @@ import msgspec
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 Split = Literal["train", "dev", "test"]
+Judgement = Literal["right", "wrong", "undecided"]
+Outcome = Literal["right", "wrong", "unparsed", "undecided"]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -109,6 +111,7 @@ class Attempt(Record, frozen=True, kw_only=True):
     when the response keeps the template's strict form to the end, whatever it answers.
     `is_sound` says whether the reasoning is right too,
     where the data set can tell (the clinic), else None.
+    `judgement` is what an LLM judge decided, and then `is_correct` follows it; None where the rule alone decides.
     """
 
     question: Question
@@ -121,6 +124,21 @@ class Attempt(Record, frozen=True, kw_only=True):
     prompt_tokens: int
     completion_tokens: int
     round: int
+    judgement: Judgement | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """What became of the attempt, one of four. A judge that gave no decision leaves it open: it is not wrong."""
+        if self.is_correct:
+            return "right"
+        if self.judgement == "undecided":
+            return "undecided"
+        return "unparsed" if self.letters is None else "wrong"
+
+    @property
+    def is_wrong(self) -> bool:
+        """True when the attempt may stand as an error: not right, and not left open by the judge."""
+        return self.outcome in ("wrong", "unparsed")
 
 
 class Correction(Record, frozen=True, kw_only=True):
@@ -156,22 +174,95 @@ class ScoredPair(Record, frozen=True, kw_only=True):
     reference_rejected_logp: float | None
 
 
-class Score(Record, frozen=True, kw_only=True):
-    """Accuracy of one checkpoint on one split. Written by `evaluate`, read by `report`."""
+class Tally(Record, frozen=True, kw_only=True):
+    """Outcomes of a group of questions, one attempt each. What is not right, unparsed or undecided is wrong.
 
-    data: str
-    split: Split
+    `ci_low` and `ci_high` bound the Wilson interval of `accuracy`; `chance` and `commonest_letter_accuracy` are what
+    guessing and always giving the commonest answer would score. `jaccard` is the mean share of letters that answer and
+    key have in common; an answer that is not there has none.
+    """
+
     num_questions: int
     num_correct: int
     num_unparsed: int
-    num_sound: int | None
+    num_undecided: int = 0
     accuracy: float
     ci_low: float
     ci_high: float
     chance: float
     commonest_letter: str
     commonest_letter_accuracy: float
+    jaccard: float = 0.0
+
+
+class Slice(Tally, frozen=True, kw_only=True):
+    """The tally of the questions whose `annotation` has this `value`, such as department: surgery."""
+
+    annotation: str
+    value: str
+
+
+class Judged(Record, frozen=True, kw_only=True):
+    """How often the judge said right, said wrong, or gave no decision."""
+
+    right: int
+    wrong: int
+    undecided: int
+
+
+class Agreement(Record, frozen=True, kw_only=True):
+    """Rule against judge on the same answers: what the judge said where the rule found them right, wrong or unparsed.
+
+    `kappa` is Cohen's, of right against not right over the answers that the judge decided on; None where one of the two
+    has the same opinion of all of them and it is not defined.
+    """
+
+    judge: str
+    right: Judged
+    wrong: Judged
+    unparsed: Judged
+    kappa: float | None
+
+
+class ExplanationScore(Record, frozen=True, kw_only=True):
+    """Likeness of the explanations to those of the data set, as shares 0..1, over the questions that have one."""
+
+    num_questions: int
+    bleu_1: float
+    bleu_4: float
+    rouge_1: float
+    rouge_2: float
+    rouge_l: float
+
+
+class Score(Tally, frozen=True, kw_only=True):
+    """Accuracy of one checkpoint on one split. Written by `evaluate`, read by `report`.
+
+    `verifier` is "exact" or the judge's name. `single` and `multi` part the questions with one right letter from those
+    with several; both are None where all are of one kind. `agreement` is there where a judge decided, `explanation`
+    where it was asked for.
+
+    `num_flagged` questions have a copy in train, exact or near; None where nobody looked for copies.
+    `accuracy_without_flagged` leaves them out; None also where nothing is left. With `permutations` > 1 every question
+    was asked in that many orders of its options: `permuted_accuracy` is the mean over all of them, `consistency` the
+    share of questions with one and the same answer in all.
+    """
+
+    data: str
+    split: Split
+    num_sound: int | None
     mean_tokens: float
+    verifier: str = "exact"
+    single: Tally | None = None
+    multi: Tally | None = None
+    slices: tuple[Slice, ...] = ()
+    agreement: Agreement | None = None
+    explanation: ExplanationScore | None = None
+    num_flagged: int | None = None
+    accuracy_without_flagged: float | None = None
+    permutations: int = 1
+    permuted_accuracy: float | None = None
+    consistency: float | None = None
 
 
 class Prompt(Record, frozen=True, kw_only=True):

@@ -2,14 +2,16 @@ import csv
 import json
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import pytest
 
 from medcritical.cli.report import build_parser, find_summaries, main
-from medcritical.records import Attempt, Question
-from medcritical.reporting.summary import Summary, SummaryRow, read_summary, write_summary
-from medcritical.store import write_records
+from medcritical.evaluation import score_attempts
+from medcritical.records import Attempt, Question, Score
+from medcritical.reporting.summary import LedgerEntry, Summary, SummaryRow, read_summary, write_summary
+from medcritical.store import Costs, write_records
 
 
 def attempt(name: str, is_correct: bool) -> Attempt:
@@ -50,6 +52,8 @@ def scored(arm: str, iteration: int, seed: int, answers: list[bool], title: str)
         ci_high=min(1.0, accuracy + 0.1),
         confidence=0.95,
         unparsed=0,
+        undecided=0,
+        verifier="exact",
         sound=None,
         teacher_tokens=1000,
         student_tokens=2000 * iteration,
@@ -61,6 +65,21 @@ def scored(arm: str, iteration: int, seed: int, answers: list[bool], title: str)
     return row, [attempt(f"seed{seed}-{number}", right) for number, right in enumerate(answers)]
 
 
+def summarise(rows: Sequence[SummaryRow], scores: Mapping[str, Score], store: str) -> Summary:
+    """A run whose checkpoints were all made by one teaching, and those of DPO by one play too."""
+    teach = LedgerEntry(stage="teach", costs=Costs(teacher_tokens=1000, teacher_prompt_tokens=250, seconds=4))
+    play = LedgerEntry(stage="play", costs=Costs(student_tokens=2000, student_prompt_tokens=500, seconds=8))
+    return Summary(
+        store=store,
+        rows=tuple(rows),
+        predictions={row.artefact: f"{row.artefact}/predictions.jsonl" for row in rows},
+        scores=dict(scores),
+        lineage={row.artefact: ("teach/shared",) if row.arm == "sft" else ("teach/shared", "play/1") for row in rows},
+        ledger={"teach/shared": teach, "play/1": play}
+        | {row.artefact: LedgerEntry(stage="evaluate", costs=Costs(seconds=1)) for row in rows},
+    )
+
+
 @pytest.fixture
 def runs(tmp_path):
     """Two seeds of SFT and one DPO arm: of 40 questions SFT gets 20, DPO the same 20 and 10 (seed 1: 14) more."""
@@ -70,10 +89,12 @@ def runs(tmp_path):
         for row, attempts in (sft, dpo):
             shuffled = attempts if row.arm == "sft" else attempts[::-1]  # order in the file carries no meaning
             write_records(tmp_path / "store" / row.artefact / "predictions.jsonl", shuffled)
-        rows = (sft[0], dpo[0])
-        predictions = {row.artefact: f"{row.artefact}/predictions.jsonl" for row in rows}
+        scores = {
+            row.artefact: score_attempts(attempts, data="clinic", split="test", confidence=0.95)
+            for row, attempts in (sft, dpo)
+        }
         folder = tmp_path / "outputs" / "demo" / f"seed{seed}"
-        write_summary(folder / "summary.json", Summary(store="../../../store", rows=rows, predictions=predictions))
+        write_summary(folder / "summary.json", summarise((sft[0], dpo[0]), scores, "../../../store"))
     return tmp_path / "outputs"
 
 
@@ -99,8 +120,13 @@ def test_tables_pool_the_seeds_and_state_the_difference(runs, call):
     assert cells[:3] == ["自我纠错 DPO", "1", "80.0"]
     assert cells[3] == "75.0 … 85.0"
     assert cells[6] == "+30.0"
+    assert cells[8] == "<0.001***"  # 24 questions gained over both seeds and none lost: 2 / 2^24
     assert "## Costs" in out
     assert "| SFT          |         0 |          1,000 |              0 |" in out
+    assert (
+        "each artefact once: teacher 1,000 tokens written, 250 read, 4 s; self 2,000 tokens written, 500 read, 8 s"
+        in out
+    )
 
 
 def test_json_holds_rows_and_differences(runs, call):
@@ -113,9 +139,42 @@ def test_json_holds_rows_and_differences(runs, call):
     (difference,) = content["differences"]
     assert (difference["arm"], difference["iteration"], difference["baseline"]) == ("dpo_self", 1, "sft")
     assert difference["value"] == pytest.approx(0.25)
+    assert difference["p"] == difference["p_holm"] == pytest.approx(2 / 2**10)  # ten gained, none lost
     # 10 of 40 pairs differ, all in one direction: a binomial share, standard error sqrt(.25 * .75 / 40) = 0.068
     assert difference["low"] == pytest.approx(0.25 - 1.96 * 0.068, abs=0.03)
     assert difference["high"] == pytest.approx(0.25 + 1.96 * 0.068, abs=0.03)
+
+
+def test_json_holds_scores_and_ledger(runs, call):
+    content = json.loads(call(runs, "--json")[1])
+    assert {name: score["num_correct"] for name, score in content["scores"].items()} == {
+        "evaluate/sft00": 20,
+        "evaluate/sft01": 20,
+        "evaluate/dpo_self10": 30,
+        "evaluate/dpo_self11": 34,
+    }
+    assert content["lineage"]["evaluate/dpo_self10"] == ["teach/shared", "play/1"]
+    assert content["ledger"]["teach/shared"]["costs"]["teacher_prompt_tokens"] == 250
+
+
+def test_p_values_are_adjusted_over_the_table(tmp_path, call):
+    """Two arms against SFT on 12 questions: one gains 8 and loses none (p = 2/256), the other gains 5 (p = 2/32)."""
+    answers = {"sft": [False] * 12, "dpo_a": [True] * 8 + [False] * 4, "dpo_b": [True] * 5 + [False] * 7}
+    found = [scored(arm, int(arm != "sft"), 0, right, arm) for arm, right in answers.items()]
+    for row, attempts in found:
+        write_records(tmp_path / "store" / row.artefact / "predictions.jsonl", attempts)
+    scores = {
+        row.artefact: score_attempts(attempts, data="clinic", split="test", confidence=0.95) for row, attempts in found
+    }
+    write_summary(tmp_path / "summary.json", summarise([row for row, _ in found], scores, "store"))
+    content = json.loads(call(tmp_path, "--json")[1])
+    assert [(item["arm"], item["p"], item["p_holm"]) for item in content["differences"]] == [
+        ("dpo_a", pytest.approx(2 / 256), pytest.approx(4 / 256)),
+        ("dpo_b", pytest.approx(2 / 32), pytest.approx(2 / 32)),
+    ]
+    lines = call(tmp_path)[1].splitlines()
+    cells = [[cell.strip() for cell in line.split("|")] for line in lines if line.startswith("| dpo_")]
+    assert [line[9] for line in cells[:2]] == ["0.016*", "0.062"]
 
 
 def test_the_same_runs_given_twice_count_once(runs, call):
@@ -134,7 +193,7 @@ def test_files_are_written_and_repeat_byte_for_byte(runs, call, tmp_path):
     for name in ("first", "second"):
         assert call(runs, "--to", tmp_path / name)[0] == 0
     names = sorted(path.name for path in (tmp_path / "first").iterdir())
-    assert names == ["accuracy.png", "costs.md", "table.csv", "table.md"]
+    assert names == ["accuracy.png", "costs.csv", "costs.md", "ledger.csv", "ledger.md", "table.csv", "table.md"]
     for name in names:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
     with (tmp_path / "first" / "table.csv").open(encoding="utf-8", newline="") as file:
@@ -167,8 +226,9 @@ def test_an_unknown_baseline_names_the_arms(runs, call):
 
 
 def test_without_the_default_baseline_there_are_no_differences(tmp_path, call):
-    row, _ = scored("dpo_self", 1, 0, [True, False], "DPO")
-    write_summary(tmp_path / "summary.json", Summary(store="store", rows=(row,), predictions={}))
+    row, attempts = scored("dpo_self", 1, 0, [True, False], "DPO")
+    score = score_attempts(attempts, data="clinic", split="test", confidence=0.95)
+    write_summary(tmp_path / "summary.json", summarise([row], {row.artefact: score}, "store"))
     status, out, err = call(tmp_path)
     assert (status, err) == (0, "")
     assert "percentage points" not in out

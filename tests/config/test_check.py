@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from configurations import REAL, configure
+from configurations import ASKED, REAL, configure
 from medcritical.cli.compose import check_overrides
 from medcritical.config.fields import key, range_faults
 from medcritical.config.load import all_keys, to_plain
@@ -12,6 +12,9 @@ from medcritical.config.schema import Config
 from medcritical.errors import ConfigError
 
 REAL_SEEDED = [*REAL, "data.split=seeded", "data.files.test=[q.jsonl]", "data.sizes.dev=5", "data.sizes.test=5"]
+JUDGED = ("verifier=judge", "verifier.judge.engine.model=some/judge")
+PRICED = ("report=priced", "report.prices.teacher.prompt=0.5", "report.prices.teacher.completion=2")
+CPU = ("trainer.accelerator=cpu",)
 TOKENS = "arm=[dpo_self,rejection_sft_tokens]"
 
 
@@ -102,6 +105,9 @@ def test_every_fault_is_told_at_once() -> None:
         (["data.world=null", "data.name=x"], ["data.world", "clinic"]),
         (["data.format=jsonl"], ["data.world", "data.format is jsonl"]),
         (["data.sizes.train=null"], ["data.sizes", "numbers"]),
+        ([*REAL, "data=pubmedqa", "data.files.test=[]"], ["data.split=test_ids", "lists of test ids"]),
+        ([*REAL, "data=pubmedqa", "data.files.dev=[x]"], ["data.split=test_ids", "data.files.dev"]),
+        ([*REAL, "data=pubmedqa", "data.sizes.dev=null"], ["data.sizes.dev", "number"]),
         ([*REAL, "data=jsonl"], ["data.files", "data.files.train=[FILE]"]),
         ([*REAL, "data.files.test=[]"], ["data.split=official", "data.files.test", "data.split=seeded"]),
         ([*REAL, "data.split=seeded"], ["data.split=seeded", "data.sizes.dev", "data.sizes.test"]),
@@ -128,6 +134,36 @@ def test_every_fault_is_told_at_once() -> None:
         (["data.sizes.train=100"], ["sft.templates=120", "data.sizes.train=100"]),
         (["data.sizes.train=240"], ["data.sizes.train=240", "the 240 of sft.templates"]),
         (["report.baseline=dpo"], ["report.baseline=dpo", "sft, dpo_self"]),
+        ([*REAL, "teacher.format=mmlu_csv"], ["teacher.format=mmlu_csv", "huatuo_json, cmexam_csv, jsonl"]),
+        ([*REAL, "teacher.format=cmexam_csv"], ["teacher.chain='response'", "choose explanation"]),
+        ([*ASKED, "sft.synthetic_corrections=0.5"], ["sft.synthetic_corrections=0.5", "teacher=oracle"]),
+        ([*ASKED, "teacher.engine.model=''"], ["teacher.engine.model is empty"]),
+        ([*ASKED, "teacher.engine.url=''"], ["teacher.engine.url must be", "http://127.0.0.1:8000/v1"]),
+        ([*ASKED, "teacher.engine.url=https://me:pass@host/v1"], ["teacher.engine.url holds more", "api_key_env"]),
+        ([*ASKED, "teacher.sampling.temperature=0"], ["teacher.attempts=3", "temperature"]),
+        ([*ASKED, "teacher.sampling=null"], ["teacher.sampling", "teacher=engine"]),
+        ([*ASKED, "teacher.max_characters=10"], ["teacher.max_characters=10", "min_characters=40"]),
+        ([*ASKED, "template.teach=''"], ["template.teach is empty", "template=two_level_en"]),
+        ([*ASKED, "template.teach_gold=''", "teacher.show_gold=true"], ["template.teach_gold is empty"]),
+        ([*ASKED, "template.teach_level=outline"], ["template.level=both", "template.teach_level=outline"]),
+        ([*ASKED, "engine@teacher.engine=vllm"], ["teacher.engine.kind=managed", "cluster.isolate=true"]),
+        (["engine=vllm"], ["student=tiny", "engine=embedded"]),
+        ([*REAL, "engine=vllm"], ["engine.kind=managed", "cluster.isolate=true", "trainer.accelerator=cpu"]),
+        (
+            [*REAL, "engine=server", "engine.url=http://h/v1"],
+            ["engine=server", "engine=vllm", "engine.serves_checkpoint"],
+        ),
+        ([*REAL, *CPU, "engine=vllm", "engine.model=x"], ["engine.model=x", "leave it empty"]),
+        ([*REAL, *CPU, "engine=vllm", "engine.command=[vllm]"], ["engine.command must hold {port}", "{model}"]),
+        ([*REAL, *CPU, "engine=vllm", "engine.health=health"], ["engine.health='health'", "/health"]),
+        (["teacher.engine=${engine}"], ["teacher.engine", "must be null", "oracle"]),
+        (["verifier=judge"], ["verifier.judge.engine.model is empty", "Qwen/QwQ-32B"]),
+        (["verifier.kind=judge"], ["verifier.judge must be set", "kind=judge"]),
+        ([*JUDGED, "verifier.kind=exact"], ["verifier.judge must be", "null for exact"]),
+        ([*JUDGED, "engine@verifier.judge.engine=server"], ["verifier.judge.engine.url must be"]),
+        ([*JUDGED, "verifier.judge.prompt='{question} {reply}'"], ["verifier.judge.prompt=", "{gold} and {question}"]),
+        (["report=priced"], ["report.prices.teacher.prompt has no value"]),
+        ([*PRICED, "report.prices.student.completion=-1"], ["report.prices.student.completion=-1", "at least 0"]),
         (["paths.store=''"], ["paths.store", "MEDCRITICAL_STORE"]),
         (["arm=rejection_sft_tokens"], ["arms.rejection_sft_tokens.match=tokens", "arm=[dpo_self,"]),
         ([TOKENS, "arms.rejection_sft_tokens.against=rejection_sft_tokens"], ["against", "another arm"]),
@@ -167,11 +203,34 @@ def test_contradictions(overrides: list[str], said: list[str]) -> None:
         ("answer", "<answer>{answer:>9}</answer>", "{answer}"),
         ("answer", "<answer>{}</answer>", "{answer}"),
         ("insight", "<error>{insight.text}</error>", "{insight}"),
+        ("teach", "why?", "{question}"),
+        ("teach_correction", "{question}", "{attempt} and {question}"),
+        ("teach_gold", "{gold}", "{answer}"),
     ],
 )
 def test_placeholders(field: str, text: str, wanted: str) -> None:
     message = refusal(f'template.{field}="{text}"')
     assert message.startswith(f"template.{field}={text!r} must contain {wanted}")
+
+
+def test_a_key_in_place_of_its_name_is_refused_and_not_repeated() -> None:
+    message = refusal(*ASKED, "teacher.engine.api_key_env=sk-123-secret")
+    assert "teacher.engine.api_key_env must be the NAME" in message
+    assert "secret" not in message
+
+
+def test_engines_that_are_allowed() -> None:
+    server = configure(*REAL, "engine=server", "engine.url=http://h:1/v1", "engine.serves_checkpoint=true")
+    assert server.engine.url == "http://h:1/v1"
+    isolated = configure(*ASKED, "engine@teacher.engine=vllm", "engine=transformers_serve", "cluster.isolate=true")
+    assert isolated.teacher.engine is not None
+    assert isolated.teacher.engine.command[0] == "vllm"
+    assert isolated.teacher.engine.timeout == 1800
+
+
+def test_own_traces_may_have_outlines() -> None:
+    own = ["teacher.format=jsonl", "teacher.chain=chain", "template=two_level_en"]
+    assert configure(*REAL, *own).template.level.value == "both"
 
 
 def test_a_lone_brace_is_no_format_text() -> None:
@@ -202,7 +261,8 @@ def test_every_key_of_the_schema_is_given_by_conf() -> None:
             return set()
         return set().union(*({f"{prefix}{name}"} | names(item, f"{prefix}{name}.") for name, item in value.items()))
 
-    given = names(to_plain(configure())) | names(to_plain(configure(*REAL)))
+    composed = [(), REAL, ASKED, (*JUDGED, *PRICED)]
+    given = set().union(*(names(to_plain(configure(*overrides))) for overrides in composed))
     assert set(all_keys()) - given == set()
     assert len(all_keys()) > 100
 

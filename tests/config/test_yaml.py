@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from configurations import REAL
+from configurations import ASKED, REAL
 from medcritical.cli.compose import check_overrides, configuration_folder
 from medcritical.config.load import to_plain
 from medcritical.config.schema import Config
@@ -19,30 +19,38 @@ ROOT = configuration_folder().parent
 FILES_PER_FOLDER = {
     "conf/arm": 7,
     "conf/cluster": 1,
-    "conf/data": 4,
+    "conf/data": 9,
     "conf/data/world": 2,
     "conf/dpo": 2,
+    "conf/engine": 6,
     "conf/evaluation": 1,
     "conf/generation": 2,
     "conf/logger": 2,
     "conf/paths": 1,
-    "conf/report": 1,
+    "conf/report": 2,
     "conf/selfplay": 2,
     "conf/sft": 2,
     "conf/strategy": 1,
     "conf/student": 3,
-    "conf/teacher": 2,
-    "conf/template": 4,
+    "conf/teacher": 4,
+    "conf/template": 6,
     "conf/trainer": 2,
+    "conf/verifier": 3,
     "experiments": 2,
     "sweeps": 2,
 }
 CELLS = {"sweeps/seeds.yaml": 3, "sweeps/beta_iterations.yaml": 3}
+CPU = ("trainer.accelerator=cpu",)
 PARTNERS: dict[str, Sequence[str]] = {
     "arm/rejection_sft_tokens": ["arm=[dpo_self,rejection_sft_tokens]"],
     "arm/rejection_sft_seconds": ["arm=[dpo_self,rejection_sft_seconds]"],
     "data/medqa": REAL,
     "data/cmexam": REAL,
+    "data/medmcqa": REAL,
+    "data/pubmedqa": REAL,
+    "data/mmlu": REAL,
+    "data/mmlu_pro": REAL,
+    "data/huatuo": REAL,
     "data/jsonl": [
         *REAL,
         "data.files.train=[mine.jsonl]",
@@ -53,6 +61,12 @@ PARTNERS: dict[str, Sequence[str]] = {
     "student/smollm2_135m": ["sft=pretrained", "dpo=pretrained"],
     "student/qwen2_5_7b": ["sft=pretrained", "dpo=pretrained"],
     "teacher/recorded": REAL,
+    "report/priced": ["report.prices.teacher.prompt=0.5", "report.prices.teacher.completion=2"],
+    **{f"verifier/{name}": ["verifier.judge.engine.model=some/judge"] for name in ("judge", "judge_zh")},
+    "teacher/explanations_zh": [*REAL, "template=paper_zh"],
+    "teacher/engine": ASKED,
+    **{f"engine/{name}": [*REAL, *CPU] for name in ("vllm", "sglang", "llama_server", "transformers_serve")},
+    "engine/server": [*REAL, "engine.url=http://127.0.0.1:8000/v1", "engine.serves_checkpoint=true"],
 }
 """What an option needs beside it, where the defaults do not go with it."""
 

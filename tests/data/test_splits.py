@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from medcritical.config.schema import SplitSizes
+from medcritical.data.contamination import near_pairs
 from medcritical.data.duplicates import question_key
 from medcritical.data.splits import assign_splits, limit_splits
 from medcritical.errors import ConfigError, DataError
@@ -88,3 +89,29 @@ def test_official_splits_are_cut_to_size() -> None:
     assert limit_splits(list(reversed(official)), sizes(None, None, 5), seed=0) == chosen
     with pytest.raises(DataError, match=r"The test split has 8 questions, but data\.sizes\.test=9"):
         limit_splits(official, sizes(None, None, 9), seed=0)
+
+
+def test_chains_of_near_copies_stay_in_one_split() -> None:
+    """A is near B and B near C, but A is not near C: all three go together, and nothing else does."""
+    words = [f"{number:04x}" * 2 for number in range(7, 70_000, 4_999)]
+    stems = [" ".join(words[start : start + 9]) for start in (0, 2, 4)]
+    chain = [msgspec.structs.replace(make(900 + number), stem=stem) for number, stem in enumerate(stems)]
+    pairs = {(one, other) for one, other in near_pairs(chain, threshold=0.5)}
+    assert pairs == {(0, 1), (1, 2)}
+    others = [
+        msgspec.structs.replace(make(number), stem=random.Random(number).randbytes(20).hex()) for number in range(40)
+    ]
+    apart = 0
+    for seed in range(20):
+        near = assign_splits([*chain, *others], sizes(None, 8, 8), seed=seed, near=0.5)
+        assert len({question.split for question in near if question.id.startswith("90")}) == 1
+        exact = assign_splits([*chain, *others], sizes(None, 8, 8), seed=seed)
+        apart += len({question.split for question in exact if question.id.startswith("90")}) > 1
+    assert apart > 5
+
+
+def test_what_cannot_be_filled_says_what_to_change() -> None:
+    twins = [msgspec.structs.replace(make(number), stem="One long stem about one case") for number in range(4)]
+    one_group = [msgspec.structs.replace(twin, options={"A": f"y{n}", "B": "n"}) for n, twin in enumerate(twins)]
+    with pytest.raises(DataError, match=r"data\.sizes\.test=0, or raise data\.contamination=0\.5"):
+        assign_splits(one_group, sizes(None, 0, 1), seed=0, near=0.5)

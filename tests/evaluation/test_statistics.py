@@ -1,6 +1,7 @@
 """Intervals and tests against hand-worked and published numbers, and what must hold for any answers."""
 
 import math
+from statistics import NormalDist
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from medcritical.evaluation.statistics import (
     holm,
     mcnemar_exact,
+    mcnemar_pooled,
     minimum_detectable_difference,
     paired_bootstrap,
     pooled_bootstrap,
@@ -127,3 +129,32 @@ def test_minimum_detectable_difference_by_hand():
     assert minimum_detectable_difference(1000, 0.5) == pytest.approx(0.062645, abs=1e-6)
     assert minimum_detectable_difference(4000, 0.5) == pytest.approx(0.062645 / 2, abs=1e-6)
     assert minimum_detectable_difference(1000, 0.5, power=0.9) > minimum_detectable_difference(1000, 0.5)
+
+
+class TestMcNemarOverSeeds:
+    def test_one_seed_is_mcnemars_test(self):
+        a = [True] * 9 + [False] * 2 + [True] * 5
+        b = [False] * 9 + [True] * 2 + [True] * 5
+        gains = {str(i): int(x) - int(y) for i, (x, y) in enumerate(zip(a, b, strict=True))}
+        # 11 discordant, 2 one way: 2 * (1 + 11 + 55) / 2048
+        assert mcnemar_pooled([gains]) == mcnemar_exact(a, b) == pytest.approx(2 * 67 / 2048)
+
+    def test_a_question_counts_once_over_its_seeds(self):
+        gains = {"a": 1, "b": 1, "c": 1, "d": -1}
+        assert mcnemar_pooled([gains] * 3) == mcnemar_pooled([gains]) == pytest.approx(2 * (1 + 4) / 16)
+
+    def test_gains_are_added_up_before_the_sign_is_taken(self):
+        # a: +2, b: +1 - 1 = 0, c: -1; one win against one loss
+        assert mcnemar_pooled([{"a": 1, "b": 1, "c": -1}, {"a": 1, "b": -1, "c": 0}]) == 1.0
+        assert mcnemar_pooled([{"a": 1, "b": 1}, {"a": 1, "b": 0}]) == pytest.approx(0.5)
+
+    def test_questions_of_several_seeds_stand_side_by_side(self):
+        assert mcnemar_pooled([{"s0-a": 1, "s0-b": 1}, {"s1-a": 1, "s1-b": 1}]) == pytest.approx(2 / 16)
+
+    def test_no_difference_is_no_evidence(self):
+        assert mcnemar_pooled([{"a": 0}]) == mcnemar_pooled([{"a": 1}, {"a": -1}]) == 1.0
+
+    def test_thousands_of_questions_are_no_burden(self):
+        p = mcnemar_pooled([{str(i): 1 if i < 2600 else -1 for i in range(5000)}])
+        z = (2600 - 2500 - 0.5) / math.sqrt(5000 / 4)  # normal with continuity correction
+        assert p == pytest.approx(2 * (1 - NormalDist().cdf(z)), rel=0.01)

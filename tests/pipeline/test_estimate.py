@@ -1,7 +1,7 @@
 """What a plan says before anything runs."""
 
-from configurations import REAL, configure
-from medcritical.pipeline.estimate import describe_plan, estimated_tokens
+from configurations import ASKED, REAL, configure
+from medcritical.pipeline.estimate import describe_plan, estimated_judge_tokens, estimated_tokens
 from medcritical.pipeline.plan import Plan, make_plan
 
 
@@ -31,6 +31,27 @@ def test_uniform_allocation_pays_for_every_correction() -> None:
 def test_recorded_traces_cost_nothing() -> None:
     found = tokens(plan_of(*REAL))
     assert {count for (stage, _), count in found.items() if stage == "teach"} == {0}
+
+
+def test_an_asked_teacher_may_need_every_attempt() -> None:
+    found = tokens(plan_of(*ASKED, "sft.templates=10"))
+    assert found["teach", "thought templates"] == 10 * 3 * 8192
+
+
+def test_a_judge_decides_once_for_every_reply() -> None:
+    judged = ["verifier=judge", "verifier.judge.engine.model=some/judge", "verifier.judge.max_new_tokens=3"]
+    plan = plan_of("arm=dpo_self", "selfplay.iterations=1", *judged)
+    found = {(call.ref.stage, call.label): estimated_judge_tokens(call, plan) for call in plan.calls}
+    assert found["evaluate", "base"] == 1000 * 3
+    assert found["play", "own errors for stage 1"] == 120 * 4 * 3
+    assert found["play", "dpo_self iteration 1"] == 800 * (2 + 24) * 3
+    assert {count for (stage, _), count in found.items() if stage not in ("play", "evaluate")} == {0}
+    described = describe_plan(plan, {call.ref.key for call in plan.calls})
+    assert described.endswith(f", and {sum(found.values()):,} judge tokens.")
+    assert "judge" not in describe_plan(plan_of("arm=dpo_self"), set())
+    uniform = plan_of("arm=dpo_self", "selfplay=uniform", *judged)
+    (play,) = (call for call in uniform.calls if call.label == "dpo_self iteration 1" and call.ref.stage == "play")
+    assert estimated_judge_tokens(play, uniform) == 800 * (4 + 4 * 4) * 3
 
 
 def test_what_is_done_is_not_counted_again() -> None:

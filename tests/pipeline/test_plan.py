@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from configurations import REAL, configure
+from configurations import ASKED, REAL, configure
 from medcritical.config.schema import Config
 from medcritical.config.stages import PlayStage, ReportStage
 from medcritical.pipeline.plan import Plan, make_plan
@@ -225,12 +225,52 @@ def test_a_student_in_a_folder_is_known_by_its_files() -> None:
     assert names[0] == names[1] != names[2]
 
 
+def test_every_level_of_an_ablation_shares_what_an_asked_teacher_wrote() -> None:
+    both = plan_of(*ASKED)
+    detailed = plan_of(*ASKED, "template.level=detailed")
+    teach = ("teach", "thought templates")
+    assert keys_of(both)[teach] == keys_of(detailed)[teach]
+    assert ("sft", "stage 1") in changed(both, detailed)
+    recorded = [plan_of(*REAL, f"template.level={level}") for level in ("detailed", "none")]
+    assert keys_of(recorded[0])[teach] != keys_of(recorded[1])[teach]
+
+
+def test_an_asked_teacher_is_known_by_its_model_and_not_by_where_it_is() -> None:
+    here = plan_of(*ASKED)
+    assert changed(here, plan_of(*ASKED, "teacher.engine.url=http://there/v1", "teacher.engine.retries=1")) == set()
+    assert ("teach", "thought templates") in changed(here, plan_of(*ASKED, "teacher.engine.model=n"))
+    assert ("teach", "thought templates") in changed(here, plan_of(*ASKED, "teacher.show_gold=true"))
+
+
+def test_the_students_engine_is_known_to_whoever_lets_it_answer() -> None:
+    served = plan_of(*REAL, "engine=vllm", "trainer.accelerator=cpu")
+    names = changed(plan_of(*REAL, "trainer.accelerator=cpu"), served)
+    assert {("evaluate", "base"), ("play", "dpo_self iteration 1")} <= names
+    assert ("sft", "stage 1") not in names
+
+
+def test_a_judge_is_known_to_whatever_it_decides_and_to_nothing_else() -> None:
+    judged = ["verifier=judge", "verifier.judge.engine.model=some/judge"]
+    names = changed(plan_of(ALONE), plan_of(ALONE, *judged))
+    assert {("evaluate", "base"), ("play", "own errors for stage 1"), ("play", "dpo_self iteration 1")} <= names
+    assert not names & {("prepare", "questions"), ("teach", "thought templates"), ("sft", "stage 1")}
+    prompt = "verifier.judge.prompt='{question} {gold} {reply} 1 or 2?'"
+    assert ("evaluate", "base") in changed(plan_of(ALONE, *judged), plan_of(ALONE, *judged, prompt))
+
+
+def test_prices_are_known_to_the_report_alone() -> None:
+    prices = ["report=priced", "report.prices.teacher.prompt=0.5", "report.prices.teacher.completion=2"]
+    assert changed(plan_of(ALONE), plan_of(ALONE, *prices)) == {("report", "tables and figures")}
+
+
 MACHINE_SIDE = {
     "plan",
     *("paths.store", "paths.outputs", "paths.data"),
     *("trainer.accelerator", "trainer.threads", "trainer.micro_batch_size", "trainer.log_every_n_steps"),
     *("logger.wandb", "logger.project", "logger.entity", "logger.tags"),
     "cluster.isolate",
+    *("engine.url", "engine.api_key_env", "engine.serves_checkpoint", "engine.health", "engine.start_timeout"),
+    *("engine.concurrency", "engine.samples_per_request", "engine.timeout", "engine.retries", "engine.backoff"),
 }
 """What changes where and how a run is done and shown, never what comes out."""
 

@@ -51,11 +51,17 @@ def test_an_unchanged_file_is_read_once(real: Config, tmp_path: Path, monkeypatc
     assert read == ["train.jsonl", "dev.jsonl"]
 
 
-@pytest.mark.parametrize(("missing", "key"), [("test.jsonl", "data.files"), ("demo_data.json", "teacher.files")])
-def test_a_missing_file_is_named_with_its_key(real: Config, tmp_path: Path, missing: str, key: str) -> None:
+@pytest.mark.parametrize(
+    ("missing", "key", "name"),
+    [("test.jsonl", "data.files", "medqa"), ("demo_data.json", "teacher.files", "huatuo")],
+)
+def test_a_missing_file_is_named_with_its_key_and_what_fetches_it(
+    real: Config, tmp_path: Path, missing: str, key: str, name: str
+) -> None:
     (path,) = (tmp_path / "data").rglob(missing)
     path.unlink()
-    with pytest.raises(DataError, match=rf"{missing} \({key}\) does not exist"):
+    remedy = rf"run `medcritical-data fetch {name} --to {tmp_path / 'data'}`"
+    with pytest.raises(DataError, match=rf"{missing} \({key}\) does not exist: {remedy}"):
         fingerprint_sources(real, tmp_path / "store")
 
 

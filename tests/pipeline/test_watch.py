@@ -4,8 +4,9 @@ import io
 
 import pytest
 
+from configurations import configure
 from medcritical.config.stages import PairStage
-from medcritical.pipeline.plan import StageCall
+from medcritical.pipeline.plan import StageCall, make_plan
 from medcritical.pipeline.watch import Watcher
 from medcritical.pipeline.worker import Event
 from medcritical.store import ArtefactRef
@@ -55,3 +56,13 @@ def test_a_live_line_never_wraps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     live = [part for part in show(Terminal()).split("\r\x1b[2K") if "5/10" in part]
     assert [len(part) for part in live] == [59]
+
+
+def test_details_and_alarms_stand_on_lines_of_their_own() -> None:
+    calls, stream = make_plan(configure("arm=dpo_self"), {}).calls, io.StringIO()
+    details = ["train.csv: 5 records read, 3 accepted, 1 skipped, 1 rejected", "  rejected   record 4: empty stem"]
+    facts = {"shown": ["3 train, 2 test"], "details": details, "alarms": ["loss diverged"]}
+    Watcher(calls, 0, stream).see(Event(kind="done", key=calls[0].ref.key, seconds=1.5, facts=facts))
+    lines = stream.getvalue().splitlines()
+    assert lines[0].endswith("1.5 s  3 train, 2 test")
+    assert lines[1:] == [f"    {details[0]}", f"    {details[1]}", "    ALARM: loss diverged"]

@@ -5,13 +5,31 @@ from pathlib import Path
 import pytest
 
 from medcritical.errors import DataError
-from medcritical.reporting.summary import SCHEMA, Summary, SummaryRow, read_summary, write_summary
+from medcritical.records import Agreement, ExplanationScore, Judged, Score, Slice
+from medcritical.reporting.summary import (
+    SCHEMA,
+    LedgerEntry,
+    Money,
+    Summary,
+    SummaryRow,
+    gather,
+    read_summary,
+    write_summary,
+)
+from medcritical.store import Costs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def summary_of(*rows: SummaryRow) -> Summary:
-    return Summary(store="../store", rows=rows, predictions={row.artefact: f"{row.artefact}/p.jsonl" for row in rows})
+    return Summary(
+        store="../store",
+        rows=rows,
+        predictions={row.artefact: f"{row.artefact}/p.jsonl" for row in rows},
+        scores={},
+        lineage={row.artefact: ("sft/1",) for row in rows},
+        ledger={"sft/1": LedgerEntry(stage="sft", costs=Costs(seconds=2.5), money=None)},
+    )
 
 
 def test_what_is_written_is_read_back(tmp_path, make_row):
@@ -38,7 +56,8 @@ def test_writing_twice_gives_the_same_bytes(tmp_path, make_row):
         ("[1, 2]", "no run summary"),
         ('{"accuracy": 0.5}', "no run summary"),
         ('{"schema": 99, "rows": []}', "schema 99"),
-        ('{"schema": 1, "rows": [{"arm": "sft"}]}', "damaged"),
+        ('{"schema": 1, "rows": []}', "schema 1; .* run the experiment again"),
+        ('{"schema": 2, "rows": [{"arm": "sft"}]}', "damaged"),
     ],
 )
 def test_what_is_no_summary_is_refused_by_name(tmp_path, content, message):
@@ -64,7 +83,7 @@ def test_predictions_lie_under_the_store(tmp_path, make_row):
     summary = summary_of(make_row())
     assert summary.predictions_path(tmp_path, "evaluate/sft-0-0") == tmp_path / "../store/evaluate/sft-0-0/p.jsonl"
     assert summary.predictions_path(tmp_path, "evaluate/other") is None
-    absolute = Summary(store="/data/store", rows=(), predictions={"a": "a/p.jsonl"})
+    absolute = Summary(store="/data/store", rows=(), predictions={"a": "a/p.jsonl"}, scores={}, lineage={}, ledger={})
     assert absolute.predictions_path(tmp_path, "a") == Path("/data/store/a/p.jsonl")
 
 
@@ -76,10 +95,40 @@ def test_the_documentation_names_every_field_and_its_example_is_a_summary(tmp_pa
         if line.startswith("| `")
         for name in re.findall(r"`(\w+)`", line.split("|")[1])
     }
-    assert documented == set(SummaryRow.__struct_fields__) | set(Summary.__struct_fields__)
+    records = (SummaryRow, Summary, Score, Slice, Agreement, Judged, ExplanationScore, LedgerEntry, Costs, Money)
+    assert documented == {name for record in records for name in record.__struct_fields__}
     example = re.search(r"```json\n(.*?)```", page, re.DOTALL)
     assert example is not None
     (tmp_path / "summary.json").write_text(example.group(1), encoding="utf-8")
     summary = read_summary(tmp_path / "summary.json")
     assert summary.schema == SCHEMA == json.loads(example.group(1))["schema"]
     assert summary.rows[0].accuracy == summary.rows[0].num_correct / summary.rows[0].num_questions
+
+
+def test_runs_together_have_what_they_share_once(tmp_path, make_row, make_score):
+    def summary(seed: int, seconds: float) -> Summary:
+        row = make_row(seed=seed)
+        return Summary(
+            store="store",
+            rows=(row,),
+            predictions={row.artefact: f"{row.artefact}.jsonl"},
+            scores={row.artefact: make_score(num_unparsed=seed)},
+            lineage={row.artefact: ("teach/shared", f"sft/{seed}")},
+            ledger={
+                "teach/shared": LedgerEntry(stage="teach", costs=Costs(seconds=seconds)),
+                f"sft/{seed}": LedgerEntry(stage="sft", costs=Costs()),
+            },
+        )
+
+    there = tmp_path / "b" / "store" / "evaluate" / "sft-0-1.jsonl"
+    there.parent.mkdir(parents=True)
+    there.touch()
+    results = gather([(tmp_path / "a", summary(0, 3.0)), (tmp_path / "b", summary(1, 9.0))])
+    assert [row.seed for row in results.rows] == [0, 1]
+    assert results.predictions == {"evaluate/sft-0-1": there}  # the other file is not there any more
+    assert {name: score.num_unparsed for name, score in results.scores.items()} == {
+        "evaluate/sft-0-0": 0,
+        "evaluate/sft-0-1": 1,
+    }
+    assert set(results.ledger) == {"teach/shared", "sft/0", "sft/1"}
+    assert results.ledger["teach/shared"].costs.seconds == 3.0

@@ -1,6 +1,7 @@
 import io
 
-from medcritical.reporting.tables import Table, to_markdown
+from medcritical.reporting.markup import to_markdown
+from medcritical.reporting.tables import Table
 from medcritical.reporting.terminal import print_table
 
 TABLE = Table(("arm", "interval"), (("自我纠错 [b]", "[53.5, 67.5]"), ("SFT", None)), ("chance 25 %",))

@@ -9,7 +9,7 @@ from configurations import configure
 from medcritical.config.choices import TemplateLevel
 from medcritical.config.schema import SplitSizes
 from medcritical.records import Completion, Question
-from medcritical.selfplay.verify import judge
+from medcritical.selfplay.verify import read_attempt
 from medcritical.text.thoughts import ThoughtFormat
 from medcritical.world import corrupt, generate_questions, write_template
 
@@ -37,7 +37,7 @@ def written(form: ThoughtFormat, question: Question) -> str:
 
 def test_the_teachers_own_thoughts_are_right_and_sound(form: ThoughtFormat, questions: list[Question]) -> None:
     for question in questions:
-        attempt = judge(form, question, completed(written(form, question)), round=3)
+        attempt = read_attempt(form, question, completed(written(form, question)), round=3)
         assert (attempt.letters, attempt.is_correct, attempt.is_well_formed, attempt.is_sound) == (
             question.answer,
             True,
@@ -55,7 +55,7 @@ def test_wrong_thoughts_are_wrong_and_unsound(form: ThoughtFormat, questions: li
         if wrong is not None:
             seen += 1
             text = form.render(wrong.outline, wrong.chain, wrong.answer)
-            attempt = judge(form, question, completed(text), round=0)
+            attempt = read_attempt(form, question, completed(text), round=0)
             assert attempt.letters not in (None, question.answer)
             assert question.options[attempt.letters] == wrong.answer
             assert (attempt.is_correct, attempt.is_well_formed, attempt.is_sound) == (False, True, False)
@@ -72,7 +72,9 @@ def test_a_right_answer_for_wrong_reasons_is_correct_and_not_sound(
         if wrong is None or wrong.insight.startswith("s4"):  # the last step alone is no reasoning
             continue
         seen += 1
-        attempt = judge(form, question, completed(form.render(wrong.outline, wrong.chain, right.answer)), round=0)
+        attempt = read_attempt(
+            form, question, completed(form.render(wrong.outline, wrong.chain, right.answer)), round=0
+        )
         assert (attempt.is_correct, attempt.is_well_formed, attempt.is_sound) == (True, True, False)
     assert seen > 20
 
@@ -80,12 +82,12 @@ def test_a_right_answer_for_wrong_reasons_is_correct_and_not_sound(
 def test_what_is_cut_or_out_of_form_is_not_sound(form: ThoughtFormat, questions: list[Question]) -> None:
     question = questions[0]
     text = written(form, question)
-    cut = judge(form, question, completed(text, is_finished=False), round=0)
+    cut = read_attempt(form, question, completed(text, is_finished=False), round=0)
     assert (cut.is_well_formed, cut.is_sound) == (False, False)
-    loose = judge(form, question, completed(f"{text} thank you"), round=0)
+    loose = read_attempt(form, question, completed(f"{text} thank you"), round=0)
     assert (loose.is_well_formed, loose.is_sound) == (False, False)
     answer = write_template(question).answer
-    bare = judge(form, question, completed(f"<answer> {answer} </answer>"), round=0)
+    bare = read_attempt(form, question, completed(f"<answer> {answer} </answer>"), round=0)
     assert (bare.is_correct, bare.is_well_formed, bare.is_sound) == (True, False, False)
 
 
@@ -93,13 +95,13 @@ def test_an_answer_that_is_no_option_is_wrong_in_good_form(form: ThoughtFormat, 
     question = questions[0]
     thought = write_template(question)
     text = form.render(thought.outline, thought.chain, "moonlight")
-    attempt = judge(form, question, completed(text), round=0)
+    attempt = read_attempt(form, question, completed(text), round=0)
     assert (attempt.letters, attempt.is_correct, attempt.is_well_formed, attempt.is_sound) == (None, False, True, False)
 
 
 @pytest.mark.parametrize("text", ["", "   ", "<answer> </answer>", "s1 key"])
 def test_what_answers_nothing_has_no_letters(form: ThoughtFormat, questions: list[Question], text: str) -> None:
-    attempt = judge(form, questions[0], completed(text), round=0)
+    attempt = read_attempt(form, questions[0], completed(text), round=0)
     assert (attempt.letters, attempt.is_correct, attempt.is_well_formed) == (None, False, False)
 
 
@@ -108,5 +110,7 @@ def test_soundness_is_unknown_where_no_case_is_known() -> None:
         id="q", stem="s", options={"A": "x", "B": "y"}, answer="B", language="en", split="test", source="jsonl"
     )
     template = dataclasses.replace(configure("template=two_level_en").template, level=TemplateLevel.detailed)
-    attempt = judge(ThoughtFormat(template), question, completed("<think>t</think>\n<answer>B</answer>"), round=0)
+    attempt = read_attempt(
+        ThoughtFormat(template), question, completed("<think>t</think>\n<answer>B</answer>"), round=0
+    )
     assert (attempt.letters, attempt.is_correct, attempt.is_well_formed, attempt.is_sound) == ("B", True, True, None)

@@ -70,7 +70,7 @@ def teach(tmp_path: Path, traces: list[dict[str, Any]]) -> tuple[list[ThoughtTem
         write_records(folder / QUESTIONS, [held_out])
         store.complete(ref, version=1, config={}, inputs={}, facts={}, costs=Costs())
     output = Output(tmp_path / "out", config.trainer, lambda *_: None)
-    stage = TeachStage(config.teacher, config.template, QuestionRange(0, None, 0), 0.0, 0, seed=0)
+    stage = TeachStage(config.teacher, config.template, QuestionRange(0, None, 0), 0.0, 0, None, seed=0)
     run(stage, Inputs(store, {"questions": ref}), output)
     return read_records(output.folder / TEMPLATES, ThoughtTemplate), output
 

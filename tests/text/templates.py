@@ -11,7 +11,7 @@ from medcritical.records import Question
 def shipped() -> dict[str, TemplateConfig]:
     """Every template of conf/template, at every level."""
     found = [configure(f"template={name}").template for name in ("clinic", "two_level_en", "two_level_zh")]
-    found.append(configure(*REAL).template)
+    found += [configure(*REAL, f"template={name}").template for name in ("detailed_en", "paper_en", "paper_zh")]
     return {
         f"{template.name}-{level.value}": dataclasses.replace(template, level=level)
         for template in found

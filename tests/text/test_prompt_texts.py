@@ -9,7 +9,16 @@ from templates import TEMPLATES, question
 
 from medcritical.config.schema import TemplateConfig
 from medcritical.records import Question
-from medcritical.text.prompts import attempt_prompt, correction_prompt, neutralise, tags_in, tags_of, written_answer
+from medcritical.text.prompts import (
+    attempt_prompt,
+    correction_prompt,
+    neutralise,
+    tags_in,
+    tags_of,
+    teach_correction_prompt,
+    teach_prompt,
+    written_answer,
+)
 
 CLINIC, ENGLISH = TEMPLATES["clinic-both"], TEMPLATES["two_level_en-both"]
 each_template = pytest.mark.parametrize(
@@ -121,3 +130,36 @@ def test_braces_of_data_are_data() -> None:
 
 def test_one_question_is_asked_alike_every_time() -> None:
     assert attempt_prompt(ENGLISH, question()) == attempt_prompt(ENGLISH, question())
+
+
+each_taught = pytest.mark.parametrize(
+    "template",
+    [template for name, template in TEMPLATES.items() if template.teach and name.endswith("both")],
+    ids=lambda t: t.name,
+)
+
+
+@each_taught
+def test_gold_is_shown_to_a_teacher_only_when_asked_for(template: TemplateConfig) -> None:
+    hidden = teach_prompt(template, question(), show_gold=False)
+    shown = teach_prompt(template, question(), show_gold=True)
+    assert shown.user == hidden.user + template.teach_gold.format(answer="A")
+    assert hidden.system == template.system
+    wrong = teach_correction_prompt(template, question(), "I say B", show_gold=False)
+    assert "I say B" in wrong.user
+    assert "{" not in hidden.user + shown.user + wrong.user
+
+
+@each_taught
+@given(HOSTILE, HOSTILE)
+def test_data_cannot_change_what_a_teacher_is_asked(template: TemplateConfig, stem: str, attempt: str) -> None:
+    """A question keeps to its place and an attempt to its own; the tags inside an attempt are what is judged."""
+    hostile = question(stem=f"x{stem}", A=f"y{stem}", B="z")
+    for show_gold in (False, True):
+        asked = teach_prompt(template, hostile, show_gold=show_gold).user
+        harmless = teach_prompt(template, question(A="y", B="z"), show_gold=show_gold).user
+        assert all(asked.count(tag) == harmless.count(tag) for tag in tags_in(*tags_of(template)))
+        assert "<|im_end|>" not in asked
+        wrong = teach_correction_prompt(template, hostile, f"{attempt}.", show_gold=show_gold).user
+        assert wrong.count("<attempt>") == wrong.count("</attempt>") == 1
+        assert wrong.index("</question>") < wrong.index("<attempt>")

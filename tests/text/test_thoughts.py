@@ -12,7 +12,7 @@ from test_prompt_texts import HOSTILE
 from medcritical.config.choices import TemplateLevel
 from medcritical.config.schema import TemplateConfig
 from medcritical.text.prompts import neutralise, tags_in
-from medcritical.text.thoughts import Thought, ThoughtFormat
+from medcritical.text.thoughts import Thought, ThoughtFormat, split_steps
 
 ENGLISH = ThoughtFormat(TEMPLATES["two_level_en-both"])
 RIGHT = "<outline>o</outline>\n<think>t</think>\n<answer>B</answer>"
@@ -172,6 +172,8 @@ def test_a_megabyte_is_refused_in_no_time(name: str, text: str) -> None:
     start = time.perf_counter()
     assert form.parse(text) is None
     form.split_correction(text)
+    form.find(text)
+    form.find_correction(text)
     assert time.perf_counter() - start < SECONDS
 
 
@@ -186,5 +188,66 @@ def test_a_megabyte_is_read_and_written_in_no_time() -> None:
 
 def test_every_level_is_there() -> None:
     assert {template.level for template in TEMPLATES.values()} == set(TemplateLevel)
-    assert len(TEMPLATES) == 16
+    assert len(TEMPLATES) == 24
     assert "</answer>" in tags_in(*(template.answer for template in TEMPLATES.values()))
+
+
+TWO_LEVELS = "<outline>1. look</outline>\n<think>1. seen</think>\n<answer>B</answer>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TWO_LEVELS,
+        f"Sure! Here it is:\n{TWO_LEVELS}\nI hope this helps.",
+        f"<think>let me think about the form</think>\n{TWO_LEVELS}",
+        f"let me think about the form</think>{TWO_LEVELS}",
+        f"<outline>0</outline><think>0</think><answer>A</answer> no, wait: {TWO_LEVELS}",
+    ],
+)
+def test_a_teachers_form_is_found_in_what_stands_around_it(text: str) -> None:
+    assert ThoughtFormat(TEMPLATES["two_level_en-both"]).find(text) == Thought("1. look", "1. seen", "B")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<outline>x</outline><answer>B</answer>",
+        "<think>1</think><outline>x</outline><answer>B</answer>",
+        "<outline>x</outline><think>y <answer>A</answer></think><answer>B</answer>",
+        TWO_LEVELS.removesuffix("</answer>"),
+        "",
+    ],
+)
+def test_what_is_in_no_form_is_not_found(text: str) -> None:
+    assert ThoughtFormat(TEMPLATES["two_level_en-both"]).find(text) is None
+
+
+def test_a_response_that_begins_inside_the_first_part_is_opened() -> None:
+    form = ThoughtFormat(TEMPLATES["paper_zh-detailed"])
+    assert form.find("先看病情。</think>\n<answer>B</answer>") == Thought("", "先看病情。", "B")
+    assert form.find("先看病情。\n<answer>B</answer>") is None
+
+
+def test_a_correction_is_found_with_its_insight() -> None:
+    form = ThoughtFormat(TEMPLATES["two_level_en-both"])
+    text = f"Here:\n<error>step 2 overlooks fever</error>\n{TWO_LEVELS} done"
+    assert form.find_correction(text) == ("step 2 overlooks fever", Thought("1. look", "1. seen", "B"))
+    assert form.find_correction(TWO_LEVELS) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("1. a\n   b\n2. c", ("1. a\nb", "2. c")),
+        ("1、看\n2、想", ("1、看", "2、想")),
+        ("步骤1：看\n步骤2：想", ("步骤1：看", "步骤2：想")),
+        ("**Step 1:** a\n**Step 2:** b", ("**Step 1:** a", "**Step 2:** b")),
+        ("a\n\nb", ("a", "b")),
+        ("1. a\n1.5 mg\n3. x\n2. b", ("1. a\n1.5 mg\n3. x", "2. b")),
+        ("2. a\n3. b", ("2. a", "3. b")),
+        (" \n", ()),
+    ],
+)
+def test_steps_by_their_numbers_or_by_line(text: str, steps: tuple[str, ...]) -> None:
+    assert split_steps(text) == steps

@@ -1,15 +1,17 @@
-"""`medcritical-data`: which formats there are, and what a loader makes of a file."""
+"""`medcritical-data`: which formats there are, what a loader makes of a file, and published files in one command."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from medcritical.cli.exits import run_command
 from medcritical.config.choices import DataFormat, OnError
+from medcritical.data.downloads import DOWNLOADS
 from medcritical.data.load import read_questions
 from medcritical.data.publications import PUBLICATIONS
 from medcritical.data.report import LoadReport
@@ -17,7 +19,7 @@ from medcritical.errors import MedCriticalError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code: 0, or 2 when a file is refused or nothing in it is usable."""
+    """The exit code: 0, or 2 when a file is refused or cannot be had, or nothing in it is usable."""
     arguments = _make_parser().parse_args(argv)
     return run_command(lambda: _run(arguments))
 
@@ -26,6 +28,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "list":
         print("\n".join(list_formats()))
         return 0
+    if arguments.command == "fetch":
+        return fetch(arguments.name, arguments.to)
     return check_file(arguments.file, DataFormat(arguments.format), arguments.encoding, as_json=arguments.json)
 
 
@@ -35,7 +39,30 @@ def list_formats() -> list[str]:
     for format, source in PUBLICATIONS.items():
         lines += [f"{format.value}: {source.title}", f"  from     {source.publisher}", f"  files    {source.files}"]
         lines.append(f"  licence  {source.licence}")
+        names = [name for name, download in DOWNLOADS.items() if download.format is format]
+        lines += [f"  fetch    medcritical-data fetch {name}" for name in names]
     return lines
+
+
+def fetch(name: str, folder: Path) -> int:
+    """Downloads a data set's files into `folder`, says what they are, and returns the exit code."""
+    from medcritical.data.fetch import fetch_file  # the other commands need no network library
+
+    download = DOWNLOADS[name]
+    source = PUBLICATIONS[download.format]
+    print(f"{source.title}, from {source.publisher}\nlicence: {source.licence}")
+    try:
+        for remote in download.files:
+            print(f"{remote.url}")
+            fetched = fetch_file(remote, folder, progress=sys.stderr.isatty())
+            known = "as published" if fetched.is_pinned else f"hash not published: kept in {fetched.path.name}.sha256"
+            print(f"  {fetched.path}{' (was there)' if fetched.was_there else ''}\n  sha256 {fetched.sha256} ({known})")
+            print("".join(f"  unpacked {path}\n" for path in fetched.unpacked), end="")
+    except MedCriticalError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    print(f"use it with: medcritical {download.usage} paths.data={folder}")
+    return 0
 
 
 def check_file(path: Path, format: DataFormat, encoding: str, *, as_json: bool) -> int:
@@ -63,6 +90,14 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="medcritical-data", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="formats with publisher and licence")
+    fetch_command = commands.add_parser("fetch", help="download the published files of a data set, checked by sha256")
+    fetch_command.add_argument("name", choices=list(DOWNLOADS))
+    fetch_command.add_argument(
+        "--to",
+        type=Path,
+        default=Path(os.environ.get("MEDCRITICAL_DATA", "data")),
+        help="the data folder, paths.data of a run: MEDCRITICAL_DATA, or data",
+    )
     check = commands.add_parser("check", help="load a file and say what happened to its records")
     check.add_argument("file", type=Path)
     check.add_argument("--format", required=True, choices=[format.value for format in PUBLICATIONS])

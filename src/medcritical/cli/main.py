@@ -63,6 +63,10 @@ def _run(composed: DictConfig) -> int:
 
 
 def _show_results(folder: Path) -> None:
-    for name in ("table.md", "costs.md", "stages.md"):
-        print((folder / name).read_text(encoding="utf-8"))
+    from medcritical.reporting.contents import PRINTED
+
+    for name in PRINTED:
+        path = folder / f"{name}.md"
+        if path.is_file():
+            print(path.read_text(encoding="utf-8"))
     print(f"figure: {folder / 'accuracy.png'}")

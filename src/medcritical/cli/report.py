@@ -12,7 +12,7 @@ from medcritical.cli.exits import run_command
 
 if TYPE_CHECKING:
     from medcritical.reporting.pooling import Checkpoint, Difference
-    from medcritical.reporting.summary import SummaryRow
+    from medcritical.reporting.summary import Results, SummaryRow
 
 BASELINE = "sft"
 RESAMPLES = 10_000
@@ -29,8 +29,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="medcritical-report", description="Tables and figure of finished runs.")
     parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="run folder, or a folder above runs")
     parser.add_argument("--baseline", metavar="ARM", help=f"arm that differences are taken to (default: {BASELINE})")
-    parser.add_argument("--json", action="store_true", help="print rows and differences as JSON instead of tables")
-    parser.add_argument("--to", metavar="FOLDER", type=Path, help="write table.md, table.csv, costs.md, accuracy.png")
+    parser.add_argument("--json", action="store_true", help="print what the tables are made from as JSON")
+    parser.add_argument("--to", metavar="FOLDER", type=Path, help="write all tables (.md, .csv) and accuracy.png")
     return parser
 
 
@@ -39,40 +39,34 @@ def report(folders: Sequence[Path], baseline: str | None, as_json: bool, to: Pat
 
     Raises DataError when a folder or summary is missing, a summary is damaged, or `baseline` names no arm there.
     """
-    from medcritical.reporting.pooling import pool_seeds, unique_rows
-    from medcritical.reporting.tables import cost_table, result_table
+    from medcritical.reporting.contents import PRINTED, TITLES, make_tables
+    from medcritical.reporting.pooling import pool_seeds
     from medcritical.reporting.terminal import print_table
     from medcritical.stages.compare import measure_differences, write_report
 
-    rows, predictions = read_runs(folders)
-    rows = unique_rows(rows)
-    arm = choose_arm(rows, baseline)
-    differences = measure_differences(pool_seeds(rows), arm, predictions, RESAMPLES)
-    results, costs = result_table(rows, differences, arm), cost_table(rows)
+    results = read_runs(folders)
+    arm = choose_arm(results.rows, baseline)
+    differences = measure_differences(pool_seeds(results.rows), arm, results.predictions, RESAMPLES)
+    tables = make_tables(results, differences, arm)
     if as_json:
-        print(to_json(rows, differences, arm))
+        print(to_json(results, differences, arm))
     else:
-        print_table(results, "Results")
-        print_table(costs, "Costs")
+        for name in PRINTED:
+            if name in tables:
+                print_table(tables[name], TITLES[name])
     if to is not None:
-        write_report(to, rows, results, costs)
+        write_report(to, results.rows, tables)
     return 0
 
 
-def read_runs(folders: Sequence[Path]) -> tuple[list[SummaryRow], dict[str, Path]]:
-    """All rows under the folders, and where the predictions of each artefact lie. Raises DataError for none."""
-    from medcritical.reporting.summary import read_summary
+def read_runs(folders: Sequence[Path]) -> Results:
+    """What all runs under the folders say, rows that they share once. Raises DataError for none."""
+    from medcritical.reporting.pooling import unique_rows
+    from medcritical.reporting.summary import gather, read_summary
 
-    rows: list[SummaryRow] = []
-    predictions: dict[str, Path] = {}
-    for path in find_summaries(folders):
-        summary = read_summary(path)
-        rows += summary.rows
-        for artefact in summary.predictions:
-            place = summary.predictions_path(path.parent, artefact)
-            if place is not None and place.is_file():
-                predictions[artefact] = place
-    return rows, predictions
+    results = gather((path.parent, read_summary(path)) for path in find_summaries(folders))
+    results.rows = unique_rows(results.rows)
+    return results
 
 
 def find_summaries(folders: Sequence[Path]) -> list[Path]:
@@ -107,12 +101,19 @@ def choose_arm(rows: Sequence[SummaryRow], baseline: str | None) -> str | None:
     return baseline
 
 
-def to_json(rows: Sequence[SummaryRow], differences: Mapping[Checkpoint, Difference], baseline: str | None) -> str:
-    """Rows as in summary.json, and differences to the baseline arm as shares of questions."""
+def to_json(results: Results, differences: Mapping[Checkpoint, Difference], baseline: str | None) -> str:
+    """Rows, scores, lineage and ledger as in summary.json, and differences to the baseline arm as shares of questions."""
     import msgspec
 
     found = [
         {**msgspec.to_builtins(checkpoint), "baseline": baseline, **msgspec.to_builtins(difference)}
         for checkpoint, difference in differences.items()
     ]
-    return msgspec.json.format(msgspec.json.encode({"rows": rows, "differences": found}), indent=2).decode()
+    content = {
+        "rows": results.rows,
+        "differences": found,
+        "scores": results.scores,
+        "lineage": results.lineage,
+        "ledger": results.ledger,
+    }
+    return msgspec.json.format(msgspec.json.encode(content), indent=2).decode()

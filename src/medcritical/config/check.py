@@ -6,8 +6,18 @@ import re
 import string
 from collections.abc import Iterator
 
-from medcritical.config.choices import DataFormat, Match, Method, Objective, StudentKind, TeacherKind, TemplateLevel
-from medcritical.config.schema import Config, OptimConfig, TemplateConfig
+from medcritical.config.choices import (
+    DataFormat,
+    Match,
+    Method,
+    Objective,
+    StudentKind,
+    TeacherKind,
+    TemplateLevel,
+    VerifierKind,
+)
+from medcritical.config.engines import engine_faults
+from medcritical.config.schema import Config, OptimConfig, TemplateConfig, VerifierConfig
 
 _PLACEHOLDERS = {
     "question": {"stem", "options"},
@@ -18,7 +28,17 @@ _PLACEHOLDERS = {
     "chain": {"chain"},
     "answer": {"answer"},
     "insight": {"insight"},
+    "teach": {"question"},
+    "teach_correction": {"question", "attempt"},
+    "teach_gold": {"answer"},
 }
+_MAY_BE_EMPTY = ("teach", "teach_correction", "teach_gold")
+_CHAINS = {
+    DataFormat.huatuo_json: ("response", "complex_cot"),
+    DataFormat.cmexam_csv: ("explanation",),
+    DataFormat.jsonl: ("chain",),
+}
+"""The values of `teacher.chain` by format of the traces."""
 _TAKEN_ROWS = ("base", "sft")
 
 
@@ -28,8 +48,10 @@ def contradictions(config: Config) -> Iterator[str]:
         yield f"name={config.name} is no folder name: use letters, digits, '.', '_' and '-', a letter or digit first."
     yield from _data_faults(config)
     yield from _teacher_faults(config)
+    yield from engine_faults(config)
     yield from _student_faults(config)
     yield from _template_faults(config.template)
+    yield from _verifier_faults(config.verifier)
     yield from _optim_faults("sft", config.sft)
     yield from _optim_faults("dpo", config.dpo)
     yield from _arm_faults(config)
@@ -54,6 +76,13 @@ def _data_faults(config: Config) -> Iterator[str]:
         yield f"data.files is empty: list at least one {data.format.value} file, e.g. data.files.train=[FILE]."
     elif data.split.value == "official" and not (data.files.train and data.files.test):
         yield "data.split=official needs data.files.train and data.files.test; with one file set data.split=seeded."
+    elif data.split.value == "test_ids" and not (data.files.train and data.files.test and not data.files.dev):
+        yield (
+            "data.split=test_ids needs questions in data.files.train, lists of test ids in data.files.test, and an empty "
+            "data.files.dev."
+        )
+    elif data.split.value == "test_ids" and data.sizes.dev is None:
+        yield "data.split=test_ids needs data.sizes.dev as a number: dev is drawn from what the test ids leave."
     elif data.split.value == "seeded" and (data.sizes.dev is None or data.sizes.test is None):
         yield "data.split=seeded needs data.sizes.dev and data.sizes.test as numbers, e.g. data.sizes.test=200."
     if data.language not in ("en", "zh"):
@@ -85,22 +114,27 @@ def _size_faults(config: Config) -> Iterator[str]:
 def _teacher_faults(config: Config) -> Iterator[str]:
     teacher, is_clinic = config.teacher, config.data.format is DataFormat.clinic
     if teacher.kind is TeacherKind.oracle and not is_clinic:
-        yield f"teacher=oracle knows only the clinic, not data={config.data.name}: choose teacher=recorded."
+        yield f"teacher=oracle knows only the clinic, not data={config.data.name}: choose teacher=recorded or teacher=engine."
     if teacher.kind is TeacherKind.recorded:
         if not teacher.files or teacher.format is None:
             yield "teacher=recorded needs teacher.files and teacher.format."
-        if teacher.chain not in ("response", "complex_cot"):
-            yield f"teacher.chain={teacher.chain!r} is no field of a trace: choose response or complex_cot."
-        if config.template.level in (TemplateLevel.outline, TemplateLevel.both):
+        elif teacher.format not in _CHAINS:
+            known = ", ".join(format.value for format in _CHAINS)
+            yield f"teacher.format={teacher.format.value} holds no recorded traces: choose one of {known}."
+        elif teacher.chain not in _CHAINS[teacher.format]:
+            allowed = " or ".join(_CHAINS[teacher.format])
+            yield f"teacher.chain={teacher.chain!r} is no field of a {teacher.format.value} trace: choose {allowed}."
+        asks_for_outline = config.template.level in (TemplateLevel.outline, TemplateLevel.both)
+        if asks_for_outline and teacher.format is not DataFormat.jsonl:  # one's own traces may have outlines
             yield (
-                f"template.level={config.template.level.value} asks for outlines, which recorded traces do not have: "
+                f"template.level={config.template.level.value} asks for outlines, which these recorded traces do not have: "
                 "choose template=detailed_en or template.level=detailed."
             )
-        if config.sft.synthetic_corrections > 0:
-            yield (
-                f"sft.synthetic_corrections={config.sft.synthetic_corrections:g} needs teacher=oracle: a recorded teacher "
-                "cannot make wrong attempts; set it to 0."
-            )
+    if teacher.kind is not TeacherKind.oracle and config.sft.synthetic_corrections > 0:
+        yield (
+            f"sft.synthetic_corrections={config.sft.synthetic_corrections:g} needs teacher=oracle: no other teacher makes "
+            "wrong attempts; set it to 0."
+        )
 
 
 def _student_faults(config: Config) -> Iterator[str]:
@@ -132,14 +166,32 @@ def _student_faults(config: Config) -> Iterator[str]:
 def _template_faults(template: TemplateConfig) -> Iterator[str]:
     for field, required in _PLACEHOLDERS.items():
         text = getattr(template, field)
-        try:
-            found = [_written(name, *rest) for _, name, *rest in string.Formatter().parse(text) if name is not None]
-        except ValueError as error:
-            yield f"template.{field} is no format text ({error}): write {{{{ and }}}} for braces."
+        if not text and field in _MAY_BE_EMPTY:
             continue
-        if sorted(found) != sorted(required):
-            wanted = " and ".join(f"{{{name}}}" for name in sorted(required))
-            yield f"template.{field}={text!r} must contain {wanted}, just so and once each, and no other placeholder."
+        yield from _placeholder_faults(f"template.{field}", text, required)
+
+
+def _verifier_faults(verifier: VerifierConfig) -> Iterator[str]:
+    judge = verifier.judge
+    if (verifier.kind is VerifierKind.judge) != (judge is not None):
+        yield f"verifier.judge must be set for verifier.kind=judge and null for exact; it is {verifier.kind.value} here."
+    if judge is None:
+        return
+    if not judge.engine.model:
+        yield "verifier.judge.engine.model is empty: name the judge, e.g. verifier.judge.engine.model=Qwen/QwQ-32B."
+    yield from _placeholder_faults("verifier.judge.prompt", judge.prompt, {"question", "gold", "reply"})
+
+
+def _placeholder_faults(name: str, text: str, required: set[str]) -> Iterator[str]:
+    """Each of the required placeholders has to be there just once, and no other."""
+    try:
+        found = [_written(field, *rest) for _, field, *rest in string.Formatter().parse(text) if field is not None]
+    except ValueError as error:
+        yield f"{name} is no format text ({error}): write {{{{ and }}}} for braces."
+        return
+    if sorted(found) != sorted(required):
+        wanted = " and ".join(f"{{{field}}}" for field in sorted(required))
+        yield f"{name}={text!r} must contain {wanted}, just so and once each, and no other placeholder."
 
 
 def _written(name: str, form: str | None, conversion: str | None) -> str:

@@ -20,9 +20,12 @@ class DataFormat(str, Enum):
 
 
 class SplitRule(str, Enum):
-    """official: each file belongs to the split it is listed under; seeded: all rows are re-split by `data.seed`."""
+    """official: each file belongs to the split it is listed under. test_ids: the files under test list the ids of the
+    test questions, which are in the train files; dev is drawn from the rest by `data.seed`. seeded: all rows are re-split
+    by `data.seed`."""
 
     official = "official"
+    test_ids = "test_ids"
     seeded = "seeded"
 
 
@@ -34,10 +37,20 @@ class OnError(str, Enum):
 
 
 class TeacherKind(str, Enum):
-    """oracle: the clinic's rules; recorded: traces from files."""
+    """oracle: the clinic's rules; recorded: traces from files; engine: a model that is asked."""
 
     oracle = "oracle"
     recorded = "recorded"
+    engine = "engine"
+
+
+class EngineKind(str, Enum):
+    """embedded: transformers in this process; server: a running OpenAI-compatible server; managed: one that the stage
+    starts and stops."""
+
+    embedded = "embedded"
+    server = "server"
+    managed = "managed"
 
 
 class StudentKind(str, Enum):
@@ -154,6 +167,13 @@ class StrategyKind(str, Enum):
     """auto: one process on one device."""
 
     auto = "auto"
+
+
+class VerifierKind(str, Enum):
+    """exact: the letters read from an answer equal the key; judge: an LLM decides right or wrong, the rule is kept beside."""
+
+    exact = "exact"
+    judge = "judge"
 
 
 class WandbMode(str, Enum):

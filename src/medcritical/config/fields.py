@@ -21,12 +21,15 @@ _BOUNDS: dict[str, tuple[Callable[[float, float], bool], str]] = {
 }
 
 
-def key(doc: str, **bounds: float) -> Any:
-    """A required configuration field: `doc` is its meaning and unit, `bounds` any of gt, ge, lt, le."""
+def key(doc: str, *, machine: bool = False, **bounds: float) -> Any:
+    """A required configuration field: `doc` is its meaning and unit, `bounds` any of gt, ge, lt, le.
+
+    `machine` says where or how fast something is done and not what comes out: it is left out of artefacts' keys.
+    """
     unknown = set(bounds) - set(_BOUNDS)
     if unknown:
         raise TypeError(f"unknown bounds {sorted(unknown)}")
-    return dataclasses.field(default=MISSING, metadata={"doc": doc, "bounds": bounds})
+    return dataclasses.field(default=MISSING, metadata={"doc": doc, "bounds": bounds, "machine": machine})
 
 
 def range_faults(config: Any, prefix: str = "") -> Iterator[str]:

@@ -44,6 +44,18 @@ def to_plain(config: Any) -> Any:
     return config.value if isinstance(config, Enum) else config
 
 
+def to_identity(config: Any) -> Any:
+    """As `to_plain`, without the fields that cannot change a result (`key(machine=True)`): what artefacts are keyed by."""
+    if dataclasses.is_dataclass(config):
+        fields = [field for field in dataclasses.fields(config) if not field.metadata.get("machine", False)]
+        return {field.name: to_identity(getattr(config, field.name)) for field in fields}
+    if isinstance(config, dict):
+        return {name: to_identity(value) for name, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        return [to_identity(value) for value in config]
+    return to_plain(config)
+
+
 def explain(error: OmegaConfBaseException) -> str:
     """One sentence for an OmegaConf error: the key, what is wrong, what is allowed."""
     key, message = error.full_key or "", (error.msg or str(error)).splitlines()[0]

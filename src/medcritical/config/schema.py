@@ -16,6 +16,7 @@ from medcritical.config.choices import (
     ClusterKind,
     Corrector,
     DataFormat,
+    EngineKind,
     Fallback,
     Match,
     Method,
@@ -30,6 +31,7 @@ from medcritical.config.choices import (
     StudentKind,
     TeacherKind,
     TemplateLevel,
+    VerifierKind,
     WandbMode,
 )
 from medcritical.config.fields import key
@@ -52,7 +54,7 @@ class WorldConfig:
 
 @dataclass
 class DataFiles:
-    """Files per split. With `split: seeded` all of them are pooled and re-split."""
+    """Files per split; what they mean is said by `data.split`."""
 
     train: list[str] = key("files of the train split")
     dev: list[str] = key("files of the dev split")
@@ -77,11 +79,53 @@ class DataConfig:
     language: str = key("en or zh")
     files: DataFiles = key("files per split; empty for the clinic")
     encoding: str = key("text encoding of the files; utf-8 also accepts a byte order mark")
-    split: SplitRule = key("official files or a seeded re-split")
+    split: SplitRule = key("official files, official test ids, or a seeded re-split")
     sizes: SplitSizes = key("questions per split")
     seed: int = key("seed of the split, or of the clinic's questions", ge=0)
     on_error: OnError = key("what a bad row does")
+    contamination: Optional[float] = key(
+        "Jaccard similarity to a train question from which a held-out one is flagged as its copy; null: no search",
+        gt=0,
+        le=1,
+    )
+    shuffle_options: bool = key(
+        "put the options of every question in an order drawn by `seed`; letters in texts follow"
+    )
     world: Optional[WorldConfig] = key("the clinic's world; null for files")
+
+
+@dataclass
+class EngineConfig:
+    """What turns prompts into responses: this process, or an OpenAI-compatible chat server."""
+
+    kind: EngineKind = key("embedded, server or managed")
+    model: str = key("teacher: model id or folder, as the server knows it; student: empty, its checkpoint is the model")
+    url: str = key("server: its API root, e.g. http://host:8000/v1; else empty", machine=True)
+    serves_checkpoint: bool = key(
+        "what you vouch for: the server loads whatever folder of this machine a request names as its model", machine=True
+    )
+    api_key_env: str = key("NAME of the environment variable that holds the API key; empty for none", machine=True)
+    command: list[str] = key("managed: what starts the server; {model}, {host} and {port} are filled in")
+    health: str = key("managed: path that answers 200 when the server is ready", machine=True)
+    start_timeout: float = key("managed: seconds until it must be ready", machine=True, gt=0)
+    concurrency: int = key("requests on their way at a time", machine=True, ge=1)
+    samples_per_request: int = key(
+        "most choices asked for in one request; 1 for a server without n", machine=True, ge=1
+    )
+    timeout: float = key("seconds that one request may take", machine=True, gt=0)
+    retries: int = key("times that a failed request is sent again", machine=True, ge=0)
+    backoff: float = key("seconds before the first of them, doubled with each, with jitter", machine=True, gt=0)
+
+
+@dataclass
+class TeacherSamplingConfig:
+    """How a teacher that is asked draws its answers."""
+
+    temperature: float = key("softmax temperature; 0 is greedy", ge=0, le=5)
+    top_p: float = key("nucleus mass", gt=0, le=1)
+    max_new_tokens: int = key("longest answer, tokens", ge=1)
+    stop: list[str] = key("texts that end an answer before they are written")
+    batch_size: int = key("sequences decoded together by an embedded teacher", ge=1)
 
 
 @dataclass
@@ -89,10 +133,16 @@ class TeacherConfig:
     """Who writes thought templates and corrections."""
 
     name: str = key("teacher name in tables")
-    kind: TeacherKind = key("oracle or recorded")
+    kind: TeacherKind = key("oracle, recorded or engine")
+    engine: Optional[EngineConfig] = key("who is asked; null unless kind is engine")
+    sampling: Optional[TeacherSamplingConfig] = key("how it answers; null unless kind is engine")
+    attempts: int = key("most times that a teacher is asked one question, until a template is kept", ge=1)
+    show_gold: bool = key("show the right answer to a teacher that is asked, as the paper's published code does")
+    min_characters: int = key("shortest thought kept, characters of outline and chain; not for the oracle", ge=0)
+    max_characters: Optional[int] = key("longest thought kept, characters; null: any; not for the oracle", ge=1)
     files: list[str] = key("trace files of a recorded teacher")
-    format: Optional[DataFormat] = key("format of the trace files; null for the oracle")
-    chain: str = key("field of a trace that holds the chain of thought: response or complex_cot")
+    format: Optional[DataFormat] = key("format of the trace files; null unless kind is recorded")
+    chain: str = key("field of a trace that holds the chain: response, complex_cot, explanation or chain")
     language: str = key("language of the traces: en or zh")
     encoding: str = key("text encoding of the trace files")
     on_error: OnError = key("what a bad row does")
@@ -154,6 +204,10 @@ class TemplateConfig:
     chain_separator: str = key("between detailed steps")
     answer: str = key("{answer}")
     part_separator: str = key("between outline, chain and answer")
+    teach_level: TemplateLevel = key("parts that a teacher is asked to write, at least those of level")
+    teach: str = key("{question}: what a teacher is asked for a template; empty where none can be asked")
+    teach_correction: str = key("{question} and {attempt}: what a teacher is asked about a wrong attempt; or empty")
+    teach_gold: str = key("{answer}: put after either with teacher.show_gold; or empty")
     insight: str = key("{insight}: where and why the attempt went wrong, before the new response")
     wrong_answer: str = key("{answer}: insight used when a teacher cannot locate the error")
 
@@ -243,6 +297,26 @@ class GenerationConfig:
 
 
 @dataclass
+class JudgeConfig:
+    """An LLM that is limited to one decision about an answer: 1 for right, 2 for wrong."""
+
+    name: str = key("judge name in tables")
+    engine: EngineConfig = key("who is asked; its model must be named")
+    system: str = key("system message; empty for none")
+    prompt: str = key("{question}, {gold} and {reply}: what the judge is asked, with 1 and 2 as the only answers")
+    max_new_tokens: int = key("longest decision, tokens; one that thinks first needs room for it", ge=1)
+    batch_size: int = key("decisions made together", ge=1)
+
+
+@dataclass
+class VerifierConfig:
+    """Who decides whether an attempt is right, in self-play and in evaluation."""
+
+    kind: VerifierKind = key("exact or judge")
+    judge: Optional[JudgeConfig] = key("the judge; null for exact")
+
+
+@dataclass
 class EvaluationConfig:
     """Greedy accuracy on held-out questions."""
 
@@ -250,6 +324,8 @@ class EvaluationConfig:
     questions: Optional[int] = key("questions scored; null: all", ge=1)
     confidence: float = key("level of the Wilson interval", gt=0, lt=1)
     base: bool = key("also score the student before any training")
+    explanation: bool = key("also compare explanations with those of the data set: BLEU and ROUGE")
+    permutations: int = key("orders of its options in which every question is asked; 1: as given", ge=1, le=24)
 
 
 @dataclass
@@ -289,11 +365,30 @@ class LoggerConfig:
 
 
 @dataclass
+class TokenPrice:
+    """What a million tokens cost."""
+
+    prompt: float = key("read", ge=0)
+    completion: float = key("written", ge=0)
+
+
+@dataclass
+class PricesConfig:
+    """What the models' tokens cost. A model of one's own costs its machine: put in what that comes to."""
+
+    currency: str = key("name of the currency in tables")
+    teacher: TokenPrice = key("per million tokens")
+    student: TokenPrice = key("per million tokens")
+    judge: TokenPrice = key("per million tokens")
+
+
+@dataclass
 class ReportConfig:
     """Tables and figures."""
 
     baseline: str = key("arm that differences are taken to")
     bootstrap: int = key("resamples of the paired bootstrap", ge=100)
+    prices: Optional[PricesConfig] = key("prices of tokens; null: the ledger counts tokens and seconds alone")
 
 
 @dataclass
@@ -321,7 +416,9 @@ class Config:
     selfplay: SelfPlayConfig = key("stage 2")
     dpo: DpoConfig = key("preference loss")
     arms: dict[str, ArmConfig] = key("experiments that share this run")
+    engine: EngineConfig = key("who runs the student when it answers")
     generation: GenerationConfig = key("sampling")
+    verifier: VerifierConfig = key("right or wrong")
     evaluation: EvaluationConfig = key("scoring")
     trainer: TrainerConfig = key("machine")
     strategy: StrategyConfig = key("spread over devices")

@@ -12,6 +12,7 @@ from typing import ClassVar, Optional
 from medcritical.config.choices import Allocation, Fallback, Match, Precision
 from medcritical.config.schema import (
     DataConfig,
+    EngineConfig,
     GenerationConfig,
     LoraConfig,
     OptimConfig,
@@ -19,6 +20,7 @@ from medcritical.config.schema import (
     StudentConfig,
     TeacherConfig,
     TemplateConfig,
+    VerifierConfig,
 )
 
 
@@ -59,7 +61,10 @@ class StudentStage(StageConfig):
 
 @dataclass
 class TeachStage(StageConfig):
-    """Questions -> thought templates and synthetic corrections; or own wrong attempts -> corrections."""
+    """Questions -> thought templates and synthetic corrections; or own wrong attempts -> corrections.
+
+    `shuffle_seed` orders the options of recorded traces as `prepare` orders those of its questions; None: as recorded.
+    """
 
     stage: ClassVar[str] = "teach"
     teacher: TeacherConfig
@@ -67,6 +72,7 @@ class TeachStage(StageConfig):
     questions: Optional[QuestionRange]
     synthetic_corrections: float
     max_wrong: int
+    shuffle_seed: Optional[int]
     seed: int
 
 
@@ -87,6 +93,7 @@ class PlayStage(StageConfig):
     """Questions + policy (+ corrector) -> attempts and corrections."""
 
     stage: ClassVar[str] = "play"
+    engine: EngineConfig
     generation: GenerationConfig
     template: TemplateConfig
     questions: QuestionRange
@@ -95,6 +102,7 @@ class PlayStage(StageConfig):
     budget: int
     max_rounds: int
     corrections: int
+    verifier: VerifierConfig
     precision: Precision
     seed: int
 
@@ -137,13 +145,19 @@ class DpoStage(StageConfig):
 
 @dataclass
 class EvaluateStage(StageConfig):
-    """Held-out questions + checkpoint -> predictions and their score."""
+    """Held-out questions + checkpoint -> predictions and their score. `seed` draws the orders of `permutations`."""
 
     stage: ClassVar[str] = "evaluate"
+    version: ClassVar[int] = 2
+    engine: EngineConfig
     data: str
     split: str
     questions: Optional[int]
     confidence: float
+    verifier: VerifierConfig
+    explanation: bool
+    permutations: int
+    seed: int
     max_new_tokens: int
     batch_size: int
     precision: Precision
@@ -167,6 +181,7 @@ class ReportStage(StageConfig):
     """Scores -> summary, tables and figures."""
 
     stage: ClassVar[str] = "report"
+    version: ClassVar[int] = 2
     name: str
     rows: list[ReportRow]
     report: ReportConfig

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +94,16 @@ def find_contamination(
             best[number] = max(best.get(number, overlap), overlap, key=lambda one: (one.is_exact, one.similarity))
     overlaps = sorted(best.values(), key=lambda one: (not one.is_exact, -one.similarity, one.heldout_id))
     return ContaminationReport(len(train), len(heldout), threshold, tuple(overlaps))
+
+
+def near_pairs(
+    questions: Sequence[Question], *, threshold: float = NEAR, ngram: int = NGRAM
+) -> Iterator[tuple[int, int]]:
+    """Positions of every two questions whose similarity is at least `threshold`, the lower first."""
+    sets = [_ngrams(question, ngram) for question in questions]
+    index = _Index(sets, threshold)
+    for number, grams in enumerate(sets):
+        yield from ((number, other) for other, _ in index.search(grams) if other > number)
 
 
 def _make_overlap(heldout: Question, train: Question, similarity: float, is_exact: bool) -> Overlap:

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
+import msgspec
+
 from medcritical.data.report import Fault
 from medcritical.records import Question
 
@@ -44,6 +46,21 @@ def drop_duplicates(questions: Iterable[Question]) -> tuple[list[Question], list
         if kept.setdefault((question_key(question), answer_key(question)), question) is not question:
             dropped.append(question)
     return list(kept.values()), dropped
+
+
+def name_copies_apart(questions: Iterable[Question]) -> list[Question]:
+    """The questions, and after the id of a held-out one that has the id of its copy in another split, its own split.
+
+    Ids that are hashes of the content agree in copies, and copies across official splits are to be reported, not lost.
+    """
+    owners: dict[str, Question] = {}
+    named = []
+    for question in questions:
+        owner = owners.setdefault(question.id, question)
+        if owner.split != question.split and question_key(owner) == question_key(question):
+            question = msgspec.structs.replace(question, id=f"{question.id}@{question.split}")
+        named.append(question)
+    return named
 
 
 def resolve_duplicates(

@@ -1,10 +1,11 @@
-"""Where each upstream format is published and under which licence: this program downloads nothing itself."""
+"""Where each upstream format is published and under which licence."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from medcritical.config.choices import DataFormat
+from medcritical.data.downloads import DOWNLOADS
 
 _OWN = "your own file"
 
@@ -57,5 +58,12 @@ def how_to_get(format: DataFormat) -> str:
         return f"Give a file of your own with {source.files}, in data.files.train, data.files.dev or data.files.test."
     return (
         f"{source.title} comes from {source.publisher} ({source.files}; licence: {source.licence}). "
-        "Download it yourself and set data.files.train, data.files.dev, data.files.test or teacher.files to its path."
+        f"{_remedy(format)} set data.files.train, data.files.dev, data.files.test or teacher.files to its path."
     )
+
+
+def _remedy(format: DataFormat) -> str:
+    names = [name for name, download in DOWNLOADS.items() if download.format is format]
+    if names:
+        return f"Run `medcritical-data fetch {names[0]} --to FOLDER` and set paths.data to that folder, or"
+    return "Download it yourself and"

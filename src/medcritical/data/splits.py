@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from medcritical.config.schema import SplitSizes
+from medcritical.data.contamination import near_pairs
 from medcritical.data.duplicates import question_key
 from medcritical.errors import ConfigError, DataError
 from medcritical.records import Question, Split
 
 
-def assign_splits(questions: Iterable[Question], sizes: SplitSizes, seed: int) -> list[Question]:
+def assign_splits(
+    questions: Iterable[Question], sizes: SplitSizes, seed: int, near: float | None = None
+) -> list[Question]:
     """The questions re-split: test is filled first, then dev, then train up to its size; the rest is left out.
 
-    Questions that agree in stem and options go together. The result depends on the questions and the seed, not on
-    their order; it lists test, dev, train.
+    Questions that agree in stem and options go together, and with `near` all that are linked by similarities of at
+    least that (contamination.py). The result depends on the questions and the seed, not on their order; it lists test,
+    dev, train.
 
     Raises:
         ConfigError: the size of test or dev is null, so that nothing would be left to train on.
         DataError: there are too few questions, or one id stands for two.
     """
-    groups = _shuffle_groups(questions, seed)
+    groups = _shuffle_groups(questions, seed, near)
     total = sum(map(len, groups))
     if sizes.test is None or sizes.dev is None:
         raise ConfigError("data.split=seeded needs data.sizes.test and data.sizes.dev as numbers.")
@@ -40,7 +44,8 @@ def assign_splits(questions: Iterable[Question], sizes: SplitSizes, seed: int) -
         if size is not None and len(taken) != size:
             raise DataError(
                 f"The {split} split of {size} questions cannot be filled without putting copies of one question into "
-                f"two splits: set data.sizes.{split}={len(taken)}."
+                f"two splits: set data.sizes.{split}={len(taken)}"
+                + ("." if near is None else f", or raise data.contamination={near:g}, which says what a copy is.")
             )
         chosen += [msgspec.structs.replace(question, split=split) for question in taken]
     return chosen
@@ -66,7 +71,7 @@ def _split_sizes(sizes: SplitSizes) -> tuple[tuple[Split, int | None], ...]:
     return ("test", sizes.test), ("dev", sizes.dev), ("train", sizes.train)
 
 
-def _shuffle_groups(questions: Iterable[Question], seed: int) -> list[list[Question]]:
+def _shuffle_groups(questions: Iterable[Question], seed: int, near: float | None = None) -> list[list[Question]]:
     """The questions grouped by content, in an order that only content and seed decide."""
     groups: dict[str, list[Question]] = defaultdict(list)
     ids: set[str] = set()
@@ -76,8 +81,28 @@ def _shuffle_groups(questions: Iterable[Question], seed: int) -> list[list[Quest
         ids.add(question.id)
         groups[question_key(question)].append(question)
     ordered = [sorted(groups[key], key=lambda question: question.id) for key in sorted(groups)]
+    if near is not None:
+        ordered = _join_near(ordered, near)
     random.Random(seed).shuffle(ordered)
     return ordered
+
+
+def _join_near(groups: Sequence[list[Question]], near: float) -> list[list[Question]]:
+    """Groups that a chain of similarities links, made one."""
+    owner = list(range(len(groups)))
+
+    def first(number: int) -> int:
+        while owner[number] != number:
+            number = owner[number]
+        return number
+
+    for one, other in near_pairs([group[0] for group in groups], threshold=near):
+        low, high = sorted((first(one), first(other)))
+        owner[high] = low
+    joined: dict[int, list[Question]] = defaultdict(list)
+    for number, group in enumerate(groups):
+        joined[first(number)] += group
+    return list(joined.values())
 
 
 def _take(groups: list[list[Question]], size: int | None) -> tuple[list[Question], list[list[Question]]]:

@@ -1,10 +1,12 @@
 """Scoring predictions, and what a difference between two runs is worth."""
 
-from medcritical.evaluation.scoring import accuracy_by_arity, jaccard, score_attempts
+from medcritical.evaluation.agreement import agreement_of, measure_agreement
+from medcritical.evaluation.scoring import jaccard, score_attempts
 from medcritical.evaluation.statistics import (
     PairedDifference,
     holm,
     mcnemar_exact,
+    mcnemar_pooled,
     minimum_detectable_difference,
     paired_bootstrap,
     pooled_bootstrap,
@@ -13,10 +15,12 @@ from medcritical.evaluation.statistics import (
 
 __all__ = [
     "PairedDifference",
-    "accuracy_by_arity",
+    "agreement_of",
     "holm",
     "jaccard",
     "mcnemar_exact",
+    "mcnemar_pooled",
+    "measure_agreement",
     "minimum_detectable_difference",
     "paired_bootstrap",
     "pooled_bootstrap",

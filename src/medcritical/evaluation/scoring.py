@@ -1,4 +1,4 @@
-"""From judged predictions to a score: exact-set accuracy, unparsed share, soundness, and the levels of knowing nothing."""
+"""From judged predictions to a score: outcomes, letters in common, parts and slices, and the levels of knowing nothing."""
 
 from __future__ import annotations
 
@@ -6,48 +6,92 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 
+import msgspec
+
+from medcritical.evaluation.agreement import measure_agreement
 from medcritical.evaluation.statistics import wilson_interval
-from medcritical.records import Attempt, Question, Score, Split
+from medcritical.records import Attempt, Question, Score, Slice, Split, Tally
+from medcritical.world import is_clinic
+
+MOST_VALUES = 60
+"""An annotation with more values than this tells questions apart instead of grouping them; CMExam has at most 36."""
 
 
-def score_attempts(attempts: Sequence[Attempt], *, data: str, split: Split, confidence: float) -> Score:
-    """Score of one prediction per question. Unparsed answers count as wrong; several letters must all be right."""
+def score_attempts(
+    attempts: Sequence[Attempt], *, data: str, split: Split, confidence: float, judge: str | None = None
+) -> Score:
+    """Score of one prediction per question. `judge` names the LLM that decided; None: the exact rule did.
+
+    Unparsed answers and those a judge left undecided count as not right; of several letters all must be right.
+    """
     if not attempts:
         raise ValueError("there is nothing to score")
-    num_correct = sum(attempt.is_correct for attempt in attempts)
+    single = [attempt for attempt in attempts if len(attempt.question.answer) == 1]
+    multi = [attempt for attempt in attempts if len(attempt.question.answer) > 1]
     sound = [attempt.is_sound for attempt in attempts if attempt.is_sound is not None]
-    low, high = wilson_interval(num_correct, len(attempts), confidence)
-    gold = [attempt.question.answer for attempt in attempts]
-    commonest = commonest_answer(gold)
     return Score(
+        **msgspec.structs.asdict(tally(attempts, confidence)),
         data=data,
         split=split,
-        num_questions=len(attempts),
-        num_correct=num_correct,
-        num_unparsed=sum(attempt.letters is None for attempt in attempts),
         num_sound=sum(sound) if sound else None,
-        accuracy=num_correct / len(attempts),
+        mean_tokens=fmean(attempt.completion_tokens for attempt in attempts),
+        verifier="exact" if judge is None else judge,
+        single=tally(single, confidence) if single and multi else None,
+        multi=tally(multi, confidence) if single and multi else None,
+        slices=tuple(slice_attempts(attempts, confidence)),
+        agreement=None if judge is None else measure_agreement(attempts, judge),
+    )
+
+
+def tally(attempts: Sequence[Attempt], confidence: float) -> Tally:
+    """Outcomes of a group of attempts, at least one."""
+    outcomes = Counter(attempt.outcome for attempt in attempts)
+    low, high = wilson_interval(outcomes["right"], len(attempts), confidence)
+    gold = [attempt.question.answer for attempt in attempts]
+    commonest = commonest_answer(gold)
+    return Tally(
+        num_questions=len(attempts),
+        num_correct=outcomes["right"],
+        num_unparsed=outcomes["unparsed"],
+        num_undecided=outcomes["undecided"],
+        accuracy=outcomes["right"] / len(attempts),
         ci_low=low,
         ci_high=high,
         chance=fmean(chance_of(attempt.question) for attempt in attempts),
         commonest_letter=commonest,
         commonest_letter_accuracy=gold.count(commonest) / len(gold),
-        mean_tokens=fmean(attempt.completion_tokens for attempt in attempts),
+        jaccard=fmean(jaccard(attempt.letters or "", attempt.question.answer) for attempt in attempts),
     )
+
+
+def slice_attempts(attempts: Sequence[Attempt], confidence: float) -> list[Slice]:
+    """The tally of every value of every annotation that parts the questions, the largest groups first.
+
+    Left out is an annotation with one value, which parts nothing, and one with more than MOST_VALUES.
+    """
+    groups: dict[str, dict[str, list[Attempt]]] = {}
+    for attempt in attempts:
+        for annotation, value in annotations_of(attempt.question).items():
+            groups.setdefault(annotation, {}).setdefault(value, []).append(attempt)
+    return [
+        Slice(**msgspec.structs.asdict(tally(group, confidence)), annotation=annotation, value=value)
+        for annotation, by_value in groups.items()
+        if 1 < len(by_value) <= MOST_VALUES
+        for value, group in sorted(by_value.items(), key=lambda item: (-len(item[1]), item[0]))
+    ]
+
+
+def annotations_of(question: Question) -> dict[str, str]:
+    """What a data set says about a question, as text. Of the clinic's hidden case only the kind is no secret."""
+    if is_clinic(question):
+        return {"kind": question.meta["kind"]}
+    return {name: str(value) for name, value in question.meta.items() if isinstance(value, str | int)}
 
 
 def chance_of(question: Question) -> float:
     """Probability of a blind guess: 1 / options, or 1 / (2^options - 1) where any non-empty set may be right."""
     options = len(question.options)
     return 1 / options if len(question.answer) == 1 else 1 / (2**options - 1)
-
-
-def accuracy_by_arity(attempts: Sequence[Attempt]) -> dict[str, float]:
-    """Accuracy of questions with one right letter ("single") and with several ("multi"); a kind without any is absent."""
-    by_arity: dict[str, list[bool]] = {}
-    for attempt in attempts:
-        by_arity.setdefault("single" if len(attempt.question.answer) == 1 else "multi", []).append(attempt.is_correct)
-    return {arity: fmean(right) for arity, right in by_arity.items()}
 
 
 def commonest_answer(answers: Sequence[str]) -> str:

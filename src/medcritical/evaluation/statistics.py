@@ -34,8 +34,29 @@ def mcnemar_exact(a: Sequence[bool], b: Sequence[bool]) -> float:
     """Two-sided exact p value that a and b are equally often right, from the questions they disagree on."""
     only_a = sum(x and not y for x, y in zip(a, b, strict=True))
     only_b = sum(y and not x for x, y in zip(a, b, strict=True))
-    total, least = only_a + only_b, min(only_a, only_b)
-    tail = sum(math.comb(total, k) for k in range(least + 1))
+    return sign_test(only_a, only_b)
+
+
+def mcnemar_pooled(samples: Sequence[Mapping[str, int]]) -> float:
+    """As `mcnemar_exact` over several seeds; samples as in `pooled_bootstrap`.
+
+    A question's gains are added up over the seeds and the question counts once, by the sign of the sum: answers to one
+    question are alike across seeds, and counting each of them would take one piece of evidence for many. Under the null
+    hypothesis either sign is equally likely, so the test stays exact; with one seed it is McNemar's.
+    """
+    net: dict[str, int] = {}
+    for gains in samples:
+        for question, gain in gains.items():
+            net[question] = net.get(question, 0) + gain
+    return sign_test(sum(gain > 0 for gain in net.values()), sum(gain < 0 for gain in net.values()))
+
+
+def sign_test(wins: int, losses: int) -> float:
+    """Two-sided exact p value of a fair coin; 1 without a throw. McNemar's exact test is this one on discordant pairs."""
+    total, tail, ways = wins + losses, 0, 1
+    for k in range(min(wins, losses) + 1):
+        tail += ways
+        ways = ways * (total - k) // (k + 1)
     return min(1.0, 2 * tail / (1 << total))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from medcritical.errors import GenerationError
 from medcritical.generation.decoding import ChooseTokens, decode
-from medcritical.generation.engine import Sampling
+from medcritical.generation.engine import Sampling, Usage, cut_at_stop
 from medcritical.generation.sampling import draw_tokens, draw_uniforms
 from medcritical.modeling.checkpoint import Student
 from medcritical.modeling.prompts import encode_prompt
@@ -26,6 +26,7 @@ class TransformersEngine:
         self.model = student.model.eval()
         self.tokenizer = student.tokenizer
         self.stop_ids = _find_stop_ids(student)
+        self.usage = Usage()
 
     def generate(
         self,
@@ -70,7 +71,10 @@ class TransformersEngine:
                 on_ended=on_ended,
             )
             for row, ids in zip(batch, tokens, strict=True):
-                completions[row] = self._complete(len(encoded[row // samples]), ids)
+                completions[row] = self._complete(len(encoded[row // samples]), ids, sampling.stop)
+        self.usage.prompt_tokens += sum(map(len, encoded))
+        self.usage.completion_tokens += sum(completion.completion_tokens for completion in completions.values())
+        self.usage.answers += total
         return [[completions[row] for row in range(first, first + samples)] for first in range(0, total, samples)]
 
     def _budget(self, number: int, num_prompt_tokens: int, max_new_tokens: int) -> int:
@@ -94,13 +98,17 @@ class TransformersEngine:
 
         return choose
 
-    def _complete(self, num_prompt_tokens: int, ids: list[int]) -> Completion:
+    def _complete(self, num_prompt_tokens: int, ids: list[int], stop: Sequence[str]) -> Completion:
         is_finished = ids[-1] in self.stop_ids
         text_ids = ids[:-1] if is_finished else ids
         # Nothing is skipped or tidied: a verifier reads this text, and the student may be trained on it.
         text = self.tokenizer.decode(text_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        cut, is_stopped = cut_at_stop(text, stop)
         return Completion(
-            text=text, prompt_tokens=num_prompt_tokens, completion_tokens=len(ids), is_finished=is_finished
+            text=cut,
+            prompt_tokens=num_prompt_tokens,
+            completion_tokens=len(ids),
+            is_finished=is_finished or is_stopped,
         )
 
 

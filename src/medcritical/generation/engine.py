@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from medcritical.records import Completion, Prompt, Record
@@ -13,12 +14,14 @@ class Sampling(Record, frozen=True):
 
     `temperature` 0 is greedy. `top_p` is the nucleus mass (Holtzman et al., arXiv:1904.09751); 1 keeps every token.
     `max_new_tokens` includes the end of the sequence. `batch_size` is the number of responses decoded together.
+    A response ends before the first of the texts in `stop`.
     """
 
     temperature: float
     top_p: float
     max_new_tokens: int
     batch_size: int
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.temperature < 0 or not 0 < self.top_p <= 1:
@@ -29,8 +32,28 @@ class Sampling(Record, frozen=True):
             )
 
 
+@dataclass
+class Usage:
+    """What an engine has answered with so far, in tokens of its own tokenizer.
+
+    `prompt_tokens` counts a prompt once for all samples that one request asked for. `estimated` answers came without
+    token counts. `requests` and `retries` are of a server, and of this process alone; `from_disk` answers were given to
+    an earlier one.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    answers: int = 0
+    estimated: int = 0
+    from_disk: int = 0
+    requests: int = 0
+    retries: int = 0
+
+
 class Engine(Protocol):
     """Anything that answers prompts."""
+
+    usage: Usage
 
     def generate(
         self,
@@ -49,3 +72,9 @@ class Engine(Protocol):
             GenerationError: a prompt cannot be answered.
         """
         ...
+
+
+def cut_at_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:
+    """`text` up to the first of the texts in `stop`, and whether there was one."""
+    places = [place for place in (text.find(mark) for mark in stop) if place >= 0]
+    return (text[: min(places)], True) if places else (text, False)

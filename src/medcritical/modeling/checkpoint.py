@@ -68,6 +68,16 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         raise ModelError(f"{path} cannot be read as a checkpoint record: {error}") from error
 
 
+def find_model(folder: Path) -> str:
+    """Where the model of the checkpoint in `folder` is: an absolute folder or a Hugging Face id.
+
+    Raises:
+        ModelError: the record is missing, unreadable or malformed.
+    """
+    model = read_checkpoint(folder).model
+    return str((folder / MODEL_FOLDER).absolute()) if model == MODEL_FOLDER else model
+
+
 def load_checkpoint(folder: Path, *, dtype: torch.dtype) -> Student:
     """Return the student of the checkpoint in `folder`, on CPU, in evaluation mode, with weights of `dtype`.
 
@@ -77,7 +87,7 @@ def load_checkpoint(folder: Path, *, dtype: torch.dtype) -> Student:
         ModelError: no checkpoint, or its model is missing, damaged, incomplete, pickled or no causal language model.
     """
     checkpoint = read_checkpoint(folder)
-    source = str(folder / MODEL_FOLDER) if checkpoint.model == MODEL_FOLDER else checkpoint.model
+    source = find_model(folder)
     if Path(source).is_absolute() or checkpoint.model == MODEL_FOLDER:
         check_model_folder(Path(source))
     where = {"revision": checkpoint.revision or "main", "trust_remote_code": checkpoint.trust_remote_code}

@@ -11,7 +11,7 @@ from medcritical.pipeline.plan import Plan, StageCall
 
 def describe_plan(plan: Plan, missing: AbstractSet[str]) -> str:
     """One line per stage (done or to run, artefact, estimated tokens) and a total. Estimates are upper bounds."""
-    lines, teacher, student = [], 0, 0
+    lines, teacher, student, judge = [], 0, 0, 0
     for call in plan.calls:
         to_run = call.ref.key in missing
         tokens = estimated_tokens(call, plan)
@@ -19,11 +19,13 @@ def describe_plan(plan: Plan, missing: AbstractSet[str]) -> str:
             teacher += tokens
         elif to_run:
             student += tokens
+            judge += estimated_judge_tokens(call, plan)
         cost = f"  <= {tokens:,} tokens" if tokens and to_run else ""
         lines.append(f"{'run ' if to_run else 'done'}  {call.ref!s:<28} {call.label:<36}{cost}")
     lines.append(
         f"{len(plan.calls)} stages: {len(plan.calls) - len(missing)} done, {len(missing)} to run; "
-        f"at most {teacher:,} teacher tokens and {student:,} student tokens to generate."
+        f"at most {teacher:,} teacher tokens and {student:,} student tokens to generate"
+        + (f", and {judge:,} judge tokens." if judge else ".")
     )
     return "\n".join(lines)
 
@@ -41,14 +43,34 @@ def estimated_tokens(call: StageCall, plan: Plan) -> int:
         return questions * config.attempts * per_attempt
     if isinstance(config, EvaluateStage):
         return (config.questions or _split_size(plan, config.split)) * config.max_new_tokens
-    if isinstance(config, TeachStage) and config.teacher.kind is TeacherKind.oracle:
+    if isinstance(config, TeachStage) and config.teacher.kind is not TeacherKind.recorded:
         source = plan_call(plan, call.inputs["attempts"].key) if config.questions is None else None
         if source is not None and isinstance(source.config, PlayStage):
-            words = source.config.generation.correction_max_new_tokens
+            words = _answer_tokens(config) or source.config.generation.correction_max_new_tokens
             return (source.config.questions.count or _train_size(plan)) * config.max_wrong * words
         questions = (config.questions.count if config.questions else None) or _train_size(plan)
-        return round(questions * (1 + config.synthetic_corrections) * _thought_tokens(plan))
+        each = _answer_tokens(config) or _thought_tokens(plan)
+        return round(questions * (1 + config.synthetic_corrections) * each)
     return 0
+
+
+def estimated_judge_tokens(call: StageCall, plan: Plan) -> int:
+    """Upper bound of the tokens that a judge writes about what a call generates; 0 where none decides."""
+    config = call.config
+    if not isinstance(config, PlayStage | EvaluateStage) or config.verifier.judge is None:
+        return 0
+    if isinstance(config, EvaluateStage):
+        decisions = config.questions or _split_size(plan, config.split)
+    else:
+        more = config.max_rounds if config.allocation is Allocation.adaptive else config.attempts * config.corrections
+        decisions = (config.questions.count or _train_size(plan)) * (config.attempts + more)
+    return decisions * config.verifier.judge.max_new_tokens
+
+
+def _answer_tokens(config: TeachStage) -> int:
+    """Most tokens that an asked teacher writes on one question, all attempts together; 0 for another teacher."""
+    sampling = config.teacher.sampling
+    return sampling.max_new_tokens * config.teacher.attempts if sampling is not None else 0
 
 
 def plan_call(plan: Plan, key: str) -> StageCall:

@@ -18,8 +18,8 @@ from medcritical.config.choices import (
     StudentKind,
     TeacherKind,
 )
-from medcritical.config.load import to_plain
-from medcritical.config.schema import ArmConfig, Config, OptimConfig
+from medcritical.config.load import to_identity
+from medcritical.config.schema import ArmConfig, Config, OptimConfig, TemplateConfig
 from medcritical.config.stages import (
     DpoStage,
     EvaluateStage,
@@ -106,7 +106,7 @@ class _Planner:
 
     def add(self, stage: StageConfig, inputs: Inputs, label: str) -> ArtefactRef:
         """Plan one call, unless an equal one is there already; the name of its artefact either way."""
-        identity = _by_content(to_plain(stage), self.sources)
+        identity = _by_content(to_identity(stage), self.sources)
         ref = ArtefactRef(stage=stage.stage, key=artefact_key(stage.stage, stage.version, identity, inputs))
         self.calls.setdefault(ref.key, StageCall(ref, stage, identity, inputs, label))
         return ref
@@ -119,10 +119,15 @@ class _Planner:
         """Score a checkpoint and give it a row in the report."""
         config = self.config
         stage = EvaluateStage(
+            engine=config.engine,
             data=config.data.name,
             split=config.evaluation.split,
             questions=config.evaluation.questions,
             confidence=config.evaluation.confidence,
+            verifier=config.verifier,
+            explanation=config.evaluation.explanation,
+            permutations=config.evaluation.permutations,
+            seed=self.seed("permutations") if config.evaluation.permutations > 1 else 0,
             max_new_tokens=config.generation.max_new_tokens,
             batch_size=config.generation.batch_size,
             precision=config.trainer.precision,
@@ -146,12 +151,14 @@ class _Planner:
     ) -> tuple[ArtefactRef, ArtefactRef | None, ArtefactRef]:
         """Templates, the second pass's corrections if there is one, and the stage-1 checkpoint."""
         config, optim = self.config, self.config.sft
+        is_recorded = config.teacher.kind is TeacherKind.recorded
         teach = TeachStage(
             teacher=config.teacher,
-            template=config.template,
+            template=_taught(config),
             questions=QuestionRange(0, optim.templates, 0),
             synthetic_corrections=optim.synthetic_corrections,
             max_wrong=0,
+            shuffle_seed=config.data.seed if is_recorded and config.data.shuffle_options else None,
             seed=self.seed("teach"),
         )
         templates = self.add(teach, {"questions": questions}, "thought templates")
@@ -159,7 +166,6 @@ class _Planner:
         second = optim.correction
         if second is None:
             return templates, None, sft
-        is_recorded = config.teacher.kind is TeacherKind.recorded
         start = 0 if is_recorded else optim.templates or 0
         play = self._play(QuestionRange(start, second.questions, 0), second.attempts, "sft", 0)
         source = templates if is_recorded else questions
@@ -186,6 +192,7 @@ class _Planner:
     def _play(self, questions: QuestionRange, attempts: int, *seed: str | int) -> PlayStage:
         """Uniform attempts without corrections; the loop replaces what it does otherwise."""
         return PlayStage(
+            engine=self.config.engine,
             generation=self.config.generation,
             template=self.config.template,
             questions=questions,
@@ -194,6 +201,7 @@ class _Planner:
             budget=0,
             max_rounds=0,
             corrections=0,
+            verifier=self.config.verifier,
             precision=self.config.trainer.precision,
             seed=self.seed("play", *seed),
         )
@@ -287,6 +295,14 @@ class _Planner:
 def _optim(config: OptimConfig) -> OptimConfig:
     """The optimisation part of an `sft` or `dpo` group, without what else the group holds."""
     return OptimConfig(**{item.name: getattr(config, item.name) for item in dataclasses.fields(OptimConfig)})
+
+
+def _taught(config: Config) -> TemplateConfig:
+    """The template for the teacher. One that is asked writes all that `teach_level` says, whatever of it is taught, so
+    that every level of an ablation has the same thoughts and they are paid for once."""
+    if config.teacher.kind is TeacherKind.engine:
+        return dataclasses.replace(config.template, level=config.template.teach_level)
+    return config.template
 
 
 def _comparison_order(arms: Mapping[str, ArmConfig]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medcritical.config.choices import ClusterKind, WandbMode
-from medcritical.config.load import to_plain
+from medcritical.config.load import to_identity, to_plain
 from medcritical.config.schema import Config
 from medcritical.pipeline.estimate import describe_plan
 from medcritical.pipeline.execute import Executor, LocalExecutor
@@ -55,7 +55,7 @@ def run(config: Config) -> Path | None:
 
 def run_folder(config: Config) -> Path:
     """The run's folder: `<outputs>/<name>-<hash of the configuration>`, the same for the same configuration."""
-    plain = to_plain(config)
+    plain = to_identity(config)
     for machine_side in ("paths", "plan", "cluster", "strategy", "logger", "trainer"):
         del plain[machine_side]
     plain["precision"] = config.trainer.precision.value

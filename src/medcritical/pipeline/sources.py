@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medcritical.config.choices import DataFormat, StudentKind
 from medcritical.config.schema import Config
+from medcritical.data.downloads import provider_of
 from medcritical.errors import ArtefactError, DataError
 from medcritical.records import Record
 from medcritical.store.hashing import hash_file, hash_json
@@ -41,11 +42,12 @@ def fingerprint_sources(config: Config, store: Path) -> dict[str, str]:
             if not path.is_file():
                 raise DataError(_missing(name, config))
             found[name] = _hash(path, cache)
-    source = Path(config.student.source).expanduser()
-    with _reading(config.student.source):
-        if config.student.kind is StudentKind.pretrained and source.is_dir():
-            model_files = sorted(path for path in source.iterdir() if path.is_file())
-            found[config.student.source] = hash_json([[path.name, _hash(path, cache)] for path in model_files])
+    for name in _models(config):
+        folder = Path(name).expanduser()
+        with _reading(name):
+            if name and folder.is_dir():
+                model_files = sorted(path for path in folder.iterdir() if path.is_file())
+                found[name] = hash_json([[path.name, _hash(path, cache)] for path in model_files])
     if cache != before and not config.plan:  # a plan may be asked for where nothing can be written
         write_json(cache_path, cache)
     return found
@@ -68,13 +70,22 @@ def _reading(name: str) -> Iterator[None]:
         raise DataError(f"{error.filename or name} cannot be read: {error.strerror}; mend its permissions.") from error
 
 
+def _models(config: Config) -> list[str]:
+    """What the configuration names as a model: ids, and folders of this machine."""
+    asked = [config.teacher.engine, config.verifier.judge.engine if config.verifier.judge else None]
+    students = [config.student.source] if config.student.kind is StudentKind.pretrained else []
+    return students + [engine.model for engine in asked if engine is not None]
+
+
 def _missing(name: str, config: Config) -> str:
     is_trace = name in config.teacher.files
     key = "teacher.files" if is_trace else "data.files"
     if not is_trace and config.data.format is DataFormat.jsonl:  # the user's own: published nowhere
         return f"{name} ({key}) does not exist: set {key} to where it lies."
-    remedy = f"`medcritical-data list` says where {'traces' if is_trace else config.data.name} can be had"
-    return f"{name} ({key}) does not exist: set {key} to where it lies; {remedy}."
+    provider = provider_of(Path(name), Path(config.paths.data))
+    remedy = f"run `medcritical-data fetch {provider} --to {config.paths.data}`, or " if provider else ""
+    known = f"`medcritical-data list` says where {'traces' if is_trace else config.data.name} can be had"
+    return f"{name} ({key}) does not exist: {remedy}set {key} to where it lies; {known}."
 
 
 def _hash(path: Path, cache: dict[str, _Seen]) -> str:

@@ -64,9 +64,10 @@ class Watcher:
 
 
 def _remarks(event: Event) -> str:
-    """The figures of a stage that a person wants at once, and its alarms on lines of their own."""
+    """The figures of a stage that a person wants at once; its details and its alarms on lines of their own."""
     shown = "".join(f"  {text}" for text in event.facts.get("shown", []))
-    return shown + "".join(f"\n    ALARM: {alarm}" for alarm in event.facts.get("alarms", []))
+    details = "".join(f"\n    {line}" for line in event.facts.get("details", []))
+    return shown + details + "".join(f"\n    ALARM: {alarm}" for alarm in event.facts.get("alarms", []))
 
 
 def _clock(seconds: float) -> str:

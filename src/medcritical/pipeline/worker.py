@@ -23,7 +23,7 @@ from medcritical.config.stages import StageConfig
 from medcritical.errors import MedCriticalError
 from medcritical.records import Record
 from medcritical.stages.context import Inputs, Output
-from medcritical.store import ArtefactRef, Costs, Store
+from medcritical.store import ArtefactRef, Store
 from medcritical.store.jsonl import read_json
 
 SLICES: dict[str, type[StageConfig]] = {slice.stage: slice for slice in StageConfig.__subclasses__()}
@@ -96,16 +96,13 @@ def run_call(call: CallFile, store: Store, trainer: TrainerConfig, reporter: Rep
             output = Output(folder, trainer, lambda *progress: reporter.progress(ref.key, *progress))
             module.run(config, Inputs(store, call.inputs), output)
             seconds = time.monotonic() - start
-            costs = Costs(
-                teacher_tokens=output.teacher_tokens, student_tokens=output.student_tokens, seconds=round(seconds, 3)
-            )
             store.complete(
                 ref,
                 version=kind.version,
                 config=call.identity,
                 inputs=call.inputs,
                 facts=output.facts,
-                costs=costs,
+                costs=output.costs(seconds),
             )
         reporter.tell(Event(kind="done", key=ref.key, seconds=seconds, facts=output.facts))
 

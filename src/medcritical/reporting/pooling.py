@@ -27,11 +27,16 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Difference:
-    """Accuracy minus the baseline's, as a share of questions, with the bounds of its interval."""
+    """Accuracy minus the baseline's, as a share of questions, with the bounds of its interval.
+
+    `p` is of the exact McNemar test, `p_holm` the same adjusted for all comparisons of the table.
+    """
 
     value: float
     low: float
     high: float
+    p: float
+    p_holm: float
 
 
 @dataclass(frozen=True)

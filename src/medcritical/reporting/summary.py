@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from medcritical.errors import DataError
-from medcritical.records import Record, Split
-from medcritical.store import write_json
+from medcritical.records import Record, Score, Split
+from medcritical.store import Costs, write_json
 
-SCHEMA = 1
+SCHEMA = 2
 SUMMARY = "summary.json"
 
 
@@ -19,7 +21,8 @@ class SummaryRow(Record, frozen=True, kw_only=True):
 
     `run` is the run's name: rows are pooled over seeds only within one. `arm` is the arm's key in the configuration,
     `title` its printed name. `iteration` is 0 for the untrained student (`stage` "base") and after stage 1, then 1..T.
-    `ci_low` and `ci_high` bound the Wilson interval at level `confidence`. Token counts and seconds are of the
+    `ci_low` and `ci_high` bound the Wilson interval at level `confidence`. `verifier` is "exact" or the judge's name, who
+    left `undecided` answers open. Token counts and seconds are of the
     checkpoint and all it was made from, each artefact once; None where nothing recorded them.
     """
 
@@ -39,6 +42,8 @@ class SummaryRow(Record, frozen=True, kw_only=True):
     ci_high: float
     confidence: float
     unparsed: int
+    undecided: int
+    verifier: str
     sound: int | None
     teacher_tokens: int | None
     student_tokens: int | None
@@ -50,28 +55,76 @@ class SummaryRow(Record, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.num_questions < 1:
             raise ValueError(f"row {self.artefact!r} scores no question")
-        for name in ("num_correct", "unparsed", "sound"):
+        for name in ("num_correct", "unparsed", "undecided", "sound"):
             count = getattr(self, name)
             if count is not None and not 0 <= count <= self.num_questions:
                 raise ValueError(f"row {self.artefact!r}: {name} {count} is not between 0 and {self.num_questions}")
 
 
-class Summary(Record, frozen=True, kw_only=True):
-    """All rows of one run and where the predictions behind them lie.
+class Money(Record, frozen=True, kw_only=True):
+    """What the tokens of one artefact cost, by who read and wrote them."""
 
-    `store` is the store's folder, absolute or relative to the summary's own folder. `predictions` maps a row's artefact
-    to the path, relative to the store, of the JSONL of `Attempt` that it was counted from.
+    currency: str
+    teacher: float
+    student: float
+    judge: float
+
+
+class LedgerEntry(Record, frozen=True, kw_only=True):
+    """What one artefact took. `money` is None without a price table."""
+
+    stage: str
+    costs: Costs
+    money: Money | None = None
+
+
+class Summary(Record, frozen=True, kw_only=True):
+    """All rows of one run, the scores behind them, what they cost, and where the predictions lie.
+
+    `store` is the store's folder, absolute or relative to the summary's own folder. The rest is by a row's artefact:
+    `predictions` holds the path, relative to the store, of the JSONL of `Attempt` that it was counted from, `scores` the
+    score in full, `lineage` the artefacts that its checkpoint was made from, the checkpoint among them. `ledger` has an
+    entry for each of these and for the scoring itself.
     """
 
     schema: int = SCHEMA
     store: str
     rows: tuple[SummaryRow, ...]
     predictions: dict[str, str]
+    scores: dict[str, Score]
+    lineage: dict[str, tuple[str, ...]]
+    ledger: dict[str, LedgerEntry]
 
     def predictions_path(self, folder: Path, artefact: str) -> Path | None:
         """Where a row's predictions lie, for a summary read from `folder`; None where it names none."""
         relative = self.predictions.get(artefact)
         return None if relative is None else folder / self.store / relative
+
+
+@dataclass
+class Results:
+    """What any number of summaries say together. `predictions` names the files that are there."""
+
+    rows: list[SummaryRow] = field(default_factory=list)
+    predictions: dict[str, Path] = field(default_factory=dict)
+    scores: dict[str, Score] = field(default_factory=dict)
+    lineage: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    ledger: dict[str, LedgerEntry] = field(default_factory=dict)
+
+
+def gather(summaries: Iterable[tuple[Path, Summary]]) -> Results:
+    """Summaries, each with the folder it was read from, as one. What runs share is there once, as the first says it."""
+    results = Results()
+    for folder, summary in summaries:
+        results.rows += summary.rows
+        for artefact in summary.predictions:
+            path = summary.predictions_path(folder, artefact)
+            if path is not None and path.is_file():
+                results.predictions.setdefault(artefact, path)
+        results.scores = summary.scores | results.scores
+        results.lineage = summary.lineage | results.lineage
+        results.ledger = summary.ledger | results.ledger
+    return results
 
 
 def write_summary(path: Path, summary: Summary) -> None:
@@ -88,7 +141,10 @@ def read_summary(path: Path) -> Summary:
     if not isinstance(content, dict) or "schema" not in content or "rows" not in content:
         raise DataError(f"{path} is no run summary: it has no 'schema' and 'rows'; give a folder that a run wrote.")
     if content["schema"] != SCHEMA:
-        raise DataError(f"{path} has summary schema {content['schema']!r}; this version of medcritical reads {SCHEMA}.")
+        raise DataError(
+            f"{path} has summary schema {content['schema']!r}; this version of medcritical reads {SCHEMA}: run the experiment "
+            "again, which redoes only what this version does otherwise."
+        )
     try:
         return msgspec.convert(content, Summary)
     except msgspec.ValidationError as error:

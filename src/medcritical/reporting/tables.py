@@ -1,18 +1,16 @@
-"""Tables of scores and costs from summary rows, as Markdown, as CSV and as cells for a terminal. Pure."""
+"""The table of scores, and what all tables are made of. Pure."""
 
 from __future__ import annotations
 
-import csv
-import io
-import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from medcritical.evaluation.statistics import minimum_detectable_difference
 from medcritical.reporting.pooling import Checkpoint, Difference, Pool, pool_seeds
 from medcritical.reporting.summary import SummaryRow
-from medcritical.store import Costs
 
-MISSING = "–"
+MARKS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
+POWER, ALPHA = 0.8, 0.05
 
 
 @dataclass(frozen=True)
@@ -39,92 +37,36 @@ def result_table(
 
     Shares are in percent and differences in percentage points, pooled over seeds by the caller. With several seeds the
     accuracy is their mean and its interval their range. `baseline` is the arm that differences were taken to, None
-    where none was. Raises DataError as `pool_seeds` does.
+    where none was. Undecided answers have a column where a judge decided. Raises DataError as `pool_seeds` does.
     """
     pools = pool_seeds(rows)
+    judges = list(dict.fromkeys(row.verifier for row in rows if row.verifier != "exact"))
+    undecided = Column("undecided %", lambda pool: percent(pool.mean(_share(row, row.undecided) for row in pool.rows)))
     columns = [
-        *_leading_columns(pools),
-        Column("accuracy %", lambda pool: _percent(pool.accuracy)),
-        Column("interval", _interval),
-        Column("sound %", lambda pool: _percent(pool.mean(_share(row, row.sound) for row in pool.rows))),
-        Column("unparsed %", lambda pool: _percent(pool.mean(_share(row, row.unparsed) for row in pool.rows))),
+        *leading_columns(pools),
+        Column("accuracy %", lambda pool: percent(pool.accuracy)),
+        Column("interval", lambda pool: bounds(*pool.spread, num_seeds=len(pool.rows))),
+        Column("sound %", lambda pool: percent(pool.mean(_share(row, row.sound) for row in pool.rows))),
+        Column("unparsed %", lambda pool: percent(pool.mean(_share(row, row.unparsed) for row in pool.rows))),
+        *([undecided] if judges else []),
         Column("difference", lambda pool: _difference(differences.get(pool.checkpoint))),
         Column("difference interval", lambda pool: _difference_interval(differences.get(pool.checkpoint))),
-        Column("n", _num_questions),
+        Column("p (Holm)", lambda pool: _p_value(differences.get(pool.checkpoint))),
+        Column("n", lambda pool: sizes(row.num_questions for row in pool.rows)),
     ]
     notes = [*_chance_notes(pools), *_interval_notes(pools)]
     if differences:
         notes.append(f"difference: percentage points to arm '{baseline}', paired by question and pooled over seeds")
-    return _fill(pools, columns, notes)
+        notes.append(
+            "p (Holm): exact McNemar test of that difference, a question counted once over its seeds, adjusted over the "
+            f"{len(differences)} of this table; * < 0.05, ** < 0.01, *** < 0.001"
+        )
+    notes += _detectable_notes(pools, baseline)
+    notes += [f"right or wrong: decided by the LLM judge '{judge}'" for judge in judges]
+    return fill(pools, columns, notes)
 
 
-def cost_table(rows: Sequence[SummaryRow]) -> Table:
-    """One line per checkpoint: teacher tokens, student tokens and seconds, means over seeds.
-
-    Apart from `result_table` because seconds differ between two runs of the same configuration.
-    """
-    pools = pool_seeds(rows)
-    columns = [
-        *_leading_columns(pools),
-        Column("teacher tokens", lambda pool: _whole(pool.mean(row.teacher_tokens for row in pool.rows))),
-        Column("student tokens", lambda pool: _whole(pool.mean(row.student_tokens for row in pool.rows))),
-        Column("seconds", lambda pool: _whole(pool.mean(row.seconds for row in pool.rows))),
-    ]
-    return _fill(pools, columns, ["costs: of the checkpoint and all it was made from, each artefact once"])
-
-
-def stage_cost_table(costs: Sequence[tuple[str, Costs]]) -> Table:
-    """One line per stage in the order of first appearance: artefacts made, tokens and seconds in all.
-
-    `costs` are (stage, costs) of every artefact of one run, each once.
-    """
-    rows = []
-    for stage in dict.fromkeys(stage for stage, _ in costs):
-        of_stage = [cost for name, cost in costs if name == stage]
-        tokens = sum(cost.teacher_tokens for cost in of_stage), sum(cost.student_tokens for cost in of_stage)
-        seconds = sum(cost.seconds for cost in of_stage)
-        rows.append((stage, str(len(of_stage)), *(_whole(number) for number in (*tokens, seconds))))
-    header = ("stage", "artefacts", "teacher tokens", "student tokens", "seconds")
-    return Table(
-        header, tuple(rows), ("stages: of all arms together, each artefact once; scoring tokens in `evaluate`",)
-    )
-
-
-def display_width(text: str) -> int:
-    """Columns that a terminal gives the text: 2 for East Asian wide characters, 0 for combining marks, else 1."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
-    )
-
-
-def to_markdown(table: Table) -> str:
-    """The table in Markdown, aligned for reading as it stands, with its notes below; ends in a newline."""
-    header = [_escape(heading) for heading in table.header]
-    body = [[MISSING if cell is None else _escape(cell) for cell in row] for row in table.rows]
-    widths = [max(3, *(display_width(cell) for cell in column)) for column in zip(header, *body, strict=True)]
-    is_text = text_columns(table)
-    rule = ["-" * width if text else "-" * (width - 1) + ":" for width, text in zip(widths, is_text, strict=True)]
-    lines = [f"| {' | '.join(map(_pad, row, widths, is_text))} |" for row in (header, rule, *body)]
-    if table.notes:
-        lines += ["", *(f"- {_escape(note)}" for note in table.notes)]
-    return "\n".join(lines) + "\n"
-
-
-def to_csv(table: Table) -> str:
-    """Header and rows as CSV with `\\n` line ends; a missing value is an empty field, as readers of CSV expect."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.header)
-    writer.writerows(table.rows)
-    return text.getvalue()
-
-
-def text_columns(table: Table) -> list[bool]:
-    """For each column, whether it holds words, to be aligned left; columns of numbers are aligned right."""
-    return [heading in ("arm", "run", "data", "stage") for heading in table.header]
-
-
-def _leading_columns(pools: Sequence[Pool]) -> list[Column]:
+def leading_columns(pools: Sequence[Pool]) -> list[Column]:
     """What names the line: arm and iteration always, run, data and beta where they differ between lines."""
     keys = [pool.checkpoint for pool in pools]
     optional = [
@@ -142,9 +84,33 @@ def _leading_columns(pools: Sequence[Pool]) -> list[Column]:
     ]
 
 
-def _fill(pools: Sequence[Pool], columns: Sequence[Column], notes: Sequence[str]) -> Table:
+def fill(pools: Sequence[Pool], columns: Sequence[Column], notes: Sequence[str]) -> Table:
+    """A table with one line per pool."""
     header = tuple(column.heading for column in columns)
     return Table(header, tuple(tuple(column.cell(pool) for column in columns) for pool in pools), tuple(notes))
+
+
+def bounds(low: float, high: float, *, num_seeds: int) -> str:
+    """An interval in percent: a single seed's in brackets, else the lowest and highest seed."""
+    return f"[{percent(low)}, {percent(high)}]" if num_seeds == 1 else f"{percent(low)} … {percent(high)}"
+
+
+def sizes(counts: Iterable[int]) -> str:
+    """Numbers of questions, one per seed: 200, 3 × 200, or 200 + 180."""
+    each = list(counts)
+    if len(each) == 1:
+        return str(each[0])
+    return f"{len(each)} × {each[0]}" if len(set(each)) == 1 else " + ".join(map(str, each))
+
+
+def percent(share: float | None) -> str | None:
+    """A share as percent with one decimal."""
+    return None if share is None else f"{100 * share:.1f}"
+
+
+def whole(value: float | None) -> str | None:
+    """A number without decimals, thousands parted by commas."""
+    return None if value is None else f"{value:,.0f}"
 
 
 def _chance_notes(pools: Sequence[Pool]) -> list[str]:
@@ -154,9 +120,7 @@ def _chance_notes(pools: Sequence[Pool]) -> list[str]:
         rows = [row for pool in pools for row in pool.rows if (row.data, row.split) == (data, split)]
         chance = sum(row.chance for row in rows) / len(rows)
         commonest = sum(row.commonest_letter_accuracy for row in rows) / len(rows)
-        notes.append(
-            f"{data} {split}: chance {_percent(chance)} %, always the commonest letter {_percent(commonest)} %"
-        )
+        notes.append(f"{data} {split}: chance {percent(chance)} %, always the commonest letter {percent(commonest)} %")
     return notes
 
 
@@ -170,16 +134,20 @@ def _interval_notes(pools: Sequence[Pool]) -> list[str]:
     return notes
 
 
-def _interval(pool: Pool) -> str:
-    low, high = (_percent(bound) for bound in pool.spread)
-    return f"[{low}, {high}]" if len(pool.rows) == 1 else f"{low} … {high}"
-
-
-def _num_questions(pool: Pool) -> str:
-    sizes = [row.num_questions for row in pool.rows]
-    if len(sizes) == 1:
-        return str(sizes[0])
-    return f"{len(sizes)} × {sizes[0]}" if len(set(sizes)) == 1 else " + ".join(map(str, sizes))
+def _detectable_notes(pools: Sequence[Pool], baseline: str | None) -> list[str]:
+    """Per data set and split, how small a difference its questions can show, at the baseline's accuracy if there is one."""
+    notes = []
+    for data, split in dict.fromkeys((pool.checkpoint.data, pool.checkpoint.split) for pool in pools):
+        here = [pool for pool in pools if (pool.checkpoint.data, pool.checkpoint.split) == (data, split)]
+        bases = [pool for pool in here if pool.checkpoint.arm == baseline] or here
+        accuracy = sum(pool.accuracy for pool in bases) / len(bases)
+        num_questions = min(row.num_questions for pool in here for row in pool.rows)
+        least = minimum_detectable_difference(num_questions, accuracy, power=POWER, alpha=ALPHA)
+        notes.append(
+            f"{data} {split}: minimum detectable difference {100 * least:.1f} points (n = {num_questions} at accuracy "
+            f"{percent(accuracy)} %, {POWER:.0%} power, level {ALPHA:g}, unpaired; pairing lowers it)"
+        )
+    return notes
 
 
 def _difference(difference: Difference | None) -> str | None:
@@ -190,27 +158,18 @@ def _difference_interval(difference: Difference | None) -> str | None:
     return None if difference is None else f"[{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
 
 
+def _p_value(difference: Difference | None) -> str | None:
+    if difference is None:
+        return None
+    p = difference.p_holm
+    shown = "<0.001" if p < 0.001 else f"{p:.3f}"
+    mark = next((mark for level, mark in MARKS if p < level), "")
+    return shown + mark
+
+
 def _beta(pool: Pool) -> str | None:
     return None if pool.checkpoint.beta is None else f"{pool.checkpoint.beta:g}"
 
 
 def _share(row: SummaryRow, count: int | None) -> float | None:
     return None if count is None else count / row.num_questions
-
-
-def _percent(share: float | None) -> str | None:
-    return None if share is None else f"{100 * share:.1f}"
-
-
-def _whole(value: float | None) -> str | None:
-    return None if value is None else f"{value:,.0f}"
-
-
-def _escape(cell: str) -> str:
-    """The cell on one line, with the column mark escaped."""
-    return " ".join(cell.split()).replace("|", "\\|")
-
-
-def _pad(cell: str, width: int, is_text: bool) -> str:
-    space = " " * (width - display_width(cell))
-    return cell + space if is_text else space + cell

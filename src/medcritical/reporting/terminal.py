@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TextIO
 
-from medcritical.reporting.tables import MISSING, Table, text_columns, to_markdown
+from medcritical.reporting.markup import MISSING, text_columns, to_markdown
+from medcritical.reporting.tables import Table
 
 
 def print_table(table: Table, title: str, file: TextIO | None = None) -> None:

@@ -27,9 +27,7 @@ class Trial:
     @property
     def wrong(self) -> list[Attempt]:
         """Distinct wrong attempts in strict form; malformed ones would teach format, not medicine."""
-        found = {
-            attempt.text: attempt for attempt in self.attempts if attempt.is_well_formed and not attempt.is_correct
-        }
+        found = {attempt.text: attempt for attempt in self.attempts if attempt.is_well_formed and attempt.is_wrong}
         return list(found.values())
 
     @property

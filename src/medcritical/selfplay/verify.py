@@ -1,14 +1,53 @@
-"""The one verifier: what a completion answers, whether that is right, and whether the reasoning is."""
+"""The verifiers: what a completion answers, whether that is right, and whether the reasoning is."""
 
 from __future__ import annotations
 
-from medcritical.records import Attempt, Completion, Question
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from medcritical.records import Attempt, Completion, Judgement, Question
+from medcritical.selfplay.judge import Judge
 from medcritical.text.answers import extract_answer
 from medcritical.text.thoughts import ThoughtFormat
 from medcritical.world import is_clinic, is_sound
 
 
-def judge(form: ThoughtFormat, question: Question, completion: Completion, *, round: int) -> Attempt:
+class Verifier(Protocol):
+    """Whoever decides that attempts are right."""
+
+    def verify(self, answered: Sequence[tuple[Question, Completion]], *, round: int) -> list[Attempt]:
+        """The completions as attempts, in order."""
+        ...
+
+
+class ExactVerifier:
+    """The letters read from an answer must equal the key's."""
+
+    def __init__(self, form: ThoughtFormat) -> None:
+        self.form = form
+
+    def verify(self, answered: Sequence[tuple[Question, Completion]], *, round: int) -> list[Attempt]:
+        """See `Verifier`."""
+        return [read_attempt(self.form, question, completion, round=round) for question, completion in answered]
+
+
+class JudgeVerifier:
+    """A judge decides; what the rule reads is kept beside it. A blank reply is unparsed without asking."""
+
+    def __init__(self, form: ThoughtFormat, judge: Judge) -> None:
+        self.form, self.judge = form, judge
+
+    def verify(self, answered: Sequence[tuple[Question, Completion]], *, round: int) -> list[Attempt]:
+        """See `Verifier`. Raises GenerationError when the judge cannot be asked."""
+        attempts = ExactVerifier(self.form).verify(answered, round=round)
+        said = [attempt for attempt in attempts if attempt.text.strip()]
+        decisions = iter(self.judge.decide([(attempt.question, attempt.text) for attempt in said]) if said else [])
+        return [judged(attempt, next(decisions)) if attempt.text.strip() else attempt for attempt in attempts]
+
+
+def read_attempt(form: ThoughtFormat, question: Question, completion: Completion, *, round: int) -> Attempt:
     """The completion as an `Attempt`: extracted letters against the gold ones, format, and soundness where known."""
     extraction = extract_answer(completion.text, question.options)
     thought = form.parse(completion.text) if completion.is_finished else None
@@ -27,4 +66,15 @@ def judge(form: ThoughtFormat, question: Question, completion: Completion, *, ro
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,
         round=round,
+    )
+
+
+def judged(attempt: Attempt, judgement: Judgement) -> Attempt:
+    """The attempt as the judge sees it: right only if the judge says so, and sound only if it is right."""
+    is_right = judgement == "right"
+    return msgspec.structs.replace(
+        attempt,
+        judgement=judgement,
+        is_correct=is_right,
+        is_sound=attempt.is_sound and is_right,
     )

@@ -6,12 +6,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from medcritical.evaluation.statistics import pooled_bootstrap
+from medcritical.evaluation.statistics import PairedDifference, holm, mcnemar_pooled, pooled_bootstrap
 from medcritical.records import Attempt
 from medcritical.reporting.figures import accuracy_figure
+from medcritical.reporting.markup import to_csv, to_markdown
 from medcritical.reporting.pooling import Checkpoint, Difference, Pool, choose_baseline
 from medcritical.reporting.summary import SummaryRow
-from medcritical.reporting.tables import Table, to_csv, to_markdown
+from medcritical.reporting.tables import Table
 from medcritical.store import read_records
 from medcritical.store.jsonl import write_atomically
 
@@ -23,20 +24,26 @@ def measure_differences(
 ) -> dict[Checkpoint, Difference]:
     """Accuracy of each checkpoint minus its baseline's, paired by question and pooled over the seeds of both.
 
+    The p value is that of `mcnemar_pooled`: a question counts once, by the sign of its gains over all seeds; with one
+    seed it is McNemar's exact test. Holm's adjustment is over all differences that come back, that is over the table.
     A checkpoint is left out when it has no baseline; seeds whose predictions are gone are left out with one warning.
     """
     reader = PredictionReader(predictions)
-    differences = {}
+    found: dict[Checkpoint, tuple[PairedDifference, float]] = {}
     for pool in pools:
         other = choose_baseline(pools, pool.checkpoint, baseline) if baseline is not None else None
         samples = reader.gains(pool, other) if other is not None else []
         if samples:
             pooled = pooled_bootstrap(samples, resamples, SEED, pool.rows[0].confidence)
-            differences[pool.checkpoint] = Difference(pooled.difference, pooled.low, pooled.high)
+            found[pool.checkpoint] = pooled, mcnemar_pooled(samples)
     if reader.missing:
         places = ", ".join(sorted(reader.missing))
         print(f"warning: differences leave out what has no predictions any more: {places}", file=sys.stderr)
-    return differences
+    adjusted = holm([p for _, p in found.values()])
+    return {
+        checkpoint: Difference(pooled.difference, pooled.low, pooled.high, p, p_holm)
+        for (checkpoint, (pooled, p)), p_holm in zip(found.items(), adjusted, strict=True)
+    }
 
 
 class PredictionReader:
@@ -73,12 +80,9 @@ class PredictionReader:
         return samples
 
 
-def write_report(folder: Path, rows: Sequence[SummaryRow], results: Table, costs: Table) -> None:
-    """Write table.md, table.csv, costs.md and accuracy.png. Raises ArtefactError when the folder cannot be written."""
-    for name, text in (
-        ("table.md", to_markdown(results)),
-        ("table.csv", to_csv(results)),
-        ("costs.md", to_markdown(costs)),
-    ):
-        write_atomically(folder / name, text.encode("utf-8"))
+def write_report(folder: Path, rows: Sequence[SummaryRow], tables: Mapping[str, Table]) -> None:
+    """Write NAME.md and NAME.csv of every table, and accuracy.png. Raises ArtefactError when the folder cannot be written."""
+    for name, table in tables.items():
+        write_atomically(folder / f"{name}.md", to_markdown(table).encode("utf-8"))
+        write_atomically(folder / f"{name}.csv", to_csv(table).encode("utf-8"))
     accuracy_figure(rows, folder / "accuracy.png")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from medcritical.config.schema import TrainerConfig
-from medcritical.store import ArtefactRef, Manifest, Store
+from medcritical.generation.engine import Usage
+from medcritical.store import ArtefactRef, Costs, Manifest, Store
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, unit)."""
@@ -43,3 +44,28 @@ class Output:
     facts: dict[str, Any] = field(default_factory=dict)
     teacher_tokens: int = 0
     student_tokens: int = 0
+    judge_tokens: int = 0
+    teacher_prompt_tokens: int = 0
+    student_prompt_tokens: int = 0
+    judge_prompt_tokens: int = 0
+    retries: int = 0
+
+    def spend(self, who: Literal["teacher", "student", "judge"], usage: Usage) -> None:
+        """Enter what an engine has used in all on the account of the model it asks: once per engine, at the end."""
+        for name, tokens in (("prompt_tokens", usage.prompt_tokens), ("tokens", usage.completion_tokens)):
+            account = f"{who}_{name}"
+            setattr(self, account, getattr(self, account) + tokens)
+        self.retries += usage.retries
+
+    def costs(self, seconds: float) -> Costs:
+        """What the stage took, for the manifest."""
+        return Costs(
+            teacher_tokens=self.teacher_tokens,
+            student_tokens=self.student_tokens,
+            judge_tokens=self.judge_tokens,
+            teacher_prompt_tokens=self.teacher_prompt_tokens,
+            student_prompt_tokens=self.student_prompt_tokens,
+            judge_prompt_tokens=self.judge_prompt_tokens,
+            retries=self.retries,
+            seconds=round(seconds, 3),
+        )

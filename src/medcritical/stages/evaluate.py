@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import msgspec
+
 from medcritical.config.stages import EvaluateStage
 from medcritical.errors import DataError
 from medcritical.evaluation import score_attempts
+from medcritical.evaluation.explanations import Explained, require_packages, score_explanations
+from medcritical.evaluation.robustness import accuracy_without
 from medcritical.generation.engine import Sampling
-from medcritical.records import Question
+from medcritical.records import Attempt, Question, Score
 from medcritical.selfplay.quality import format_collapse
-from medcritical.selfplay.verify import judge
 from medcritical.stages.context import Inputs, Output
-from medcritical.stages.engines import embedded_engine
-from medcritical.stages.prepare import QUESTIONS
+from medcritical.stages.engines import student_engine
+from medcritical.stages.permuted import ask_permuted
+from medcritical.stages.prepare import QUESTIONS, read_flagged
+from medcritical.stages.verifier import open_verifier
 from medcritical.store import read_records, write_json, write_records
 from medcritical.text.prompts import attempt_prompt
 from medcritical.text.thoughts import ThoughtFormat
@@ -25,24 +32,83 @@ def run(config: EvaluateStage, inputs: Inputs, output: Output) -> None:
     questions = [question for question in every if question.split == config.split][: config.questions]
     if not questions:
         raise DataError(f"there is no {config.split} question to score: raise data.sizes.{config.split}.")
-    engine = embedded_engine(inputs["checkpoint"], output.trainer, config.precision)
-    greedy = Sampling(temperature=0, top_p=1, max_new_tokens=config.max_new_tokens, batch_size=config.batch_size)
-    answers = engine.generate(
-        [attempt_prompt(config.template, question) for question in questions],
-        greedy,
-        seed=0,
-        on_progress=lambda done, total: output.progress(done, total, "answers"),
-    )
-    form = ThoughtFormat(config.template)
-    predictions = [
-        judge(form, question, completion, round=0) for question, (completion,) in zip(questions, answers, strict=True)
-    ]
-    score = score_attempts(predictions, data=config.data, split=questions[0].split, confidence=config.confidence)
+    if config.explanation:
+        _require_explanations(questions)
+    with student_engine(config.engine, inputs, "checkpoint", output, config.precision) as engine:
+        greedy = Sampling(temperature=0, top_p=1, max_new_tokens=config.max_new_tokens, batch_size=config.batch_size)
+        answers = engine.generate(
+            [attempt_prompt(config.template, question) for question in questions],
+            greedy,
+            seed=0,
+            on_progress=lambda done, total: output.progress(done, total, "answers"),
+        )
+        with open_verifier(config.verifier, config.template, inputs, output) as verifier:
+            answered = [(question, completion) for question, (completion,) in zip(questions, answers, strict=True)]
+            predictions = verifier.verify(answered, round=0)
+        score = _score(config, predictions, inputs)
+        if config.permutations > 1:
+            permuted = ask_permuted(config, engine, greedy, predictions, output)
+            score = msgspec.structs.replace(
+                score,
+                permutations=config.permutations,
+                permuted_accuracy=permuted.accuracy,
+                consistency=permuted.consistency,
+            )
+        output.spend("student", engine.usage)
     write_records(output.folder / PREDICTIONS, predictions)
     write_json(output.folder / SCORE, score)
-    output.student_tokens = sum(prediction.completion_tokens for prediction in predictions)
     if inputs.refs["checkpoint"].stage != "student":  # an untrained student does not know the form
         output.facts["alarms"] = [alarm for alarm in [format_collapse(predictions)] if alarm]
-    output.facts["shown"] = [
-        f"accuracy {score.accuracy:.1%} [{score.ci_low:.1%}, {score.ci_high:.1%}], {score.num_unparsed} unparsed"
-    ]
+    output.facts["shown"] = [_describe(score)]
+
+
+def _require_explanations(questions: Sequence[Question]) -> None:
+    """Said before anything is generated: there is something to count n-grams with, and something to compare with."""
+    require_packages()
+    if not any(question.explanation.strip() for question in questions):
+        raise DataError(
+            "evaluation.explanation=true compares with the data set's own explanations, and no question has one: set it "
+            "to false."
+        )
+
+
+def _score(config: EvaluateStage, predictions: Sequence[Attempt], inputs: Inputs) -> Score:
+    """The score of the predictions, with all that can be said of them without asking again."""
+    judge = config.verifier.judge
+    score = score_attempts(
+        predictions,
+        data=config.data,
+        split=predictions[0].question.split,
+        confidence=config.confidence,
+        judge=None if judge is None else judge.name,
+    )
+    flagged = read_flagged(inputs["questions"])
+    if flagged is not None:
+        score = msgspec.structs.replace(
+            score,
+            num_flagged=sum(attempt.question.id in flagged for attempt in predictions),
+            accuracy_without_flagged=accuracy_without(predictions, flagged),
+        )
+    if config.explanation:
+        explained = _explained(ThoughtFormat(config.template), predictions)
+        score = msgspec.structs.replace(score, explanation=score_explanations(explained))
+    return score
+
+
+def _explained(form: ThoughtFormat, predictions: Sequence[Attempt]) -> list[Explained]:
+    """What was written in explanation of each answer whose question has one: the chain, or all where the form is lost."""
+    explained = []
+    for attempt in predictions:
+        if attempt.question.explanation.strip():
+            thought = form.parse(attempt.text)
+            chain = thought.chain if thought is not None else ""
+            given, language = attempt.question.explanation, attempt.question.language
+            explained.append(Explained(chain or attempt.text, given, language))
+    return explained
+
+
+def _describe(score: Score) -> str:
+    interval = f"[{score.ci_low:.1%}, {score.ci_high:.1%}]"
+    levels = f"chance {score.chance:.1%}, commonest letter {score.commonest_letter_accuracy:.1%}"
+    undecided = f", {score.num_undecided} undecided" if score.agreement else ""
+    return f"accuracy {score.accuracy:.1%} {interval} ({levels}), {score.num_unparsed} unparsed{undecided}"

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from random import Random
 
+import msgspec
+
 from medcritical.config.choices import Allocation
 from medcritical.config.schema import GenerationConfig
 from medcritical.config.stages import PlayStage, QuestionRange
@@ -19,10 +21,11 @@ from medcritical.generation.engine import Engine, Sampling
 from medcritical.records import Attempt, Completion, Correction, Question
 from medcritical.selfplay.quality import format_collapse
 from medcritical.selfplay.trials import Trial, choose_wrong, unsolved, within_budget
-from medcritical.selfplay.verify import judge
+from medcritical.selfplay.verify import Verifier
 from medcritical.stages.context import Inputs, Output
-from medcritical.stages.engines import embedded_engine
+from medcritical.stages.engines import student_engine
 from medcritical.stages.prepare import QUESTIONS
+from medcritical.stages.verifier import open_verifier
 from medcritical.store import read_records, write_records
 from medcritical.store.hashing import derive_seed
 from medcritical.text.prompts import attempt_prompt, correction_prompt
@@ -34,12 +37,9 @@ ATTEMPTS, CORRECTIONS = "attempts.jsonl", "corrections.jsonl"
 def run(config: PlayStage, inputs: Inputs, output: Output) -> None:
     """Write attempts and corrections. Facts: pools, share of right attempts, tokens of attempts and corrections."""
     questions = select_questions(read_records(inputs["questions"] / QUESTIONS, Question), config.questions)
-    policy = embedded_engine(inputs["policy"], output.trainer, config.precision)
-    corrector = None
-    if "corrector" in inputs:
-        is_same = inputs.refs["corrector"] == inputs.refs["policy"]
-        corrector = policy if is_same else embedded_engine(inputs["corrector"], output.trainer, config.precision)
-    trials = _Player(config, policy, corrector, output).play(questions)
+    with open_verifier(config.verifier, config.template, inputs, output) as verifier:
+        player = _Player(config, verifier, output, has_corrector="corrector" in inputs)
+        trials = _play(player, questions, inputs)
     write_records(output.folder / ATTEMPTS, [attempt for trial in trials for attempt in trial.attempts])
     write_records(output.folder / CORRECTIONS, [item for trial in trials for item in trial.corrections])
     _describe(trials, output)
@@ -59,80 +59,93 @@ def select_questions(questions: Sequence[Question], wanted: QuestionRange) -> li
     return [pool[(offset + number) % len(pool)] for number in range(count)]
 
 
-class _Player:
-    """Spends one iteration's budget."""
+def _play(player: _Player, questions: Sequence[Question], inputs: Inputs) -> list[Trial]:
+    """The policy's attempts, then the retries: by the corrector where it is another checkpoint.
 
-    def __init__(self, config: PlayStage, policy: Engine, corrector: Engine | None, output: Output) -> None:
-        self.config, self.policy, self.corrector, self.output = config, policy, corrector, output
+    One engine at a time is open: two servers would not fit on one GPU.
+    """
+    config, output = player.config, player.output
+    goes_on = not player.has_corrector or inputs.refs["corrector"] == inputs.refs["policy"]
+    with student_engine(config.engine, inputs, "policy", output, config.precision) as policy:
+        trials = player.begin(policy, questions)
+        if goes_on:
+            player.retry(policy, trials)
+        output.spend("student", policy.usage)
+    if not goes_on:
+        with student_engine(config.engine, inputs, "corrector", output, config.precision) as corrector:
+            player.retry(corrector, trials)
+            output.spend("student", corrector.usage)
+    return trials
+
+
+class _Player:
+    """Spends one iteration's budget. A retry is a correction where there is a corrector, else a new attempt."""
+
+    def __init__(self, config: PlayStage, verifier: Verifier, output: Output, *, has_corrector: bool) -> None:
+        self.config, self.verifier, self.output, self.has_corrector = config, verifier, output, has_corrector
         self.form = ThoughtFormat(config.template)
         self.rng = Random(config.seed)
 
-    def play(self, questions: Sequence[Question]) -> list[Trial]:
-        """Trials of all questions, in their order."""
+    def begin(self, policy: Engine, questions: Sequence[Question]) -> list[Trial]:
+        """Trials of all questions, in their order, with the attempts that every question gets."""
         trials = [Trial(question) for question in questions]
-        self.attempt(trials, self.config.attempts, round=0)
+        self.attempt(policy, trials, self.config.attempts, round=0)
+        return trials
+
+    def retry(self, engine: Engine, trials: list[Trial]) -> None:
+        """Add what comes after the first attempts."""
         if self.config.allocation is Allocation.uniform:
-            if self.corrector is not None:
-                for round in range(1, self.config.corrections + 1):
-                    jobs = [(trial, wrong) for trial in trials for wrong in trial.wrong]
-                    self.correct(jobs, round)
-            return trials
+            for round in range(1, self.config.corrections + 1 if self.has_corrector else 1):
+                self.correct(engine, [(trial, wrong) for trial in trials for wrong in trial.wrong], round)
+            return
         for round in range(1, self.config.max_rounds + 1):
             waiting = self.waiting(trials)
             if not waiting:
                 break
-            if self.corrector is None:
-                self.attempt(waiting, 1, round)
+            if self.has_corrector:
+                self.correct(engine, [(trial, choose_wrong(trial, self.rng)) for trial in waiting], round)
             else:
-                self.correct([(trial, choose_wrong(trial, self.rng)) for trial in waiting], round)
-        return trials
+                self.attempt(engine, waiting, 1, round)
 
     def waiting(self, trials: list[Trial]) -> list[Trial]:
         """Unsolved trials that the rest of the budget pays for, at the mean length of a try so far."""
         spent = sum(trial.student_tokens for trial in trials)
         tries = sum(len(trial.attempts) + len(trial.corrections) for trial in trials)
         return within_budget(
-            unsolved(trials, needs_wrong=self.corrector is not None),
+            unsolved(trials, needs_wrong=self.has_corrector),
             tokens_left=self.config.budget * len(trials) - spent,
             tokens_each=spent / max(tries, 1),
         )
 
-    def attempt(self, trials: list[Trial], samples: int, round: int) -> None:
-        """New attempts by the policy."""
+    def attempt(self, engine: Engine, trials: list[Trial], samples: int, round: int) -> None:
+        """New attempts."""
         prompts = [attempt_prompt(self.config.template, trial.question) for trial in trials]
         sampling = self.sampling(self.config.generation.max_new_tokens)
-        answers = self.policy.generate(
+        answers = engine.generate(
             prompts, sampling, samples=samples, seed=self.seed("attempt", round), on_progress=self.progress
         )
-        for trial, completions in zip(trials, answers, strict=True):
-            trial.attempts += [judge(self.form, trial.question, answer, round=round) for answer in completions]
-            self.output.student_tokens += sum(answer.completion_tokens for answer in completions)
+        tried = [(trial, answer) for trial, completions in zip(trials, answers, strict=True) for answer in completions]
+        attempts = self.verifier.verify([(trial.question, answer) for trial, answer in tried], round=round)
+        for (trial, _), attempt in zip(tried, attempts, strict=True):
+            trial.attempts.append(attempt)
 
-    def correct(self, jobs: Sequence[tuple[Trial, Attempt]], round: int) -> None:
+    def correct(self, engine: Engine, jobs: Sequence[tuple[Trial, Attempt]], round: int) -> None:
         """One correction each of the given wrong attempts."""
-        assert self.corrector is not None
         prompts = [correction_prompt(self.config.template, trial.question, wrong.text) for trial, wrong in jobs]
         sampling = self.sampling(self.config.generation.correction_max_new_tokens)
-        answers = self.corrector.generate(
-            prompts, sampling, seed=self.seed("correct", round), on_progress=self.progress
-        )
-        for (trial, wrong), (answer,) in zip(jobs, answers, strict=True):
-            trial.corrections.append(self.read_correction(wrong, answer, round))
-            self.output.student_tokens += answer.completion_tokens
+        answers = engine.generate(prompts, sampling, seed=self.seed("correct", round), on_progress=self.progress)
+        parts = [self.split_correction(answer) for (answer,) in answers]
+        responses = [(trial.question, response) for (trial, _), (_, response) in zip(jobs, parts, strict=True)]
+        corrected = self.verifier.verify(responses, round=round)
+        for (trial, wrong), (insight, _), attempt in zip(jobs, parts, corrected, strict=True):
+            trial.corrections.append(Correction(wrong=wrong, insight=insight, corrected=attempt))
 
-    def read_correction(self, wrong: Attempt, answer: Completion, round: int) -> Correction:
-        """The correction in a completion; without an insight in front it counts as malformed."""
+    def split_correction(self, answer: Completion) -> tuple[str, Completion]:
+        """Insight and new response of a correction; one without an insight in front counts as malformed."""
         parts = self.form.split_correction(answer.text)
         insight, response = parts if parts is not None else ("", answer.text)
-        completion = Completion(
-            text=response,
-            prompt_tokens=answer.prompt_tokens,
-            completion_tokens=answer.completion_tokens,
-            is_finished=answer.is_finished and parts is not None,
-        )
-        return Correction(
-            wrong=wrong, insight=insight, corrected=judge(self.form, wrong.question, completion, round=round)
-        )
+        is_finished = answer.is_finished and parts is not None
+        return insight, msgspec.structs.replace(answer, text=response, is_finished=is_finished)
 
     def sampling(self, max_new_tokens: int) -> Sampling:
         """How responses are drawn."""
@@ -164,6 +177,7 @@ def _describe(trials: list[Trial], output: Output) -> None:
     output.facts["alarms"] = [alarm for alarm in [format_collapse(attempts)] if alarm]
     output.facts["attempts"] = len(attempts)
     output.facts["right_attempts"] = sum(attempt.is_correct for attempt in attempts)
+    output.facts["outcomes"] = dict(Counter(attempt.outcome for attempt in attempts))
     output.facts["corrections"] = len(corrections)
     output.facts["verified_corrections"] = sum(item.corrected.is_correct for item in corrections)
     shown = ", ".join(f"{pools[pool]} {pool}" for pool in ("solved", "corrected", "stubborn"))

@@ -6,18 +6,19 @@ import os
 from pathlib import Path
 from typing import Any
 
-from medcritical.config.stages import ReportRow, ReportStage, StageConfig
+from medcritical.config.schema import PricesConfig
+from medcritical.config.stages import ReportRow, ReportStage
 from medcritical.records import Score
+from medcritical.reporting.contents import make_tables
 from medcritical.reporting.figures import Curve, curves_figure
+from medcritical.reporting.ledger import priced
 from medcritical.reporting.pooling import pool_seeds
-from medcritical.reporting.summary import Summary, SummaryRow, write_summary
-from medcritical.reporting.tables import Table, cost_table, result_table, stage_cost_table, to_markdown
+from medcritical.reporting.summary import LedgerEntry, Summary, SummaryRow, gather, write_summary
 from medcritical.stages.compare import measure_differences, write_report
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.evaluate import PREDICTIONS, SCORE
 from medcritical.stages.training import METRICS
 from medcritical.store import read_json, read_records
-from medcritical.store.jsonl import write_atomically
 
 REPORT = "report.json"
 
@@ -25,26 +26,51 @@ REPORT = "report.json"
 def run(config: ReportStage, inputs: Inputs, output: Output) -> None:
     """Write one row per scored checkpoint. Costs are those of the checkpoint and all it was made from."""
     rows = [_row(config, row, number, inputs) for number, row in enumerate(config.rows)]
-    predictions = {row.artefact: inputs[f"score-{number}"] / PREDICTIONS for number, row in enumerate(rows)}
-    baseline = config.report.baseline
-    differences = measure_differences(pool_seeds(rows), baseline, predictions, config.report.bootstrap)
-    results = result_table(rows, differences, baseline)
-    write_report(output.folder, rows, results, cost_table(rows))
-    write_atomically(output.folder / "stages.md", to_markdown(_stage_costs(inputs)).encode("utf-8"))
-    curves = [curve for number, row in enumerate(config.rows) if (curve := _curve(row, inputs[f"checkpoint-{number}"]))]
-    if curves:
-        curves_figure(curves, output.folder / "curves.png")
     store = inputs.store.root
     summary = Summary(
         store=os.path.relpath(store, output.folder),
         rows=tuple(rows),
-        predictions={artefact: str(path.relative_to(store)) for artefact, path in predictions.items()},
+        predictions={
+            row.artefact: str((inputs[f"score-{number}"] / PREDICTIONS).relative_to(store))
+            for number, row in enumerate(rows)
+        },
+        scores={row.artefact: _score(number, inputs) for number, row in enumerate(rows)},
+        lineage={row.artefact: _lineage(number, inputs) for number, row in enumerate(rows)},
+        ledger=_ledger(config.report.prices, inputs),
     )
+    results, baseline = gather([(output.folder, summary)]), config.report.baseline
+    differences = measure_differences(pool_seeds(rows), baseline, results.predictions, config.report.bootstrap)
+    write_report(output.folder, rows, make_tables(results, differences, baseline))
+    curves = [curve for number, row in enumerate(config.rows) if (curve := _curve(row, inputs[f"checkpoint-{number}"]))]
+    if curves:
+        curves_figure(curves, output.folder / "curves.png")
     write_summary(output.folder / REPORT, summary)
 
 
+def _score(number: int, inputs: Inputs) -> Score:
+    return read_json(inputs[f"score-{number}"] / SCORE, Score)
+
+
+def _lineage(number: int, inputs: Inputs) -> tuple[str, ...]:
+    """What a row's checkpoint was made from, the checkpoint last."""
+    made_of = inputs.store.lineage(inputs.refs[f"checkpoint-{number}"])
+    return tuple(str(manifest.ref) for manifest in reversed(made_of.values()))
+
+
+def _ledger(prices: PricesConfig | None, inputs: Inputs) -> dict[str, LedgerEntry]:
+    """An entry for every scoring and for every artefact that the scored checkpoint was made from."""
+    scores = [ref for role, ref in inputs.refs.items() if role.startswith("score-")]
+    manifests = {manifest.ref: manifest for ref in scores for manifest in inputs.store.lineage(ref).values()}
+    return {
+        str(ref): LedgerEntry(
+            stage=ref.stage, costs=manifest.costs, money=None if prices is None else priced(manifest.costs, prices)
+        )
+        for ref, manifest in sorted(manifests.items(), key=lambda item: str(item[0]))
+    }
+
+
 def _row(config: ReportStage, row: ReportRow, number: int, inputs: Inputs) -> SummaryRow:
-    score = read_json(inputs[f"score-{number}"] / SCORE, Score)
+    score = _score(number, inputs)
     costs = inputs.store.total_costs(inputs.refs[f"checkpoint-{number}"])
     return SummaryRow(
         run=config.name,
@@ -63,22 +89,16 @@ def _row(config: ReportStage, row: ReportRow, number: int, inputs: Inputs) -> Su
         ci_high=score.ci_high,
         confidence=config.confidence,
         unparsed=score.num_unparsed,
+        undecided=score.num_undecided,
+        verifier=score.verifier,
         sound=score.num_sound,
         teacher_tokens=costs.teacher_tokens,
         student_tokens=costs.student_tokens,
         seconds=round(costs.seconds, 1),
-        artefact=str(inputs.refs[f"checkpoint-{number}"]),
+        artefact=str(inputs.refs[f"score-{number}"]),
         chance=score.chance,
         commonest_letter_accuracy=score.commonest_letter_accuracy,
     )
-
-
-def _stage_costs(inputs: Inputs) -> Table:
-    """What each stage took, over every artefact that a score of this run rests on."""
-    made = {key: manifest for ref in inputs.refs.values() for key, manifest in inputs.store.lineage(ref).items()}
-    order = [stage.stage for stage in StageConfig.__subclasses__()]  # as declared: the direction of the data
-    in_order = sorted(made.values(), key=lambda manifest: order.index(manifest.ref.stage))
-    return stage_cost_table([(manifest.ref.stage, manifest.costs) for manifest in in_order])
 
 
 def _curve(row: ReportRow, checkpoint: Path) -> Curve | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from random import Random
 
 from medcritical.config.choices import TeacherKind
@@ -14,31 +14,31 @@ from medcritical.data.traces import Trace, load_traces
 from medcritical.errors import DataError
 from medcritical.records import Attempt, Question, TaughtCorrection, ThoughtTemplate
 from medcritical.selfplay.trials import trials_of
+from medcritical.stages.asking import ask_corrections, ask_templates
 from medcritical.stages.context import Inputs, Output
+from medcritical.stages.engines import asked_engine
 from medcritical.stages.play import ATTEMPTS, select_questions
 from medcritical.stages.prepare import QUESTIONS
+from medcritical.stages.shuffled import shuffle_trace
 from medcritical.store import read_records, write_records
 from medcritical.text.answers import extract_answer
 from medcritical.text.prompts import written_answer
 from medcritical.text.thoughts import ThoughtFormat
+from medcritical.text.verification import length_and_language_faults
 from medcritical.world import corrupt, locate, write_template
 
-TEMPLATES, CORRECTIONS = "templates.jsonl", "corrections.jsonl"
+TEMPLATES, CORRECTIONS, REJECTED = "templates.jsonl", "corrections.jsonl", "rejected_corrections.jsonl"
 
 
 def run(config: TeachStage, inputs: Inputs, output: Output) -> None:
     """Write what the teacher gives. Facts: templates kept and rejected by reason, corrections."""
     form = ThoughtFormat(config.template)
     if "attempts" in inputs:
-        corrections = _correct_own(config, form, inputs)
-        output.teacher_tokens = sum(_words(item.insight) + item.template.completion_tokens for item in corrections)
+        corrections = _correct_own(config, form, inputs, output)
         output.facts["shown"] = [f"{len(corrections)} corrections"]
     else:
         templates = _write_templates(config, inputs, output)
         corrections = _corrupted(config, form, templates)
-        output.teacher_tokens = sum(template.completion_tokens for template in templates) + sum(
-            _words(item.insight) + _words(item.attempt) + item.template.completion_tokens for item in corrections
-        )
         kept = [template for template in templates if template.is_kept]
         if not kept:
             reasons = Counter(reason for template in templates for reason in template.rejections)
@@ -47,7 +47,13 @@ def run(config: TeachStage, inputs: Inputs, output: Output) -> None:
         write_records(output.folder / QUESTIONS, [template.question for template in kept])
         output.facts["templates"] = len(kept)
         output.facts["rejected"] = dict(Counter(reason for item in templates for reason in item.rejections))
+        output.facts["questions"] = len({template.question.id for template in templates})
         output.facts["shown"] = [f"{len(kept)} templates of {len(templates)}, {len(corrections)} corrections"]
+    if config.teacher.kind is not TeacherKind.engine:  # what asking took is entered where it is done
+        output.teacher_tokens = sum(item.template.completion_tokens + _words(item.insight) for item in corrections)
+        if "attempts" not in inputs:
+            output.teacher_tokens += sum(template.completion_tokens for template in templates)
+            output.teacher_tokens += sum(_words(item.attempt) for item in corrections)
     write_records(output.folder / CORRECTIONS, corrections)
     output.facts["corrections"] = len(corrections)
 
@@ -57,16 +63,23 @@ def _write_templates(config: TeachStage, inputs: Inputs, output: Output) -> list
     if config.teacher.kind is TeacherKind.recorded:
         return _recorded(config, questions, output)
     assert config.questions is not None
-    return [write_template(question) for question in select_questions(questions, config.questions)]
+    wanted = select_questions(questions, config.questions)
+    if config.teacher.kind is TeacherKind.oracle:
+        return [write_template(question) for question in wanted]
+    assert config.teacher.engine is not None
+    with asked_engine(config.teacher.engine, inputs, output) as engine:
+        return ask_templates(config, engine, wanted, output)
 
 
 def _recorded(config: TeachStage, questions: Iterable[Question], output: Output) -> list[ThoughtTemplate]:
     """Recorded traces as templates of their own questions; a trace on a held-out question is rejected."""
     held_out = {question_key(question) for question in questions if question.split != "train"}
     templates = []
-    for trace in _traces(config.teacher, output):
+    for recorded in _traces(config.teacher, output):
+        trace = recorded if config.shuffle_seed is None else shuffle_trace(recorded, config.shuffle_seed)
         stated = extract_answer(trace.response, trace.question.options).letters
-        reasons = []
+        text = "\n".join([*trace.outline, *trace.chain])
+        reasons = list(length_and_language_faults(config.teacher, text, trace.question.language))
         if question_key(trace.question) in held_out:
             reasons.append("question is held out")
         if stated is not None and stated != trace.question.answer:
@@ -74,8 +87,8 @@ def _recorded(config: TeachStage, questions: Iterable[Question], output: Output)
         templates.append(
             ThoughtTemplate(
                 question=trace.question,
-                outline=(),
-                chain=(trace.chain,),
+                outline=trace.outline,
+                chain=trace.chain,
                 answer=written_answer(config.template, trace.question, trace.question.answer),
                 letters=trace.question.answer,
                 teacher=config.teacher.name,
@@ -119,20 +132,32 @@ def _corrupted(config: TeachStage, form: ThoughtFormat, templates: list[ThoughtT
     return corrections
 
 
-def _correct_own(config: TeachStage, form: ThoughtFormat, inputs: Inputs) -> list[TaughtCorrection]:
+def _correct_own(config: TeachStage, form: ThoughtFormat, inputs: Inputs, output: Output) -> list[TaughtCorrection]:
     """Corrections of the student's distinct wrong attempts, at most `max_wrong` a question."""
+    wrong_attempts = list(_wrong_attempts(config, inputs))
+    if config.teacher.kind is TeacherKind.engine:
+        assert config.teacher.engine is not None
+        with asked_engine(config.teacher.engine, inputs, output) as engine:
+            kept, rejected = ask_corrections(config, engine, wrong_attempts, output)
+        write_records(output.folder / REJECTED, rejected)
+        output.facts["rejected"] = dict(Counter(reason for item in rejected for reason in item.template.rejections))
+        return kept
     known = {
         template.question.id: template
         for template in read_records(inputs["templates"] / TEMPLATES, ThoughtTemplate)
         if template.is_kept
     }
     corrections = []
-    for trial in trials_of(read_records(inputs["attempts"] / ATTEMPTS, Attempt), []):
-        for wrong in trial.wrong[: config.max_wrong]:
-            template, insight = _teach_error(config, form, trial.question, wrong, known)
-            if template is not None and insight is not None:
-                corrections.append(TaughtCorrection(template=template, attempt=wrong.text, insight=insight, kind="own"))
+    for wrong in wrong_attempts:
+        template, insight = _teach_error(config, form, wrong.question, wrong, known)
+        if template is not None and insight is not None:
+            corrections.append(TaughtCorrection(template=template, attempt=wrong.text, insight=insight, kind="own"))
     return corrections
+
+
+def _wrong_attempts(config: TeachStage, inputs: Inputs) -> Iterator[Attempt]:
+    for trial in trials_of(read_records(inputs["attempts"] / ATTEMPTS, Attempt), []):
+        yield from trial.wrong[: config.max_wrong]
 
 
 def _teach_error(

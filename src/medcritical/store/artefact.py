@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,26 @@ class ArtefactRef(Record, frozen=True, kw_only=True):
 
 
 class Costs(Record, frozen=True, kw_only=True):
-    """What making one artefact took: tokens written by the teacher, tokens sampled by the student, wall seconds."""
+    """What making one artefact took, or several together.
+
+    `teacher_tokens`, `student_tokens` and `judge_tokens` were written by that model, `..._prompt_tokens` read by it, once
+    for all samples of a request. `retries` are requests that had to be sent again; `seconds` is wall time.
+    """
 
     teacher_tokens: int = 0
     student_tokens: int = 0
     seconds: float = 0.0
+    teacher_prompt_tokens: int = 0
+    student_prompt_tokens: int = 0
+    judge_tokens: int = 0
+    judge_prompt_tokens: int = 0
+    retries: int = 0
+
+    @classmethod
+    def sum(cls, costs: Iterable[Costs]) -> Costs:
+        """All of them together; nothing costs nothing."""
+        costs = list(costs)
+        return cls(**{name: sum(getattr(cost, name) for cost in costs) for name in cls.__struct_fields__})
 
 
 class FileEntry(Record, frozen=True, kw_only=True):
@@ -178,9 +193,4 @@ class Store:
 
     def total_costs(self, ref: ArtefactRef) -> Costs:
         """What the artefact and all it was made from took, each artefact counted once."""
-        costs = [manifest.costs for manifest in self.lineage(ref).values()]
-        return Costs(
-            teacher_tokens=sum(cost.teacher_tokens for cost in costs),
-            student_tokens=sum(cost.student_tokens for cost in costs),
-            seconds=sum(cost.seconds for cost in costs),
-        )
+        return Costs.sum(manifest.costs for manifest in self.lineage(ref).values())

@@ -10,7 +10,11 @@ from medcritical.config.schema import TemplateConfig
 from medcritical.records import Prompt, Question
 
 _TAG = re.compile(r"</?[^\s<>/{}|]+>")
-_CHAT_TOKEN = r"<\|[^<>|‹›]{0,64}\|>"  # <|im_end|> and its like: never from data
+# What opens and closes turns in the chat templates of this world: never from data, whichever model is asked.
+_CHAT_TOKEN = (
+    r"<\|[^<>|‹›]{0,64}\|>|<｜[^<>｜‹›]{0,64}｜>|</?s>|<(?:bos|eos|pad|unk)>|<(?:start|end)_of_(?:turn|image)>"
+    r"|<</?SYS>>|\[/?INST\]"
+)
 
 
 def neutralise(text: str, *patterns: str) -> str:
@@ -42,6 +46,9 @@ def tags_of(template: TemplateConfig) -> tuple[str, ...]:
         template.chain,
         template.answer,
         template.insight,
+        template.teach,
+        template.teach_correction,
+        template.teach_gold,
     )
 
 
@@ -62,12 +69,34 @@ def attempt_prompt(template: TemplateConfig, question: Question) -> Prompt:
 
 def correction_prompt(template: TemplateConfig, question: Question, attempt: str) -> Prompt:
     """What the corrector is asked: the question and a wrong attempt, which cannot close its own delimiter."""
-    own_tags = template.correction.replace("{question}", "").partition("{attempt}")
-    delimiters = [found[-1] for found in [_TAG.findall(own_tags[0])] if found]
-    user = template.correction.format(
-        question=render_question(template, question), attempt=neutralise(attempt, *delimiters)
-    )
+    user = _around_attempt(template.correction, render_question(template, question), attempt)
     return Prompt(system=template.system, user=user)
+
+
+def teach_prompt(template: TemplateConfig, question: Question, *, show_gold: bool) -> Prompt:
+    """What a teacher is asked for a thought template; with `show_gold` the right answer is at its end."""
+    user = template.teach.format(question=render_question(template, question))
+    return Prompt(system=template.system, user=user + _gold(template, question, show_gold))
+
+
+def teach_correction_prompt(template: TemplateConfig, question: Question, attempt: str, *, show_gold: bool) -> Prompt:
+    """What a teacher is asked about a wrong attempt: where it goes wrong, and the right thought."""
+    user = _around_attempt(template.teach_correction, render_question(template, question), attempt)
+    return Prompt(system=template.system, user=user + _gold(template, question, show_gold))
+
+
+def _around_attempt(text: str, question: str, attempt: str) -> str:
+    """The template text `text` filled in; the attempt cannot close the tag that stands before it."""
+    before = text.replace("{question}", "").partition("{attempt}")[0]
+    delimiters = [found[-1] for found in [_TAG.findall(before)] if found]
+    return text.format(question=question, attempt=neutralise(attempt, *delimiters))
+
+
+def _gold(template: TemplateConfig, question: Question, is_shown: bool) -> str:
+    if not is_shown:
+        return ""
+    answer = written_answer(template, question, question.answer)
+    return template.teach_gold.format(answer=neutralise(answer, *tags_of(template)))
 
 
 def written_answer(template: TemplateConfig, question: Question, letters: str) -> str:

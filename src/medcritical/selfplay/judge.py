@@ -1,0 +1,57 @@
+"""The LLM as judge: one question with its key and one answer at a time, one decision, 1 for right or 2 for wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from medcritical.config.schema import JudgeConfig, TemplateConfig
+from medcritical.generation.engine import Engine, Sampling
+from medcritical.records import Judgement, Prompt, Question
+from medcritical.text.prompts import neutralise, render_question
+
+_THINKING_END = re.compile(r"</\s*think(?:ing)?\s*>", re.IGNORECASE)
+_NUMBER = re.compile(r"\d+")
+_DECISIONS: dict[int, Judgement] = {1: "right", 2: "wrong"}
+
+
+class Judge:
+    """Decides through an engine, greedily."""
+
+    def __init__(self, engine: Engine, config: JudgeConfig, template: TemplateConfig) -> None:
+        self.engine, self.config, self.template = engine, config, template
+
+    def decide(
+        self, answered: Sequence[tuple[Question, str]], on_progress: Callable[[int, int], None] | None = None
+    ) -> list[Judgement]:
+        """What the judge makes of each question's reply, in order. Raises GenerationError when it cannot be asked."""
+        sampling = Sampling(
+            temperature=0, top_p=1, max_new_tokens=self.config.max_new_tokens, batch_size=self.config.batch_size
+        )
+        prompts = [judge_prompt(self.config, self.template, question, reply) for question, reply in answered]
+        answers = self.engine.generate(prompts, sampling, seed=0, on_progress=on_progress)
+        return [read_decision(answer.text) for (answer,) in answers]
+
+
+def judge_prompt(config: JudgeConfig, template: TemplateConfig, question: Question, reply: str) -> Prompt:
+    """What the judge is asked. Neither question nor reply can close its own delimiter or open another."""
+    gold = template.option_separator.join(
+        template.option.format(letter=letter, text=question.options[letter]) for letter in question.answer
+    )
+    parts = {"question": render_question(template, question), "gold": gold, "reply": reply}
+    return Prompt(
+        system=config.system,
+        user=config.prompt.format(**{name: neutralise(text, config.prompt) for name, text in parts.items()}),
+    )
+
+
+def read_decision(text: str) -> Judgement:
+    """The decision in what a judge wrote after its thinking; undecided unless 1 or 2 is the only number there.
+
+    Digits, because "incorrect" contains "correct"; the only one, because a judge that repeats the instruction names both.
+    """
+    said = _THINKING_END.split(text)[-1]
+    if re.search(r"<\s*think", said, re.IGNORECASE):  # thinking that never ended
+        return "undecided"
+    numbers = {int(number) for number in _NUMBER.findall(said)}
+    return _DECISIONS.get(numbers.pop(), "undecided") if len(numbers) == 1 else "undecided"

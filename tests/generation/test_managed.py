@@ -1,0 +1,161 @@
+"""A server's life: started, awaited, told about when it dies, and stopped with all its processes, whatever happens."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from medcritical.errors import GenerationError
+from medcritical.generation.managed import managed_server
+
+SCRIPT = """
+import http.server, os, signal, subprocess, sys, time
+port, mode, pids = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+note = lambda pid: open(pids, "a").write(f"{pid}\\n")
+note(os.getpid())
+print("server for", sys.argv[4], flush=True)
+if mode == "dies":
+    sys.exit("no such model: Ähre")
+if mode == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if mode in ("children", "deaf children"):
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " if mode == "deaf children" else ""
+    note(subprocess.Popen([sys.executable, "-c", deaf + "import time; time.sleep(600)"]).pid)
+if mode == "never":
+    time.sleep(600)
+started = time.monotonic()
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        is_loading = mode == "slow" and time.monotonic() - started < 1
+        self.send_response(503 if is_loading else 200 if self.path == "/health" else 404)
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
+
+
+class Served:
+    """What a test knows of its server."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.pids, self.log = folder, folder / "pids", folder / "logs" / "server.log"
+        (folder / "serve.py").write_text(SCRIPT, encoding="utf-8")
+
+    def start(self, mode: str, start_timeout: float = 20.0, grace: float = 5.0):
+        command = [sys.executable, str(self.folder / "serve.py"), "{port}", mode, str(self.pids), "model={model}"]
+        return managed_server(
+            command, model="org/m", health="/health", start_timeout=start_timeout, log=self.log, grace=grace
+        )
+
+    def alive(self) -> list[int]:
+        return [pid for pid in map(int, self.pids.read_text(encoding="utf-8").split()) if is_alive(pid)]
+
+
+def is_alive(pid: int) -> bool:
+    """True for a process that runs; a zombie is none."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Served:
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("processes are counted in /proc, which this system does not have")
+    return Served(tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["healthy", "slow", "children"])
+def test_it_is_healthy_inside_and_gone_outside(served: Served, mode: str) -> None:
+    start = time.monotonic()
+    with served.start(mode) as root:
+        assert root.startswith("http://127.0.0.1:")
+        assert httpx.get(f"{root}/health", trust_env=False).status_code == 200
+        assert len(served.alive()) == (2 if mode == "children" else 1)
+        assert (time.monotonic() - start >= 1) == (mode == "slow") or mode != "slow"
+    assert served.alive() == []
+    assert served.log.read_text(encoding="utf-8") == "server for model=org/m\n"
+
+
+@pytest.mark.parametrize("mode", ["deaf", "deaf children"])
+def test_who_ignores_the_first_signal_gets_the_second(served: Served, mode: str) -> None:
+    with served.start(mode, grace=0.5):
+        start = time.monotonic()
+    assert 0.4 < time.monotonic() - start < 4
+    assert served.alive() == []
+
+
+def test_one_that_dies_shows_its_last_words(served: Served) -> None:
+    start = time.monotonic()
+    with pytest.raises(GenerationError, match="died at its start") as caught, served.start("dies"):
+        pytest.fail("it never was healthy")
+    assert time.monotonic() - start < 15
+    assert "exit status 1" in str(caught.value)
+    assert "no such model: Ähre" in str(caught.value)
+    assert str(served.log) in str(caught.value)
+
+
+def test_one_that_never_answers_is_stopped(served: Served) -> None:
+    with pytest.raises(GenerationError, match=r"not healthy at http://127\.0\.0\.1:"), served.start("never", 1.5):
+        pytest.fail("it never was healthy")
+    assert served.alive() == []
+
+
+def test_a_program_that_is_not_installed(tmp_path: Path) -> None:
+    with (
+        pytest.raises(GenerationError, match="cannot start 'no-such-server'"),
+        managed_server(["no-such-server"], model="", health="/", start_timeout=1, log=tmp_path / "log"),
+    ):
+        pytest.fail("there is nothing to start")
+
+
+def test_it_is_stopped_when_the_work_fails(served: Served) -> None:
+    with pytest.raises(ZeroDivisionError), served.start("children"):
+        raise ZeroDivisionError
+    assert served.alive() == []
+
+
+def test_it_is_stopped_on_ctrl_c(served: Served) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from test_managed import Served\n"
+        "with Served(Path(sys.argv[1])).start('children'):\n    print('up', flush=True); time.sleep(600)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(served.folder)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    assert len(served.alive()) == 2
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) != 0
+    assert served.alive() == []
+
+
+def test_braces_of_other_options_stay(served: Served, tmp_path: Path) -> None:
+    program = "import sys; print(sys.argv[1:]); sys.exit(3)"
+    options = ['{"enable_thinking": false}', "{model}:{host}"]
+    with (
+        pytest.raises(GenerationError) as caught,
+        managed_server(
+            [sys.executable, "-c", program, *options],
+            model="a/b",
+            health="/",
+            start_timeout=20,
+            log=tmp_path / "log",
+        ),
+    ):
+        pytest.fail("it died")
+    assert """['{"enable_thinking": false}', 'a/b:127.0.0.1']""" in str(caught.value)

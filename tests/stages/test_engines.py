@@ -1,0 +1,109 @@
+"""Which engine a stage gets, what it asks for, and where its answers are kept."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from chat_server import ChatServer
+from configurations import ASKED, REAL, configure
+from medcritical.config.choices import Precision
+from medcritical.generation.embedded import TransformersEngine
+from medcritical.generation.engine import Sampling
+from medcritical.modeling.checkpoint import save_checkpoint
+from medcritical.modeling.word_tokenizer import build_word_tokenizer
+from medcritical.records import Prompt
+from medcritical.stages.context import Inputs, Output
+from medcritical.stages.engines import asked_engine, student_engine
+from medcritical.store import ArtefactRef, Costs, Store
+
+SAMPLING = Sampling(temperature=0, top_p=1, max_new_tokens=4, batch_size=2)
+CHECKPOINTS = {
+    "policy": ArtefactRef(stage="sft", key="1" * 64),
+    "corrector": ArtefactRef(stage="dpo", key="2" * 64),
+}
+MANAGED = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from chat_server import serve
+serve(int(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Inputs:
+    """Two checkpoints of a tiny random student."""
+    store = Store(tmp_path / "store")
+    tokenizer = build_word_tokenizer(["a", "b", "c"])
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=32,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    for ref in CHECKPOINTS.values():
+        with store.build(ref) as folder:
+            save_checkpoint(folder, LlamaForCausalLM(config), tokenizer)
+            store.complete(ref, version=1, config={}, inputs={}, facts={}, costs=Costs())
+    return Inputs(store, CHECKPOINTS)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Output:
+    return Output(tmp_path / "out", configure("trainer.accelerator=cpu").trainer, lambda *_: None)
+
+
+def ask(inputs: Inputs, output: Output, role: str, *overrides: str) -> str:
+    engine = configure(*REAL, "trainer.accelerator=cpu", *overrides).engine
+    with student_engine(engine, inputs, role, output, Precision.float32) as opened:
+        ((answer,),) = opened.generate([Prompt(system="", user="a b")], SAMPLING, seed=1)
+    return answer.text
+
+
+def journals(inputs: Inputs) -> list[Path]:
+    return sorted((inputs.store.root / "engines").glob("*.jsonl"))
+
+
+def test_the_embedded_engine_leaves_nothing_behind(inputs: Inputs, output: Output) -> None:
+    assert len(ask(inputs, output, "policy").split()) <= 4
+    assert journals(inputs) == []
+
+
+def test_a_server_is_asked_for_the_checkpoint_by_its_folder(inputs: Inputs, output: Output) -> None:
+    with ChatServer() as server:
+        chosen = ("engine=server", f"engine.url={server.url}", "engine.serves_checkpoint=true")
+        for role in ("policy", "corrector", "policy"):
+            assert ask(inputs, output, role, *chosen).startswith("answer to a b")
+        models = [request["model"] for request in server.requests]
+    assert models == [str(inputs[role].absolute() / "model") for role in ("policy", "corrector")]
+    assert len(journals(inputs)) == 2, "a journal belongs to one checkpoint"
+
+
+def test_a_managed_server_lives_as_long_as_it_is_needed(inputs: Inputs, output: Output, tmp_path: Path) -> None:
+    script = tmp_path / "serve.py"
+    script.write_text(MANAGED, encoding="utf-8")
+    tests = Path(__file__).parents[1]
+    command = f'engine.command=["{sys.executable}","{script}","{{port}}","{tests}","{{model}}"]'
+    text = ask(inputs, output, "policy", "engine=vllm", command)
+    assert text.startswith("answer to a b")
+    (log,) = (inputs.store.root / "engines").glob("*.log")
+    assert log.is_file()
+    assert len(journals(inputs)) == 1
+
+
+def test_a_teacher_may_be_embedded(inputs: Inputs, output: Output) -> None:
+    model = inputs["policy"].absolute() / "model"
+    teacher = configure(*ASKED, "engine@teacher.engine=embedded", f"teacher.engine.model={model}").teacher
+    assert teacher.engine is not None
+    with asked_engine(teacher.engine, inputs, output) as engine:
+        assert isinstance(engine, TransformersEngine)
+        engine.generate([Prompt(system="", user="a b")], SAMPLING, samples=3, seed=1)
+        assert (engine.usage.answers, engine.usage.retries) == (3, 0)
+        assert engine.usage.completion_tokens >= 3
