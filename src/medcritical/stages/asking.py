@@ -16,6 +16,7 @@ from medcritical.text.prompts import teach_correction_prompt, teach_prompt
 from medcritical.text.thoughts import ThoughtFormat
 from medcritical.text.verification import read_correction, read_template
 
+S = TypeVar("S", Question, Attempt)
 T = TypeVar("T")
 
 
@@ -28,9 +29,11 @@ def ask_templates(
         [(question, teach_prompt(config.template, question, show_gold=teacher.show_gold)) for question in questions],
         lambda question, completion: read_template(teacher, form, question, completion),
         lambda template: template.is_kept,
-        (config, engine, output),
+        config,
+        engine,
+        output,
     )
-    describe_asking(teacher, engine, output)
+    _describe(teacher, engine, output)
     return answers
 
 
@@ -51,25 +54,25 @@ def ask_corrections(
         [(attempt, prompt(attempt)) for attempt in wrong],
         read,
         lambda correction: correction.template.is_kept,
-        (config, engine, output),
+        config,
+        engine,
+        output,
     )
-    describe_asking(teacher, engine, output)
+    _describe(teacher, engine, output)
     kept = [answer for answer in answers if answer.template.is_kept]
     return kept, [answer for answer in answers if not answer.template.is_kept]
-
-
-S = TypeVar("S", Question, Attempt)
 
 
 def _ask_until_kept(
     subjects: Sequence[tuple[S, Prompt]],
     read: Callable[[S, Completion], T],
     is_kept: Callable[[T], bool],
-    asking: tuple[TeachStage, Engine, Output],
+    config: TeachStage,
+    engine: Engine,
+    output: Output,
 ) -> list[T]:
     """What was read from every answer: by subject in the given order, and by attempt."""
-    config, engine, output = asking
-    sampling = teacher_sampling(config.teacher)
+    sampling = _sampling(config.teacher)
     found: list[list[T]] = [[] for _ in subjects]
     waiting = list(range(len(subjects)))
     for attempt in range(config.teacher.attempts):
@@ -87,7 +90,7 @@ def _ask_until_kept(
     return [item for items in found for item in items]
 
 
-def teacher_sampling(teacher: TeacherConfig) -> Sampling:
+def _sampling(teacher: TeacherConfig) -> Sampling:
     """How an asked teacher draws its answers."""
     assert teacher.sampling is not None  # the configuration check has seen to it
     return Sampling(
@@ -99,7 +102,7 @@ def teacher_sampling(teacher: TeacherConfig) -> Sampling:
     )
 
 
-def describe_asking(teacher: TeacherConfig, engine: Engine, output: Output) -> None:
+def _describe(teacher: TeacherConfig, engine: Engine, output: Output) -> None:
     """Enter what asking took: tokens into the ledger; the engine's counts and whether gold was shown into the facts."""
     output.spend("teacher", engine.usage)
     output.facts["usage"] = asdict(engine.usage)
