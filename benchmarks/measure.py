@@ -20,7 +20,8 @@ from pathlib import Path
 import msgspec
 import torch
 
-from medcritical.reporting.tables import Table, to_markdown
+from medcritical.reporting.markup import to_markdown
+from medcritical.reporting.tables import Table
 
 RESULTS = Path(__file__).resolve().parent / "results" / "cpu.json"
 LIBRARIES = ("torch", "transformers", "lightning", "medcritical")

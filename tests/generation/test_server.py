@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_server import ChatServer, text_of
 
+from chat_server import ChatServer, text_of
 from medcritical.config.choices import EngineKind
 from medcritical.config.schema import EngineConfig
 from medcritical.errors import GenerationError

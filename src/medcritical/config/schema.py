@@ -102,7 +102,8 @@ class EngineConfig:
     model: str = key("teacher: model id or folder, as the server knows it; student: empty, its checkpoint is the model")
     url: str = key("server: its API root, e.g. http://host:8000/v1; else empty", machine=True)
     serves_checkpoint: bool = key(
-        "what you vouch for: the server loads whatever folder of this machine a request names as its model", machine=True
+        "what you vouch for: the server loads whatever folder of this machine a request names as its model",
+        machine=True,
     )
     api_key_env: str = key("NAME of the environment variable that holds the API key; empty for none", machine=True)
     command: list[str] = key("managed: what starts the server; {model}, {host} and {port} are filled in")
