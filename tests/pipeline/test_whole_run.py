@@ -102,6 +102,26 @@ def test_summary_follows_from_the_store(finished: tuple[Path, Run]) -> None:
     assert by_place["sft", 0].student_tokens < spent[0] < spent[1]
 
 
+def test_the_ledger_states_what_the_manifests_do(finished: tuple[Path, Run]) -> None:
+    root, run = finished
+    manifests = [json.loads(path.read_text(encoding="utf-8")) for path in (root / "store").rglob("manifest.json")]
+    written = {manifest["ref"]["stage"]: 0 for manifest in manifests}
+    for manifest in manifests:
+        written[manifest["ref"]["stage"]] += manifest["costs"]["student_tokens"]
+    with (run.folder / "ledger.csv").open(encoding="utf-8", newline="") as file:
+        lines = [line for line in csv.DictReader(file) if line["stage"] == "teach"]
+    assert len(lines) == 3  # of stage 1 and of both arms
+    assert len({line["teacher written"] for line in lines}) == 1
+    summary = read_summary(run.folder / "summary.json")
+    assert {entry.stage for entry in summary.ledger.values()} == set(written) - {"report"}
+    for stage in ("play", "evaluate"):
+        entries = [entry for entry in summary.ledger.values() if entry.stage == stage]
+        assert sum(entry.costs.student_tokens for entry in entries) == written[stage] > 0
+        assert all(entry.costs.student_prompt_tokens > 0 for entry in entries)
+    last = (run.folder / "costs.md").read_text(encoding="utf-8").splitlines()[-1]
+    assert f"self {written['play']:,} tokens written" in last
+
+
 def test_first_preference_loss_is_ln_2(finished: tuple[Path, Run]) -> None:
     root, _ = finished
     first_rows = [

@@ -129,6 +129,23 @@ def test_costs_count_every_ancestor_once_and_no_target(store: Store) -> None:
     assert store.total_costs(matched) == Costs(student_tokens=2011, seconds=3)
 
 
+def test_a_manifest_from_before_prompts_were_counted_still_reads(store: Store) -> None:
+    ref = make(store, "play", {})
+    path = store.folder(ref) / MANIFEST
+    old = json.loads(path.read_text(encoding="utf-8"))
+    old["costs"] = {"teacher_tokens": 0, "student_tokens": 7, "seconds": 2.5}
+    path.write_text(json.dumps(old), encoding="utf-8")
+    assert store.manifest(ref).costs == Costs(student_tokens=7, seconds=2.5)
+
+
+def test_costs_add_up_and_nothing_costs_nothing() -> None:
+    first = Costs(teacher_tokens=1, judge_tokens=2, retries=3, seconds=0.5)
+    second = Costs(teacher_tokens=10, student_prompt_tokens=20, seconds=1.0)
+    together = Costs(teacher_tokens=11, student_prompt_tokens=20, judge_tokens=2, retries=3, seconds=1.5)
+    assert Costs.sum([first, second]) == together
+    assert Costs.sum([]) == Costs()
+
+
 def test_discard_takes_the_manifest_first(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kill in between must not leave a manifest that promises files which are gone."""
     ref = make(store, "pair", {})
