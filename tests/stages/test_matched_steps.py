@@ -74,7 +74,8 @@ def test_same_seconds_count_the_reference_too(inputs: Inputs) -> None:
 
 
 def test_the_loss_is_written_out() -> None:
-    assert formula(stage(Match.steps)) == "3 * mean(NLL per token of chosen)"
+    assert formula(stage(Match.steps)) == "[3 * sum over chosen(NLL per token)] / batch_size"
     assert formula(stage(Match.steps, beta=0.1)) == (
-        "mean(-log sigmoid(0.1 * [(log pi/pi_ref)(chosen) - (log pi/pi_ref)(rejected)])) + 3 * mean(NLL per token of chosen)"
+        "[sum over pairs(-log sigmoid(0.1 * [(log pi/pi_ref)(chosen) - (log pi/pi_ref)(rejected)])) "
+        "+ 3 * sum over chosen(NLL per token)] / batch_size"
     )

@@ -1,17 +1,28 @@
-"""How every command ends: 0, 2 with one message for what a user can mend, 130 after Ctrl-C."""
+"""How every command ends: 0, 2 with one message for what a user can mend, 130 after Ctrl-C, 143 after SIGTERM."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
+from types import FrameType
 
 from medcritical.errors import MedCriticalError
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as schedulers and `timeout` send it: ends a command in the same good order as Ctrl-C."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
 def run_command(command: Callable[[], int]) -> int:
     """The exit status of a command; messages go to stderr, after their traceback with MEDCRITICAL_DEBUG=1."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         return command()
     except MedCriticalError as error:
@@ -19,9 +30,9 @@ def run_command(command: Callable[[], int]) -> int:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("interrupted: nothing finished is lost; the same command goes on from here.", file=sys.stderr)
-        return 130
+        return 143 if isinstance(stop, Terminated) else 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
         return 0

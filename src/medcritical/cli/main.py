@@ -69,4 +69,5 @@ def _show_results(folder: Path) -> None:
         path = folder / f"{name}.md"
         if path.is_file():
             print(path.read_text(encoding="utf-8"))
-    print(f"figure: {folder / 'accuracy.png'}")
+    for figure in sorted(folder.glob("*.png")):
+        print(f"figure: {figure}")

@@ -70,6 +70,12 @@ def explain(error: OmegaConfBaseException) -> str:
     if match := re.search(r"Value '(.*)' (?:of type '.*' could not be converted to|is not a valid) (\w+)", message):
         wanted = _KINDS.get(match.group(2), match.group(2))
         return f"{key}={match.group(1)} is not allowed: {key} must be {wanted}."
+    if "is not a ListConfig" in message:
+        return f"{key} is a list: write {key}=[ITEM,ITEM]."
+    if re.search(r"Cannot assign \w+ to Dict", message):
+        return (
+            f"{key} is a group of named entries: {'choose them with arm=NAME' if key == 'arms' else 'set keys in it'}."
+        )
     if match := re.search(r"Invalid value '(.*)', expected one of (\[.*\])", message):
         return f"{key}={match.group(1)} is not allowed: choose one of {match.group(2)}."
     return f"{key}: {message.rstrip('.')}."
@@ -81,7 +87,7 @@ def _first_key_in(group: str) -> str:
 
 def unknown_key(key: str) -> str:
     """The sentence for a key that the schema does not have, with the nearest one it has."""
-    near = difflib.get_close_matches(key, all_keys(), n=1)
+    near = difflib.get_close_matches(key, [*all_keys(), "arm", "experiments", "sweeps"], n=1)
     hint = f"did you mean {near[0]}?" if near else "`medcritical --cfg job` lists all keys."
     return f"{key} is no configuration key: {hint}"
 

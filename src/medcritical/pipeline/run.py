@@ -34,8 +34,9 @@ def run(config: Config) -> Path | None:
         print(describe_plan(plan, {call.ref.key for call in missing}))
         return None
     folder = run_folder(config)
-    with readable_write_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    for place in (store.root, folder):  # both, before a finished run's files are touched
+        with readable_write_errors(place):
+            place.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", to_plain(config))
     if missing:
         num_done = len(plan.calls) - len(missing)

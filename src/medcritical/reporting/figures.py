@@ -178,8 +178,6 @@ def _draw_accuracy(axes: Axes, pools: Sequence[Pool]) -> None:
     for start in {line.start.checkpoint: line.start for line in lines if line.start is not None}.values():
         _draw_bars(axes, [start], [0.0], DARK)
         axes.plot([0.0], [100 * start.accuracy], color=DARK, marker="o")
-        below = (0.0, 100 * start.spread[0])  # lines leave it upwards and level
-        axes.annotate(start.title, below, (5, -3), textcoords="offset points", ha="left", va="top", color=DARK)
     ends += [_draw_level(axes, pool.accuracy, pool.title, ":") for pool in pools if is_untrained(pool)]
     rows = [row for pool in pools for row in pool.rows]
     ends.append(_draw_level(axes, sum(row.chance for row in rows) / len(rows), "chance", (0, (1, 3))))

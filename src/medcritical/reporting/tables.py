@@ -56,7 +56,10 @@ def result_table(
     ]
     notes = [*_chance_notes(pools), *_interval_notes(pools)]
     if differences:
-        notes.append(f"difference: percentage points to arm '{baseline}', paired by question and pooled over seeds")
+        notes.append(
+            f"difference: percentage points to arm '{baseline}', paired by question and pooled over seeds; its interval: "
+            "bootstrap over questions, the trained models held fixed"
+        )
         notes.append(
             "p (Holm): exact McNemar test of that difference, a question counted once over its seeds, adjusted over the "
             f"{len(differences)} of this table; * < 0.05, ** < 0.01, *** < 0.001"
@@ -151,11 +154,16 @@ def _detectable_notes(pools: Sequence[Pool], baseline: str | None) -> list[str]:
 
 
 def _difference(difference: Difference | None) -> str | None:
-    return None if difference is None else f"{100 * difference.value:+.1f}"
+    return None if difference is None else _points(difference.value)
+
+
+def _points(share: float) -> str:
+    """Percentage points with their sign; a zero has none of its own."""
+    return f"{round(100 * share, 1) + 0.0:+.1f}"
 
 
 def _difference_interval(difference: Difference | None) -> str | None:
-    return None if difference is None else f"[{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
+    return None if difference is None else f"[{_points(difference.low)}, {_points(difference.high)}]"
 
 
 def _p_value(difference: Difference | None) -> str | None:

@@ -54,12 +54,12 @@ def run(config: DpoStage, inputs: Inputs, output: Output) -> None:
 
 def formula(config: DpoStage) -> str:
     """The loss of one optimizer step, written out."""
-    nll = f"{config.nll_weight:g} * mean(NLL per token of chosen)"
+    nll = f"{config.nll_weight:g} * sum over chosen(NLL per token)"
     if config.beta is None:
-        return nll
+        return f"[{nll}] / batch_size"
     margin = f"{config.beta:g} * [(log pi/pi_ref)(chosen) - (log pi/pi_ref)(rejected)]"
     smoothing = f", label smoothing {config.label_smoothing:g}" if config.label_smoothing else ""
-    return f"mean(-log sigmoid({margin})){smoothing} + {nll}"
+    return f"[sum over pairs(-log sigmoid({margin})){smoothing} + {nll}] / batch_size"
 
 
 def _scored(config: DpoStage, tokenizer: PreTrainedTokenizerBase, inputs: Inputs) -> list[PairExample]:

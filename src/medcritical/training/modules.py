@@ -173,7 +173,7 @@ class DpoModule(TrainingModule):
             "chosen_reward": pairs.chosen_rewards_B,
             "rejected_reward": pairs.rejected_rewards_B,
             "margin": margins_C,
-            "reward_accuracy": (margins_C > 0).double(),
+            "reward_accuracy": (margins_C.sign().double() + 1) / 2,  # a tie, as at the start, is half right
         }
         return (pairs.losses_B.sum() + self.nll_weight * nll_B.sum()) / batch.normaliser, values
 
