@@ -11,16 +11,17 @@ from tempfile import TemporaryDirectory
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from medcritical.config.choices import EngineKind, Precision
+from medcritical.config.choices import EngineKind, Precision, StudentKind
 from medcritical.config.load import to_identity
-from medcritical.config.schema import EngineConfig, TrainerConfig
+from medcritical.config.schema import EngineConfig, StudentConfig, TrainerConfig
 from medcritical.generation.embedded import TransformersEngine
 from medcritical.generation.engine import Engine
 from medcritical.generation.journal import open_journal
 from medcritical.generation.managed import managed_server
 from medcritical.generation.server import ServerEngine
-from medcritical.modeling.checkpoint import Checkpoint, Student, find_model, load_checkpoint, write_checkpoint
+from medcritical.modeling.checkpoint import Student, find_model, load_checkpoint
 from medcritical.modeling.device import resolve_device, resolve_dtype
+from medcritical.modeling.student import create_student
 from medcritical.stages.context import Inputs, Output
 from medcritical.store.hashing import hash_json
 
@@ -43,9 +44,10 @@ def student_engine(
 def asked_engine(config: EngineConfig, inputs: Inputs, output: Output) -> Iterator[Engine]:
     """An engine over the model that the configuration names: one that is asked and never trained."""
     if config.kind is EngineKind.embedded:
-        with TemporaryDirectory() as pointer:
-            write_checkpoint(Path(pointer), Checkpoint(model=config.model))
-            yield embedded_engine(Path(pointer), output.trainer, Precision.auto)
+        with TemporaryDirectory() as folder:
+            model = StudentConfig(config.model, StudentKind.pretrained, config.model, "", False, None, None)
+            create_student(model, None, Path(folder), seed=0)
+            yield embedded_engine(Path(folder), output.trainer, Precision.auto)
         return
     with _server(config, config.model, inputs, identity="") as engine:
         yield engine
