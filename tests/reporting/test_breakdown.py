@@ -139,7 +139,7 @@ def test_robustness_says_what_is_left_without_copies_and_over_orders(make_row, m
 
 
 def test_a_report_has_no_empty_tables(make_row, make_score, make_results):
-    assert list(make_tables(make_results([make_row()]), {}, None)) == ["table", "costs", "ledger"]
+    assert list(make_tables(make_results([make_row()]), {}, None)) == ["table", "costs", "stages", "ledger"]
     score = make_score(slices=(slice_of("kind", "test", 20, 14),))
     tables = make_tables(make_results([make_row()], {"evaluate/sft-0-0": score}), {}, None)
     assert list(tables) == ["table", "costs", "ledger", "slices"]

@@ -31,7 +31,8 @@ def test_a_line_states_accuracy_interval_shares_and_difference(make_row):
     assert table.notes == (
         "clinic test: chance 25.0 %, always the commonest letter 27.5 %",
         "[low, high]: Wilson interval, 0.95 confidence",
-        "difference: percentage points to arm 'sft', paired by question and pooled over seeds",
+        "difference: percentage points to arm 'sft', paired by question and pooled over seeds; its interval: bootstrap over "
+        "questions, the trained models held fixed",
         "p (Holm): exact McNemar test of that difference, a question counted once over its seeds, adjusted over the 1 of this "
         "table; * < 0.05, ** < 0.01, *** < 0.001",
         # (1.960 + 0.842) * sqrt(2 * 0.5 * 0.5 / 200) = 0.140
