@@ -71,7 +71,7 @@ def test_help(medcritical) -> None:  # type: ignore[no-untyped-def]
     [
         ("selfplay.bta=3", "selfplay.bta is no configuration key: did you mean selfplay.beta?"),
         ("selfplay.beta=-1", "selfplay.beta=-1 is out of range: it must be greater than 0."),
-        ("teacher=gpt", "teacher=gpt is not available: choose one of oracle, recorded."),
+        ("teacher=gpt", "teacher=gpt is not available: choose one of engine, explanations_zh, oracle, recorded."),
         ("--cfg job foo", "foo is no override: overrides look like group=option or key=value."),
         ("seed=1,2", "seed=1,2 names 2 values: add -m to sweep over them."),
         ("-m selfplay.beta=0.1,-2", "in cell selfplay.beta=-2: selfplay.beta=-2 is out of range"),
@@ -93,7 +93,7 @@ def test_a_missing_data_file_is_named_with_its_key(medcritical) -> None:  # type
     real = ["data=medqa", "teacher=recorded", "student=smollm2_135m", "template=detailed_en", "generation=chat"]
     ended = medcritical(*real, "sft=pretrained", "dpo=pretrained")
     assert (ended.code, ended.loaded) == (2, "")
-    assert ended.err.startswith("error: data/medqa/US/train.jsonl (data.files) does not exist: set data.files")
+    assert ended.err.startswith("error: data/medqa/US/train.jsonl (data.files) does not exist: run `medcritical-data fetch medqa")
 
 
 def test_an_unknown_flag_is_refused(medcritical) -> None:  # type: ignore[no-untyped-def]

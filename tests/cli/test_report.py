@@ -193,7 +193,8 @@ def test_files_are_written_and_repeat_byte_for_byte(runs, call, tmp_path):
     for name in ("first", "second"):
         assert call(runs, "--to", tmp_path / name)[0] == 0
     names = sorted(path.name for path in (tmp_path / "first").iterdir())
-    assert names == ["accuracy.png", "costs.csv", "costs.md", "ledger.csv", "ledger.md", "table.csv", "table.md"]
+    tables = ("costs", "ledger", "stages", "table")
+    assert names == ["accuracy.png", *(f"{table}.{kind}" for table in tables for kind in ("csv", "md"))]
     for name in names:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
     with (tmp_path / "first" / "table.csv").open(encoding="utf-8", newline="") as file:
