@@ -142,7 +142,7 @@ def test_a_report_has_no_empty_tables(make_row, make_score, make_results):
     assert list(make_tables(make_results([make_row()]), {}, None)) == ["table", "costs", "stages", "ledger"]
     score = make_score(slices=(slice_of("kind", "test", 20, 14),))
     tables = make_tables(make_results([make_row()], {"evaluate/sft-0-0": score}), {}, None)
-    assert list(tables) == ["table", "costs", "ledger", "slices"]
+    assert list(tables) == ["table", "costs", "stages", "ledger", "slices"]
 
 
 @pytest.mark.parametrize("make_table", [agreement_table, explanation_table, robustness_table, slice_table])
