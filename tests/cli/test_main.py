@@ -93,7 +93,9 @@ def test_a_missing_data_file_is_named_with_its_key(medcritical) -> None:  # type
     real = ["data=medqa", "teacher=recorded", "student=smollm2_135m", "template=detailed_en", "generation=chat"]
     ended = medcritical(*real, "sft=pretrained", "dpo=pretrained")
     assert (ended.code, ended.loaded) == (2, "")
-    assert ended.err.startswith("error: data/medqa/US/train.jsonl (data.files) does not exist: run `medcritical-data fetch medqa")
+    assert ended.err.startswith(
+        "error: data/medqa/US/train.jsonl (data.files) does not exist: run `medcritical-data fetch medqa"
+    )
 
 
 def test_an_unknown_flag_is_refused(medcritical) -> None:  # type: ignore[no-untyped-def]
