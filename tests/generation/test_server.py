@@ -43,6 +43,7 @@ def config(**changes: Any) -> EngineConfig:
         "start_timeout": 10.0,
         "concurrency": 16,
         "samples_per_request": 16,
+        "extra": {},
         "timeout": 5.0,
         "retries": 8,
         "backoff": 0.005,
@@ -207,6 +208,15 @@ def test_samples_come_in_one_request_where_the_server_knows_n(tmp_path: Path) ->
     assert sum(answer.completion_tokens for answer in answers) == 50
     usage = asked.usage
     assert (usage.answers, usage.prompt_tokens, usage.completion_tokens, usage.estimated) == (5, 7, 50, 0)
+
+
+def test_fields_of_the_servers_own_are_passed_on_and_make_another_question(tmp_path: Path) -> None:
+    own = {"top_k": 20, "chat_template_kwargs": {"enable_thinking": False}}
+    with ChatServer() as server, open_journal(tmp_path / "journal.jsonl") as journal:
+        for extra in ({}, own):
+            ServerEngine(server.url, "m", config(extra=extra), journal).generate(prompts(1), SAMPLING, seed=3)
+    plain, special = server.requests
+    assert special == plain | own | {"seed": special["seed"]}
 
 
 def test_equal_prompts_get_answers_of_their_own(tmp_path: Path) -> None:

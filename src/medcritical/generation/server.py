@@ -101,7 +101,7 @@ class ServerEngine:
         return [[next(given[key]) for _ in range(samples)] for key in keys]
 
     def _request_key(self, prompt: Prompt, sampling: Sampling, seed: int) -> str:
-        return hash_json([write_request(prompt, sampling, model=self.model), seed])
+        return hash_json([write_request(prompt, sampling, model=self.model, extra=self.config.extra), seed])
 
     def _missing(self, prompts: dict[str, Prompt], wanted: dict[str, int]) -> Iterator[_Ask]:
         """What has to be asked, at most `samples_per_request` samples at a time."""
@@ -152,7 +152,7 @@ class ServerEngine:
         """Ask until every sample is there: a server may know no `n` and give fewer choices than asked for."""
         missing = ask.samples
         while missing:
-            request = write_request(ask.prompt, sampling, model=self.model)
+            request = write_request(ask.prompt, sampling, model=self.model, extra=self.config.extra)
             # Another seed for the rest, or a server that gives one choice would give the same one again.
             request |= {"n": len(missing), "seed": derive_seed(seed, ask.key, missing[0])}
             reply = await self._send_until_answered(client, request, ask.prompt, sampling.stop)
