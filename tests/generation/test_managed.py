@@ -130,6 +130,7 @@ def test_it_is_stopped_when_the_work_fails(served: Served) -> None:
         raise ZeroDivisionError
     assert served.alive() == []
 
+
 WORKER = (
     "import sys, time; from pathlib import Path; from test_managed import Served\n"
     "with Served(Path(sys.argv[1])).start(sys.argv[2], grace=0.5):\n    print('up', flush=True); time.sleep(600)"

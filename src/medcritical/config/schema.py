@@ -7,7 +7,7 @@ Closed choices are enums (choices.py). A group that may be absent is Optional an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 from medcritical.config.choices import (
     Accelerator,

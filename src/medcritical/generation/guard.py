@@ -100,7 +100,9 @@ def _descendants() -> set[int]:
 def _read_processes() -> dict[int, tuple[int, int]]:
     """(parent, group) of every living process; zombies are left out."""
     if not Path("/proc/self/stat").exists():
-        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,pgid=,stat="], capture_output=True, text=True, check=True)
+        listed = subprocess.run(
+            ["ps", "-A", "-o", "pid=,ppid=,pgid=,stat="], capture_output=True, text=True, check=True
+        )
         rows = [line.split() for line in listed.stdout.splitlines()]
         return {int(pid): (int(parent), int(group)) for pid, parent, group, state in rows if state[0] != "Z"}
     table = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,8 @@ from medcritical.selfplay.verify import ExactVerifier, JudgeVerifier, Verifier
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.engines import asked_engine
 from medcritical.text.thoughts import ThoughtFormat
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -25,5 +28,15 @@ def open_verifier(
         return
     assert config.judge is not None  # the configuration check has seen to it
     with asked_engine(config.judge.engine, inputs, output) as engine:
-        yield JudgeVerifier(form, Judge(engine, config.judge, template))
+        judge = Judge(engine, config.judge, template)
+        yield JudgeVerifier(form, judge)
         output.spend("judge", engine.usage)
+    if judge.failures:
+        reason, _ = judge.failures.most_common(1)[0]
+        logger.warning(
+            "The judge gave no reply on %d of %d answers, which stay undecided. Most often: %s",
+            judge.failures.total(),
+            judge.asked,
+            reason,
+        )
+        output.facts["judge_failures"] = {"items": judge.failures.total(), "commonest": reason}

@@ -25,7 +25,7 @@ def words(text: str) -> list[str]:
 # "is", ":", "would be", "->": what ties "the answer" to a letter.
 _LINKS = [
     *words("is are was were be becomes being remains here therefore : = \\| -> --> => →"),
-    *(f"{modal} be" for modal in ("must", "should", "would", "will", "has to", "have to")),
+    *(rf"{modal}(?: \w{{4,12}})? be" for modal in ("must", "should", "would", "will", "has to", "have to")),
     *("to this(?: question| item)?", "in this case", "for this (?:question|item)"),
     "i (?:would )?(?:choose|chose|select|picked?)",
 ]

@@ -24,7 +24,7 @@ _RIGHT = rf"""
     |(?:alone\s)?(?:remains|stands|fits|matches|wins|holds|it\sis|best\s(?:fits|explains|matches|describes)|gets\smy\svote
         |(?:explains|fits)\s(?:\w{{1,16}}\s){{0,4}}best|makes\s(?:the\smost\s)?sense)(?![a-z])(?!\s(?:if|only|when))
     |(?:完全)?正确|最?符合(?:题意|题干|要求|条件)?|对(?=的?(?:[)\]、,。;:\s]|\Z)|[a-z]|不)|成立|当选|入选|为佳
-    |最佳|最为?(?:合适|恰当|合理|准确|可能|适合|贴切)|[{_TICK}]"""
+    |最佳|[最更]为?(?:合适|恰当|合理|准确|可能|适合|贴切)|[{_TICK}]"""
 _WRONG = rf"""
     {_BE}(?:\s{_ADVERB}){{0,2}}\s(?:incorrect|wrong|false|not|excluded|eliminated|ruled\sout|unlikely|implausible|out)(?![a-z])
     |(?:can|could|may|must|should)\sbe\s(?:excluded|eliminated|ruled\sout|discarded|rejected)|(?:is|are|was|were|do|does|can)n't
@@ -122,7 +122,7 @@ def _read_subject(passage: Passage, end: int) -> tuple[str, bool] | None:
         text_end = tail.start() if tail else end
         letters = passage.options.text_before(passage.lowered, text_end) or ""
         first = text_end - len(passage.options.texts[letters]) if letters else end
-    if not letters:
+    if not letters or passage.text[:first].endswith("比"):  # "A比B更合适" speaks of A
         return None
     return letters, _EXCEPT.search(passage.lowered, max(0, first - 24), first) is not None
 
