@@ -135,9 +135,12 @@ def refuses_some(request: dict[str, Any], before: int) -> str:
 
 
 def test_one_prompt_that_fails_does_not_cost_the_others(tmp_path: Path) -> None:
-    with ChatServer(refuses_some) as server, engine(server, tmp_path, retries=1) as asked:
-        with pytest.raises(PartlyAnswered, match="3 of 12 prompts have no answer") as caught:
-            asked.generate(prompts(12), SAMPLING, samples=2, seed=3)
+    with (
+        ChatServer(refuses_some) as server,
+        engine(server, tmp_path, retries=1) as asked,
+        pytest.raises(PartlyAnswered, match="3 of 12 prompts have no answer") as caught,
+    ):
+        asked.generate(prompts(12), SAMPLING, samples=2, seed=3)
     answers, reasons = caught.value.answers, caught.value.reasons
     assert sorted(reasons) == [3, 5, 7]
     assert [answer is None for answer in answers] == [place in (3, 5, 7) for place in range(12)]

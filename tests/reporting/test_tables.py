@@ -24,7 +24,7 @@ def test_a_line_states_accuracy_interval_shares_and_difference(make_row):
         "sound %": "50.5",
         "unparsed %": "1.5",
         "difference": "+10.5",
-        "difference interval": "[+2.1, +19.0]",
+        "its interval": "[+2.1, +19.0]",
         "p (Holm)": "0.012*",
         "n": "200",
     }
@@ -58,7 +58,7 @@ def test_a_loss_keeps_its_sign(make_row):
     dpo = make_row("dpo", 1, 90)
     table = result_table([dpo], {checkpoint_of(dpo): Difference(-0.05, -0.12, 0.0, 0.2, 0.4)}, "sft")
     assert cells(table, 0)["difference"] == "-5.0"
-    assert cells(table, 0)["difference interval"] == "[-12.0, +0.0]"
+    assert cells(table, 0)["its interval"] == "[-12.0, +0.0]"
     assert cells(table, 0)["p (Holm)"] == "0.400"
 
 

@@ -12,6 +12,11 @@ from hypothesis import strategies as st
 from medcritical.text import Extraction, extract_answer
 from medcritical.text.extraction.turns import HEAD_CHARACTERS, TAIL_CHARACTERS
 
+
+def lettered(texts: list[str]) -> dict[str, str]:
+    return {chr(ord("A") + place): text for place, text in enumerate(texts)}
+
+
 OPTIONS = {
     "micro": {
         "A": "Staphylococcus aureus",
@@ -32,37 +37,29 @@ OPTIONS = {
             strict=True,
         )
     },
-    "anticoagulant": dict(zip("ABCDEFGHIJ", ["Warfarin", "Aspirin", "Heparin", "Clopidogrel", "Dabigatran"])),
-    "virus": dict(
-        zip(
-            "ABCDEFGHIJ",
-            ["Hepatitis A virus", "Hepatitis B virus", "Hepatitis C virus", "Cytomegalovirus", "Epstein-Barr virus"],
-        )
+    "anticoagulant": lettered(["Warfarin", "Aspirin", "Heparin", "Clopidogrel", "Dabigatran"]),
+    "virus": lettered(
+        ["Hepatitis A virus", "Hepatitis B virus", "Hepatitis C virus", "Cytomegalovirus", "Epstein-Barr virus"]
     ),
-    "anaemia": dict(
-        zip("ABCDEFGHIJ", ["Iron deficiency", "Vitamin B12 deficiency", "Folate deficiency", "Thalassemia"])
+    "anaemia": lettered(["Iron deficiency", "Vitamin B12 deficiency", "Folate deficiency", "Thalassemia"]),
+    "nephron": lettered(
+        [
+            "Proximal tubule",
+            "Glomerulus",
+            "Loop of Henle",
+            "Distal tubule",
+            "Collecting duct",
+            "Renal pelvis",
+            "Ureter",
+            "Bladder",
+            "Urethra",
+            "Afferent arteriole",
+        ]
     ),
-    "nephron": dict(
-        zip(
-            "ABCDEFGHIJ",
-            [
-                "Proximal tubule",
-                "Glomerulus",
-                "Loop of Henle",
-                "Distal tubule",
-                "Collecting duct",
-                "Renal pelvis",
-                "Ureter",
-                "Bladder",
-                "Urethra",
-                "Afferent arteriole",
-            ],
-        )
-    ),
-    "abdomen": dict(zip("ABCDEFGHIJ", ["胃溃疡", "十二指肠溃疡", "急性胰腺炎", "胆囊炎", "胃癌"])),
-    "blood_thinner": dict(zip("ABCDEFGHIJ", ["阿司匹林", "氯吡格雷", "华法林", "肝素"])),
-    "vitamin_zh": dict(zip("ABCDEFGHIJ", ["维生素A", "维生素B1", "维生素C", "维生素D", "维生素E"])),
-    "chickenpox": dict(zip("ABCDEFGHIJ", ["潜伏期较长", "有发热", "皮疹呈向心性分布", "具有传染性", "预后良好"])),
+    "abdomen": lettered(["胃溃疡", "十二指肠溃疡", "急性胰腺炎", "胆囊炎", "胃癌"]),
+    "blood_thinner": lettered(["阿司匹林", "氯吡格雷", "华法林", "肝素"]),
+    "vitamin_zh": lettered(["维生素A", "维生素B1", "维生素C", "维生素D", "维生素E"]),
+    "chickenpox": lettered(["潜伏期较长", "有发热", "皮疹呈向心性分布", "具有传染性", "预后良好"]),
     "pressure": {"A": "PaO2 < 60 mmHg", "B": "PaO2 > 60 mmHg", "C": "pH + 1", "D": "pH - 1"},
 }
 WORDINGS = Path(__file__).with_name("wordings.jsonl")
@@ -211,7 +208,7 @@ def test_rate_when_no_item_was_seen_before(raw_answers):
 @pytest.mark.parametrize(
     ("text", "letters"),
     [
-        ("胃癌比胃溃疡更可能。", "E"),
+        ("比较而言，D比C更合适，选D。", "D"),
         ("起初选A，后来认为D更合适。", "D"),
         ("<think>\n答案应该是B。\n</think>\n", "B"),
         ("<think>\n可能是A或B。\n</think>\n", None),

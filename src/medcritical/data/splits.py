@@ -44,11 +44,17 @@ def assign_splits(
         if size is not None and len(taken) != size:
             raise DataError(
                 f"The {split} split of {size} questions cannot be filled without putting copies of one question into "
-                f"two splits: set data.sizes.{split}={len(taken)}"
-                + ("." if near is None else f", or raise data.contamination={near:g}, which says what a copy is.")
+                f"two splits: set data.sizes.{split}={len(taken)}" + ("." if near is None else _pattern_remedy(near))
             )
         chosen += [msgspec.structs.replace(question, split=split) for question in taken]
     return chosen
+
+
+def _pattern_remedy(near: float) -> str:
+    return (
+        f", or, where questions are made from one pattern and are no copies, data.contamination=null (near copies are those "
+        f"alike from data.contamination={near:g} on; null: only those with the same stem and options)."
+    )
 
 
 def limit_splits(questions: Iterable[Question], sizes: SplitSizes, seed: int) -> list[Question]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,8 +12,6 @@ from medcritical.selfplay.verify import ExactVerifier, JudgeVerifier, Verifier
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.engines import asked_engine
 from medcritical.text.thoughts import ThoughtFormat
-
-logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -33,10 +30,8 @@ def open_verifier(
         output.spend("judge", engine.usage)
     if judge.failures:
         reason, _ = judge.failures.most_common(1)[0]
-        logger.warning(
-            "The judge gave no reply on %d of %d answers, which stay undecided. Most often: %s",
-            judge.failures.total(),
-            judge.asked,
-            reason,
+        alarm = (
+            f"The judge gave no reply on {judge.failures.total()} of {judge.asked} answers, which stay undecided. "
+            f"Most often: {reason}"
         )
-        output.facts["judge_failures"] = {"items": judge.failures.total(), "commonest": reason}
+        output.facts.setdefault("alarms", []).append(alarm)
