@@ -187,9 +187,14 @@ FRAGMENTS = (
 def test_repetition_of_a_megabyte_is_read_in_bounded_time(unit):
     """Measured at most 40 ms on one core; the bound leaves room for a busy machine."""
     text = unit * (1_000_000 // len(unit))
-    start = time.process_time()
+    # The best of three: a garbage collection of everything that the other tests hold can fall into one.
+    assert min(_thread_seconds(text) for _ in range(3)) < 0.5
+
+
+def _thread_seconds(text: str) -> float:
+    start = time.thread_time()
     extract_answer(text, OPTIONS["test"])
-    assert time.process_time() - start < 0.5
+    return time.thread_time() - start
 
 
 def test_rate_when_no_item_was_seen_before(raw_answers):
