@@ -9,7 +9,7 @@ from medcritical.text.extraction.passage import Options, Passage
 _WORDS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 _CARDINALS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _CHINESE = "一二三四五六七八九十"
-_PLACE = r"(?:listed|in\sthe|on\sthe|above|given|is\s(?:correct|right|the)|of\s|,|\.|\Z)"
+_PLACE = r"(?:listed|in\sthe|on\sthe|above|given|is\s(?:correct|right|best|the|my|what)|of\s|,|\.|\Z)"
 _THING = (
     r"(?:options?|items?|answers?|alternatives?|listed|entry|possibility|response|statement"
     rf"|of\s(?:the\s|these\s)?(?:\w{{1,6}}\s)?(?:options|choices)|(?:one|choice)(?=\s?{_PLACE}))"
