@@ -102,8 +102,8 @@ def test_held_out_wordings(held_out_round):
     """Wordings of the same kinds, written in five rounds, each before the rules had seen it.
 
     At first sight 96.5%, 92.3%, 95.7%, 95.8% and 89.1% were right and 0.2%, 1.9%, 1.2%, 0% and 0% invented; the rules
-    were then made more
-    general. What an unseen wording meets is better judged by those first numbers than by the bounds below.
+    were then made more general. What an unseen wording meets is better judged by those first numbers than by the bounds
+    below.
     """
     rows = [json.loads(line) for line in WORDINGS.read_text(encoding="utf-8").splitlines()]
     rows = [row for row in rows if row["round"] == held_out_round]
