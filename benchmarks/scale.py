@@ -224,9 +224,11 @@ def time_table(gpu: Gpu) -> str:
             training = training_gpu_hours(student, gpu, first.trained)
             sampling_hours = pass_.last / 3600
             rows.append(
-                [f"{student.name} on {gpus}", str(pass_.servers), f"{slots(student, gpu)}", f"{sampling_hours:.2f}"]
-                + [f"{1 - pass_.full / pass_.last:.1%}", f"{training / gpus:.2f}"]
-                + [f"{gpus * sampling_hours + training:,.0f}"]
+                [
+                    *(f"{student.name} on {gpus}", str(pass_.servers), str(slots(student, gpu))),
+                    *(f"{sampling_hours:.2f}", f"{1 - pass_.full / pass_.last:.1%}", f"{training / gpus:.2f}"),
+                    f"{gpus * sampling_hours + training:,.0f}",
+                ]
             )
     header = ["student on GPUs", "servers", "slots each", "sampling, h", "with empty slots", "training, h", "GPU hours"]
     return table(header, rows)
@@ -250,9 +252,11 @@ def metadata_table() -> str:
     rows = []
     for processes in (8, 64, 256, 1024):
         rows.append(
-            [str(processes), f"{processes * FILE_CALLS_PER_PROCESS / 1e6:.1f}"]
-            + [f"{storm_minutes(processes, rate):.1f}" for rate in (5_000, 50_000)]
-            + [f"{(processes // 8 or 1) * 20}", f"{(processes // 8 or 1) / 5:.1f}"]
+            [
+                *(str(processes), f"{processes * FILE_CALLS_PER_PROCESS / 1e6:.1f}"),
+                *(f"{storm_minutes(processes, rate):.1f}" for rate in (5_000, 50_000)),
+                *(f"{(processes // 8 or 1) * 20}", f"{(processes // 8 or 1) / 5:.1f}"),
+            ]
         )
     header = ["processes", "file calls, M", "minutes at 5,000/s", "minutes at 50,000/s"]
     return table([*header, "lock tries/s, every 50 ms", "lock tries/s, every 5 s"], rows)
@@ -268,8 +272,10 @@ def failures_table(gpu: Gpu) -> str:
             times = [train_through_failures(work, interval, 20, 300, between, seed) for seed in range(200)]
             name = "none" if interval == work else f"{interval / 60:.0f}"
             rows.append(
-                [str(gpus), f"{work / 3600:.1f}", f"{between / 3600:.0f}", name]
-                + [f"{sum(times) / len(times) / work - 1:.1%}"]
+                [
+                    *(str(gpus), f"{work / 3600:.1f}", f"{between / 3600:.0f}", name),
+                    f"{sum(times) / len(times) / work - 1:.1%}",
+                ]
             )
     header = ["GPUs", "work, h", "hours between failures", "minutes between checkpoints", "time added"]
     return table(header, rows)
