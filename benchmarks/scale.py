@@ -207,8 +207,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def tokens_table() -> str:
     """What three iterations write and train on."""
     rows = [
-        [str(t), f"{i.attempts / 1e6:.1f}", f"{i.corrections / 1e6:.2f}", f"{i.pairs / 1e6:.2f}"]
-        + [f"{i.sampled / 1e9:.1f}", f"{i.trained / 1e9:.2f}"]
+        [
+            *(str(t), f"{i.attempts / 1e6:.1f}", f"{i.corrections / 1e6:.2f}", f"{i.pairs / 1e6:.2f}"),
+            *(f"{i.sampled / 1e9:.1f}", f"{i.trained / 1e9:.2f}"),
+        ]
         for t, i in enumerate(iterations(), 1)
     ]
     header = ["iteration", "attempts, M", "corrections, M", "pairs, M", "sampled tokens, G", "tokens of a DPO epoch, G"]
