@@ -26,7 +26,7 @@ class Judge:
     ) -> list[Judgement]:
         """What the judge makes of each question's reply, in order. Raises GenerationError when it cannot be asked."""
         sampling = Sampling(
-            temperature=0, top_p=1, max_new_tokens=self.config.max_new_tokens, batch_size=self.config.batch_size
+            temperature=0, top_p=1, max_new_tokens=self.config.max_new_tokens, batch_tokens=self.config.batch_tokens
         )
         prompts = [judge_prompt(self.config, self.template, question, reply) for question, reply in answered]
         answers = self.engine.generate(prompts, sampling, seed=0, on_progress=on_progress)
