@@ -32,9 +32,9 @@ def main() -> None:
         temperature=generation.temperature,
         top_p=generation.top_p,
         max_new_tokens=generation.max_new_tokens,
-        batch_size=generation.batch_size,
+        batch_tokens=generation.batch_tokens,
     )
-    greedy = Sampling(temperature=0, top_p=1, max_new_tokens=sampled.max_new_tokens, batch_size=sampled.batch_size)
+    greedy = Sampling(temperature=0, top_p=1, max_new_tokens=sampled.max_new_tokens, batch_tokens=sampled.batch_tokens)
     cases = [
         _case(f"greedy answers to {len(prompts)} questions", clinic, prompts, greedy, 1, turns),
         _case(

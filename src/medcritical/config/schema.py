@@ -128,7 +128,7 @@ class TeacherSamplingConfig:
     top_p: float = key("nucleus mass", gt=0, le=1)
     max_new_tokens: int = key("longest answer, tokens", ge=1)
     stop: list[str] = key("texts that end an answer before they are written")
-    batch_size: int = key("sequences decoded together by an embedded teacher", ge=1)
+    batch_tokens: int = key("embedded teacher: tokens, prompts and longest answers, decoded together", ge=1)
 
 
 @dataclass
@@ -296,7 +296,7 @@ class GenerationConfig:
     top_p: float = key("nucleus mass", gt=0, le=1)
     max_new_tokens: int = key("longest response, tokens", ge=1)
     correction_max_new_tokens: int = key("longest correction, tokens", ge=1)
-    batch_size: int = key("sequences decoded together", ge=1)
+    batch_tokens: int = key("embedded engine: tokens, prompts and longest responses, decoded together", ge=1)
 
 
 @dataclass
@@ -308,7 +308,7 @@ class JudgeConfig:
     system: str = key("system message; empty for none")
     prompt: str = key("{question}, {gold} and {reply}: what the judge is asked, with 1 and 2 as the only answers")
     max_new_tokens: int = key("longest decision, tokens; one that thinks first needs room for it", ge=1)
-    batch_size: int = key("decisions made together", ge=1)
+    batch_tokens: int = key("embedded judge: tokens, prompts and longest decisions, decoded together", ge=1)
 
 
 @dataclass
@@ -362,6 +362,9 @@ class ClusterConfig:
 
     kind: ClusterKind = key("local")
     isolate: bool = key("a process of its own for every stage")
+    workers: Optional[int] = key(
+        "stages made at a time; null: as many as cores allow with trainer.threads", ge=1, le=64
+    )
 
 
 @dataclass
