@@ -34,12 +34,15 @@ def cell_id(folder: Path) -> str:
     return folder.resolve().name
 
 
-def describe_run(folder: Path) -> RunExport:
-    """What W&B is to show of a finished run. Raises DataError for a folder without the run's configuration or summary."""
+def describe_run(folder: Path, samples: int | None = None) -> RunExport:
+    """What W&B is to show of a finished run, `samples` corrections per arm and iteration (None: as its `logger` says).
+
+    Raises DataError for a folder without the run's configuration or summary.
+    """
     config = _read_config(folder)
     results = gather([(folder, read_summary(folder / SUMMARY))])
     iterations = read_iterations(results)
-    arms = list(config.get("arms", {})) or list(dict.fromkeys(row.arm for row in results.rows))
+    arms = list(dict.fromkeys(row.arm for row in results.rows if row.iteration > 0)) or ["sft"]
     return RunExport(
         id=cell_id(folder),
         name=cell_id(folder),
@@ -51,7 +54,7 @@ def describe_run(folder: Path) -> RunExport:
         figures=sorted(folder.glob("*.png")),
         iterations=iteration_rows(iterations, results),
         tables={
-            "samples": sample_table(iterations, config.get("logger", {}).get("samples", 0)),
+            "samples": sample_table(iterations, config["logger"].get("samples", 0) if samples is None else samples),
             "pair_quality": pair_table(iterations),
             "alarms": alarm_table(iterations),
             "artefacts": artefact_table(results),
@@ -66,19 +69,20 @@ def export_folder(
     project: str | None = None,
     entity: str | None = None,
     tags: Sequence[str] | None = None,
+    samples: int | None = None,
 ) -> Path | None:
     """Export a finished run to W&B, its files under `<folder>/wandb`; the place of the W&B run, None when disabled.
 
-    Project, entity and tags are those of the run's own `logger` unless they are given.
+    Project, entity, tags and number of samples are those of the run's own `logger` unless they are given.
     """
-    run = describe_run(folder)
-    logger: Mapping[str, Any] = run.config.get("logger", {})
+    run = describe_run(folder, samples)
+    logger: Mapping[str, Any] = run.config["logger"]
     place = export_run(
         run,
         mode=mode,
-        project=project or logger.get("project") or "medcritical",
-        entity=logger.get("entity", "") if entity is None else entity,
-        tags=logger.get("tags", []) if tags is None else tags,
+        project=logger["project"] if project is None else project,
+        entity=logger["entity"] if entity is None else entity,
+        tags=logger["tags"] if tags is None else tags,
         folder=folder,
     )
     print(f"W&B run: {place}", file=sys.stderr)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from medcritical.evaluation.statistics import PairedDifference, holm, mcnemar_pooled, pooled_bootstrap
+from medcritical.evaluation.statistics import PairedDifference, holm, mcnemar_pooled, pooled_bootstrap, wilson_interval
 from medcritical.records import Attempt
 from medcritical.reporting.figures import accuracy_figure
 from medcritical.reporting.markup import to_csv, to_markdown
@@ -44,6 +44,28 @@ def measure_differences(
         checkpoint: Difference(pooled.difference, pooled.low, pooled.high, p, p_holm)
         for (checkpoint, (pooled, p)), p_holm in zip(found.items(), adjusted, strict=True)
     }
+
+
+def measure_intervals(
+    pools: Sequence[Pool], predictions: Mapping[str, Path], resamples: int, confidence: float
+) -> dict[Checkpoint, tuple[float, float]]:
+    """Interval of each checkpoint's accuracy: Wilson's for one seed, over several a bootstrap over questions.
+
+    A question is drawn with its answers of all seeds and the trained models are held fixed, as in `measure_differences`. A
+    checkpoint of several seeds is left out when the predictions of one are gone.
+    """
+    reader = PredictionReader(predictions)
+    intervals: dict[Checkpoint, tuple[float, float]] = {}
+    for pool in pools:
+        if len(pool.rows) == 1:
+            row = pool.rows[0]
+            intervals[pool.checkpoint] = wilson_interval(row.num_correct, row.num_questions, confidence)
+            continue
+        samples = [{name: int(right) for name, right in reader.answers(row.artefact).items()} for row in pool.rows]
+        if all(samples):
+            pooled = pooled_bootstrap(samples, resamples, SEED, confidence)
+            intervals[pool.checkpoint] = pooled.low, pooled.high
+    return intervals
 
 
 class PredictionReader:
