@@ -31,7 +31,9 @@ def build_parser() -> CommandParser:
     parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="run folder, or a folder above runs")
     parser.add_argument("--baseline", metavar="ARM", help=f"arm that differences are taken to (default: {BASELINE})")
     parser.add_argument("--json", action="store_true", help="print all tables and what they are made from as JSON")
-    parser.add_argument("--to", metavar="FOLDER", type=Path, help="write report.html, tables (md, csv, tex) and figures")
+    parser.add_argument(
+        "--to", metavar="FOLDER", type=Path, help="write report.html, tables (md, csv, tex) and figures"
+    )
     return parser
 
 
@@ -62,18 +64,35 @@ def make_report(folders: Sequence[Path], baseline: str | None) -> Paper:
     from medcritical.reporting.arms import last_iterations
     from medcritical.reporting.paper import Measured, make_paper
     from medcritical.reporting.pooling import pool_seeds
-    from medcritical.stages.compare import measure_differences, measure_intervals
+    from medcritical.stages.compare import PredictionReader, measure_differences, measure_intervals
 
     results = read_runs(folders)
-    arm, pools, answers = choose_arm(results.rows, baseline), pool_seeds(results.rows), results.predictions
+    arm, pools, reader = (
+        choose_arm(results.rows, baseline),
+        pool_seeds(results.rows),
+        PredictionReader(results.predictions),
+    )
     last = last_iterations(pools)
     measured = Measured(
         baseline=arm,
-        differences=measure_differences(pools, arm, answers, RESAMPLES),
-        main_differences=measure_differences(last, arm, answers, RESAMPLES),
-        intervals=measure_intervals(last, answers, RESAMPLES, CONFIDENCE),
+        differences=measure_differences(pools, arm, reader, RESAMPLES),
+        main_differences=measure_differences(last, arm, reader, RESAMPLES),
+        intervals=measure_intervals(last, reader, RESAMPLES, CONFIDENCE),
     )
+    reader.warn_of_missing()
+    _warn_of_lost_trainings(results)
     return make_paper(results, measured)
+
+
+def _warn_of_lost_trainings(results: Results) -> None:
+    """Say once that curves and pair quality lack what the store no longer has."""
+    checkpoints = {made_of[-1] for made_of in results.lineage.values() if made_of}
+    lost = sorted(name for name in checkpoints - set(results.folders) if name.split("/")[0] in ("sft", "dpo"))
+    if lost:
+        print(
+            f"warning: curves and pair quality leave out what the store no longer has: {', '.join(lost)}",
+            file=sys.stderr,
+        )
 
 
 def read_runs(folders: Sequence[Path]) -> Results:

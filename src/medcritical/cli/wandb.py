@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from medcritical.cli.exits import CommandParser, run_command
@@ -30,11 +29,15 @@ def build_parser() -> argparse.ArgumentParser:
     sync.add_argument("--project", help="W&B project (default: the run's own logger.project)")
     sync.add_argument("--entity", help="W&B entity (default: the run's own logger.entity)")
     sync.add_argument("--tag", metavar="TAG", action="append", dest="tags", help="W&B tag, once or more")
-    sync.add_argument("--samples", type=int, metavar="N", help="corrections shown (default: the run's own logger.samples)")
+    sync.add_argument(
+        "--samples", type=int, metavar="N", help="corrections shown (default: the run's own logger.samples)"
+    )
     sync.set_defaults(run=_sync)
     dashboard = commands.add_parser("dashboard", help="publish workspace and report, as code")
     dashboard.add_argument("place", metavar="ENTITY/PROJECT", help="where the runs are at W&B")
-    dashboard.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="the same runs here: arms, data, tables")
+    dashboard.add_argument(
+        "folders", metavar="DIR", nargs="+", type=Path, help="the same runs here: arms, data, tables"
+    )
     dashboard.add_argument("--baseline", metavar="ARM", help="arm that differences are taken to (default: sft)")
     dashboard.add_argument("--json", action="store_true", help="print what would be sent; needs no network")
     dashboard.set_defaults(run=_dashboard)
@@ -62,7 +65,14 @@ def _sync(arguments: argparse.Namespace) -> int:
 
 def _dashboard(arguments: argparse.Namespace) -> int:
     """Publish the dashboards and print their addresses, or print their JSON."""
-    from medcritical.reporting.dashboard import make_document, make_sections, make_workspace, parse_place, publish, to_json
+    from medcritical.reporting.dashboard import (
+        make_document,
+        make_sections,
+        make_workspace,
+        parse_place,
+        publish,
+        to_json,
+    )
     from medcritical.reporting.paper import HEADINGS
 
     place = parse_place(arguments.place)

@@ -21,7 +21,7 @@ from medcritical.reporting.panels import (
     sample_table,
     training_series,
 )
-from medcritical.reporting.summary import SUMMARY, Results, gather, read_summary
+from medcritical.reporting.summary import SUMMARY, gather, read_summary
 from medcritical.reporting.trail import read_iterations, without_rewound
 from medcritical.reporting.wandb_export import RunExport, export_run
 from medcritical.store import read_json, read_records

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medcritical.records import Score, Tally
 from medcritical.reporting.breakdown import scores_of
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_SLICES = 30  # the rest, the smallest ones, are in the table alone
-HATCHES = ("", "///", "...", "xx", "\\\\\\", "++", "oo")
+HATCHES = ("", "///", "...", "xx", "\\\\\\")  # fewer than colours, so pairs of the two repeat late
 # Panels of the pair-quality figure: heading, key of quality.json, factor.
 QUALITY_PANELS = (
     ("pairs", "pairs", 1),
@@ -35,36 +35,31 @@ def slice_figure(results: Results, pools: Sequence[Pool], *paths: Path) -> bool:
 
     Intervals are Wilson's for one seed, the range over several. `pools` has one pool per arm, beta and data set.
     """
-    data = list(dict.fromkeys((pool.checkpoint.data, pool.checkpoint.split) for pool in pools))
-    panels = {key: [p for p in pools if (p.checkpoint.data, p.checkpoint.split) == key] for key in data}
+    panels = {key: [pool for pool in pools if _data_of(pool) == key] for key in dict.fromkeys(map(_data_of, pools))}
     names = {key: largest_slices(results, here) for key, here in panels.items()}
     if not any(names.values()):
         return False
-    labels = {id(pool): _label(pool, pools) for pool in pools}
+    labels = {pool.checkpoint: _label(pool, pools) for pool in pools}
     looks = assign_looks(labels.values())
-    hatches = {label: HATCHES[number % len(HATCHES)] for number, label in enumerate(looks)}
-    shown = [f"{annotation}: {value}" for each in names.values() for annotation, value in each]
-    with styled([*labels.values(), *shown]):
+    bars = {
+        label: {"facecolor": look["color"], "hatch": HATCHES[number % len(HATCHES)]}
+        for number, (label, look) in enumerate(looks.items())
+    }
+    most_bars = max(len(names[key]) * len(panels[key]) for key in panels)
+    with styled([*labels.values(), *(value for each in names.values() for pair in each for value in pair)]):
         from matplotlib.patches import Patch
 
-        bars = max(len(names[key]) * len(panels[key]) for key in data)
-        figure = new_figure(1.5 + 6.0 * len(data), 1.2 + max(1.6, 0.16 * bars + 0.25 * max(map(len, names.values()))))
-        for axes, key in zip(figure.subplots(1, len(data), squeeze=False)[0], data, strict=True):
+        height = 1.2 + max(1.6, 0.16 * most_bars + 0.25 * max(map(len, names.values())))
+        figure = new_figure(1.5 + 6.0 * len(panels), height)
+        for axes, key in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             axes.set_title(f"{key[0]} {key[1]}")
             for number, pool in enumerate(panels[key]):
-                label = labels[id(pool)]
                 place = (number + 0.5) / len(panels[key]) - 0.5
-                _draw_slices(axes, results, pool, names[key], place, 0.8 / len(panels[key]), looks[label]["color"], hatches[label])
-            axes.set_yticks(range(len(names[key])), [f"{annotation}: {value}" for annotation, value in names[key]])
-            axes.invert_yaxis()
-            axes.grid(visible=False, axis="y")
-            axes.grid(visible=True, axis="x")
-            axes.set_xlabel("accuracy (%)")
-        handles = [
-            Patch(facecolor=look["color"], hatch=hatches[label], edgecolor="white", label=label)
-            for label, look in looks.items()
-        ]
-        legend_above(figure, handles, columns=3)
+                bar = {**bars[labels[pool.checkpoint]], "height": 0.8 / len(panels[key])}
+                _draw_slices(axes, scores_of(results, pool), names[key], 0.85 * place, bar)
+            _label_slices(axes, names[key])
+        handles = [Patch(**bar, edgecolor="white", label=label) for label, bar in bars.items()]
+        legend_above(figure, handles, columns=2)
         save(figure, paths)
     return True
 
@@ -76,7 +71,9 @@ def quality_figure(iterations: Sequence[Iteration], *paths: Path) -> bool:
     lines: dict[str, dict[int, list[Iteration]]] = {}
     for each in iterations:
         if each.quality:
-            label = each.row.title + (f", beta {each.row.beta:g}" if len(betas) > 1 and each.row.beta is not None else "")
+            label = each.row.title + (
+                f", beta {each.row.beta:g}" if len(betas) > 1 and each.row.beta is not None else ""
+            )
             label += f" ({each.row.run})" if len(runs) > 1 else ""
             lines.setdefault(label, {}).setdefault(each.row.iteration, []).append(each)
     if not lines:
@@ -94,12 +91,14 @@ def quality_figure(iterations: Sequence[Iteration], *paths: Path) -> bool:
             axes.set_title(heading)
             axes.set_xticks(sorted({number for by_iteration in lines.values() for number in by_iteration}))
             axes.set_xlabel("iteration")
-        legend_above(figure, [Line2D([], [], label=label, **look) for label, look in looks.items()], columns=3)
+        legend_above(figure, [Line2D([], [], label=label, **look) for label, look in looks.items()], columns=2)
         save(figure, paths)
     return True
 
 
-def quality_points(by_iteration: dict[int, list[Iteration]], name: str, factor: float) -> list[tuple[int, float]]:
+def quality_points(
+    by_iteration: Mapping[int, Sequence[Iteration]], name: str, factor: float
+) -> list[tuple[int, float]]:
     """(iteration, mean over seeds) where every seed counted it: what is missing is no point."""
     points = []
     for number, members in sorted(by_iteration.items()):
@@ -124,26 +123,31 @@ def largest_slices(results: Results, pools: Sequence[Pool]) -> list[SliceName]:
 
 
 def _draw_slices(
-    axes: Axes,
-    results: Results,
-    pool: Pool,
-    names: Sequence[SliceName],
-    place: float,
-    height: float,
-    colour: str,
-    hatch: str,
+    axes: Axes, scores: Sequence[Score], names: Sequence[SliceName], shift: float, bar: Mapping[str, Any]
 ) -> None:
-    """Draw one arm's bars; a slice that the arm was not scored on has none."""
+    """Draw one arm's bars, `shift` beside the middle of each slice; a slice that the arm was not scored on has none."""
     for number, name in enumerate(names):
-        tallies = [tally for score in scores_of(results, pool) if (tally := _part(score, name)) is not None]
+        tallies = [tally for score in scores if (tally := _part(score, name)) is not None]
         if not tallies:
             continue
         accuracies = [tally.accuracy for tally in tallies]
         is_single = len(tallies) == 1
         low, high = (tallies[0].ci_low, tallies[0].ci_high) if is_single else (min(accuracies), max(accuracies))
-        y = number + 0.85 * place
-        axes.barh(y, 100 * fmean(accuracies), height=height, color=colour, hatch=hatch, edgecolor="white", linewidth=0)
-        axes.plot([100 * low, 100 * high], [y, y], color="0.1", linewidth=0.9)
+        axes.barh(number + shift, 100 * fmean(accuracies), edgecolor="white", linewidth=0, **bar)
+        for colour, width in (("white", 2.4), ("0.1", 0.9)):  # seen on a dark bar and beside it
+            axes.plot([100 * low, 100 * high], [number + shift] * 2, color=colour, linewidth=width)
+
+
+def _label_slices(axes: Axes, names: Sequence[SliceName]) -> None:
+    axes.set_yticks(range(len(names)), [f"{annotation}: {value}" for annotation, value in names])
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.grid(visible=True, axis="x")
+    axes.set_xlabel("accuracy (%)")
+
+
+def _data_of(pool: Pool) -> tuple[str, str]:
+    return pool.checkpoint.data, pool.checkpoint.split
 
 
 def _part(score: Score, name: SliceName) -> Tally | None:
@@ -151,8 +155,9 @@ def _part(score: Score, name: SliceName) -> Tally | None:
 
 
 def _label(pool: Pool, pools: Sequence[Pool]) -> str:
-    several_betas = len({each.checkpoint.beta for each in pools if each.checkpoint.beta is not None}) > 1
-    several_runs = len({each.checkpoint.run for each in pools}) > 1
-    label = pool.title
-    label += f", beta {pool.checkpoint.beta:g}" if several_betas and pool.checkpoint.beta is not None else ""
-    return label + (f" ({pool.checkpoint.run})" if several_runs else "")
+    """Title, with beta and run where the pools of one data set differ in them."""
+    key = pool.checkpoint
+    here = [other.checkpoint for other in pools if _data_of(other) == _data_of(pool)]
+    several_betas = len({other.beta for other in here if other.beta is not None}) > 1
+    label = pool.title + (f", beta {key.beta:g}" if several_betas and key.beta is not None else "")
+    return label + (f" ({key.run})" if len({other.run for other in here}) > 1 else "")

@@ -42,7 +42,7 @@ def compare_lines(first: Sequence[Point], second: Sequence[Point]) -> Comparison
     if not low < high:
         return None
     inner = sorted({low, high, *(x for x, _ in (*first, *second) if low < x < high)})
-    gaps = [_height(first, x) - _height(second, x) for x in inner]
+    gaps = [height_at(first, x) - height_at(second, x) for x in inner]
     crossings: list[float] = []
     sign = 0.0
     for number, gap in enumerate(gaps):
@@ -62,7 +62,9 @@ def crossover_table(pools: Sequence[Pool]) -> SourcedTable:
             for axis, field in AXES.items():
                 found = compare_lines(cost_points(first, field), cost_points(second, field))
                 if found is not None:
-                    sources = tuple(row.artefact for line in (first, second) for pool in line.points for row in pool.rows)
+                    sources = tuple(
+                        row.artefact for line in (first, second) for pool in line.points for row in pool.rows
+                    )
                     names = [Cell(text) for text in (f"{data} {split}", first.label, second.label, axis)]
                     lines.append([*names, *(Cell(text, sources) for text in _told(found, first, second))])
     notes = ("lines between the mean scores of iterations; crossover: tokens written at which the lines meet",)
@@ -75,7 +77,7 @@ def _told(found: Comparison, first: Line, second: Line) -> list[str]:
     return [ahead, f"{found.low:,.0f} … {found.high:,.0f}", crossings]
 
 
-def _height(points: Sequence[Point], x: float) -> float:
+def height_at(points: Sequence[Point], x: float) -> float:
     """The line's value at x, which it covers; the last of several points at one x."""
     for (x0, y0), (x1, y1) in itertools.pairwise(points):
         if x0 <= x < x1:

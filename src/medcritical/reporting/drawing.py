@@ -102,14 +102,14 @@ def label_ends(axes: Axes, ends: Sequence[LineEnd]) -> None:
             end.label,
             xy=(right if end.x is None else end.x, end.y),
             xytext=(right + 0.03 * right, height),
-            color=end.colour,
+            color=DARK if end.x is not None else end.colour,  # pale colours are hard to read as text
             verticalalignment="center",
             arrowprops=leader,
             annotation_clip=False,
         )
 
 
-def legend_above(figure: Figure, handles: Sequence[Any], *, columns: int = 4) -> None:
+def legend_above(figure: Figure, handles: Sequence[Any], *, columns: int) -> None:
     """A legend over all panels, where it lies on nothing."""
     figure.legend(handles=handles, loc="outside upper left", ncols=columns)
 

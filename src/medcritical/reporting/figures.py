@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLUMNS = 3  # panels beside each other
-SPREAD = 0.36  # iterations; bars of several arms stand side by side in it
+SPREAD = 0.36  # iterations; in it, at most, bars of several arms stand side by side
 
 
 @dataclass(frozen=True)
@@ -98,23 +98,34 @@ def is_untrained(pool: Pool) -> bool:
 
 def _draw_accuracy(axes: Axes, pools: Sequence[Pool], lines: Sequence[Line], looks: Mapping[str, Look]) -> None:
     last = max(pool.checkpoint.iteration for pool in pools)
+    spread = min(SPREAD, 0.06 * (len(lines) - 1))
     ends: list[LineEnd] = []
     for number, line in enumerate(lines):
-        shift = SPREAD * (number / (len(lines) - 1) - 0.5) if len(lines) > 1 else 0.0
+        shift = spread * (number / (len(lines) - 1) - 0.5) if len(lines) > 1 else 0.0
         ends.append(_draw_line(axes, line, looks[line.label], shift))
     for start in {line.start.checkpoint: line.start for line in lines if line.start is not None}.values():
         _draw_bars(axes, [start], [0.0], DARK)
         axes.plot([0.0], [100 * start.accuracy], color=DARK, marker="o")
-    ends += [_draw_level(axes, pool.accuracy, pool.title, ":") for pool in pools if is_untrained(pool)]
-    rows = [row for pool in pools for row in pool.rows]
-    ends.append(_draw_level(axes, sum(row.chance for row in rows) / len(rows), "chance", (0, (1, 3))))
-    axes.set_xlim(-0.1 - SPREAD / 2, last + 0.1 + SPREAD / 2)
+    axes.set_xlim(-0.1 - spread / 2, last + 0.1 + spread / 2)
     axes.set_xticks(range(last + 1))
     axes.set_xlabel("iteration (0: after stage 1)")
     axes.set_ylabel("accuracy (%)")
     axes.margins(y=0.08)
-    axes.set_ylim(bottom=max(axes.get_ylim()[0], -2.0))
-    label_ends(axes, ends)
+    label_ends(axes, ends + _draw_levels(axes, pools))
+
+
+def _draw_levels(axes: Axes, pools: Sequence[Pool]) -> list[LineEnd]:
+    """Draw the untrained student and chance as level lines. One far below all arms is named in a corner: drawn, it would
+    press the arms together."""
+    rows = [row for pool in pools for row in pool.rows]
+    levels: list[tuple[float, str, Any]] = [(pool.accuracy, pool.title, ":") for pool in pools if is_untrained(pool)]
+    levels.append((sum(row.chance for row in rows) / len(rows), "chance", (0, (1, 3))))
+    bottom, top = axes.get_ylim()
+    near = [level for level in levels if not axes.lines or 100 * level[0] > bottom - 0.5 * (top - bottom)]
+    if far := [level for level in levels if level not in near]:
+        told = ", ".join(f"{label} {100 * accuracy:.1f} %" for accuracy, label, _ in far)
+        axes.text(0.01, 0.02, f"below: {told}", transform=axes.transAxes, color=GREY, fontsize="small")
+    return [_draw_level(axes, *level) for level in near]
 
 
 def _draw_line(axes: Axes, line: Line, look: Look, shift: float) -> LineEnd:

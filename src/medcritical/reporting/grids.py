@@ -66,7 +66,14 @@ def pair_quality_table(iterations: Sequence[Iteration]) -> SourcedTable:
         names = [Cell(text) for text in (title, run, None if beta is None else f"{beta:g}", str(number))]
         values = [_quality(members, name, is_share=is_share) for _, name, is_share in QUALITY_COLUMNS]
         lines.append([*names, *(Cell(text, sources) for text in (_verified(members), *values))])
-    header = ["arm", "run", "beta", "iteration", "corrections verified %", *(heading for heading, _, _ in QUALITY_COLUMNS)]
+    header = [
+        "arm",
+        "run",
+        "beta",
+        "iteration",
+        "corrections verified %",
+        *(heading for heading, _, _ in QUALITY_COLUMNS),
+    ]
     notes = (
         "means over seeds; overlap: share of words (multiset) that chosen and rejected have in common; length gap: chosen "
         "minus rejected; chosen alone: solved without a wrong attempt, trained on by the NLL term alone",

@@ -35,7 +35,6 @@ _ESCAPES = {
 }
 _STARS = re.compile(r"\*+$")
 _PREAMBLE = r"""\documentclass{article}
-\usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
 \usepackage[a4paper,landscape,margin=1.5cm]{geometry}
 \usepackage{booktabs,graphicx}

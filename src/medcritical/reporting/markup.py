@@ -11,7 +11,7 @@ from medcritical.reporting.tables import Table
 MISSING = "–"
 WORDS = (
     *("arm", "run", "data", "stage", "annotation", "value", "judge", "rule found"),
-    *("other arm", "axis", "ahead at first", "scoring", "checkpoint", "alarm"),
+    *("other arm", "axis", "ahead at first", "scoring", "checkpoint", "artefact", "alarm"),
 )
 
 

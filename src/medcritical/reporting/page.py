@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from html import escape
 
+from medcritical.reporting.drawing import DPI
 from medcritical.reporting.markup import MISSING, text_columns
-from medcritical.reporting.sourced import Sources, SourcedTable
+from medcritical.reporting.sourced import SourcedTable, Sources
 from medcritical.reporting.tables import Table
 
 SHOWN_SOURCES = 12  # in a tooltip; report.json has them all
+CSS_DPI = 96
 TEXT = ' class="text"'
 _STYLE = """
 body { font: 15px/1.5 system-ui, "Noto Sans CJK SC", "Microsoft YaHei", sans-serif; color: #222; background: #fff;
@@ -29,12 +32,26 @@ img { max-width: 100%; } figure { margin: 1rem 0; } code { font-size: .85em; }
 """
 
 
+@dataclass(frozen=True)
+class Listing:
+    """A table that numbers lead to: its heading, and the column that holds the artefact which a line is about."""
+
+    heading: str
+    table: Table
+    column: str
+
+    @property
+    def artefacts(self) -> list[str]:
+        """The artefact of each line."""
+        return [line[self.table.header.index(self.column)] or "" for line in self.table.rows]
+
+
 def make_page(
     title: str,
     tables: Mapping[str, SourcedTable],
     headings: Mapping[str, str],
     figures: Mapping[str, tuple[str, bytes]],
-    provenance: Table,
+    listings: Mapping[str, Listing],
 ) -> str:
     """The page.
 
@@ -42,19 +59,21 @@ def make_page(
         tables: by name; every number says in its tooltip which artefacts it was counted from, and leads to the first.
         headings: of the tables, by name.
         figures: by name, caption and PNG.
-        provenance: a line per scoring, with the columns `scoring` and `checkpoint`; what numbers lead to.
+        listings: by name, what numbers lead to; an artefact is in one line of one listing.
     """
-    anchors = _anchors(provenance)
-    links = {**{name: headings[name] for name in tables}, "figures": "Figures", "provenance": "Where numbers come from"}
+    targets = {artefact for listing in listings.values() for artefact in listing.artefacts}
+    ends = {name: listing.heading for name, listing in listings.items()}
+    links = {**{name: headings[name] for name in tables}, "figures": "Figures", **ends}
     parts = [
         f"<h1>{escape(title)}</h1>",
         "<nav>" + " ".join(f'<a href="#{name}">{escape(text)}</a>' for name, text in links.items()) + "</nav>",
     ]
     for name, table in tables.items():
-        parts.append(f'<h2 id="{name}">{escape(headings[name])}</h2>{_table(table, anchors)}')
+        parts.append(f'<h2 id="{name}">{escape(headings[name])}</h2>{_table(table, targets)}')
     parts.append('<h2 id="figures">Figures</h2>')
     parts += [_figure(name, caption, png) for name, (caption, png) in figures.items()]
-    parts.append(f'<h2 id="provenance">{escape(links["provenance"])}</h2>{_provenance(provenance)}')
+    for name, listing in listings.items():
+        parts.append(f'<h2 id="{name}">{escape(listing.heading)}</h2>{_listing(listing)}')
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>\n<body>\n'
@@ -63,16 +82,16 @@ def make_page(
     )
 
 
-def _table(sourced: SourcedTable, anchors: Mapping[str, str]) -> str:
+def _table(sourced: SourcedTable, targets: Set[str]) -> str:
     table, is_text = sourced.table, text_columns(sourced.table)
     lines = []
     for line, sources in zip(table.rows, sourced.sources, strict=True):
         cells = zip(line, sources, is_text, strict=True)
-        lines.append(f"<tr>{''.join(_cell(cell, of, anchors, is_text=text) for cell, of, text in cells)}</tr>")
+        lines.append(f"<tr>{''.join(_cell(cell, of, targets, is_text=text) for cell, of, text in cells)}</tr>")
     return _framed(table, is_text, lines)
 
 
-def _cell(text: str | None, sources: Sources, anchors: Mapping[str, str], *, is_text: bool) -> str:
+def _cell(text: str | None, sources: Sources, targets: Set[str], *, is_text: bool) -> str:
     """A cell; a missing value says so and is never a number."""
     kind = TEXT if is_text else ""
     if text is None:
@@ -81,39 +100,24 @@ def _cell(text: str | None, sources: Sources, anchors: Mapping[str, str], *, is_
         return f"<td{kind}>{escape(text)}</td>"
     more = f" and {len(sources) - SHOWN_SOURCES} more" if len(sources) > SHOWN_SOURCES else ""
     title = f' title="{escape(", ".join(sources[:SHOWN_SOURCES]) + more)}"'
-    target = next((anchors[source] for source in sources if source in anchors), None)
-    shown = escape(text) if target is None else f'<a href="#{target}">{escape(text)}</a>'
+    target = next((source for source in sources if source in targets), None)
+    shown = escape(text) if target is None else f'<a href="#{escape(target)}">{escape(text)}</a>'
     return f"<td{kind}{title}>{shown}</td>"
 
 
-def _provenance(table: Table) -> str:
-    """The table that numbers lead to."""
-    scoring, checkpoint = table.header.index("scoring"), table.header.index("checkpoint")
+def _listing(listing: Listing) -> str:
+    """The lines, each with its artefact as anchor."""
     lines = []
-    for number, line in enumerate(table.rows):
-        cells = []
-        for place, cell in enumerate(line):
-            shown = MISSING if cell is None else escape(cell)
-            cells.append(f"<td>{f'<code>{shown}</code>' if place in (scoring, checkpoint) else shown}</td>")
-        lines.append(f'<tr id="source-{number}">{"".join(cells)}</tr>')
-    return _framed(table, text_columns(table), lines)
-
-
-def _anchors(provenance: Table) -> dict[str, str]:
-    """Artefact -> the anchor of the line that names it: of its own scoring, or the first scoring of a checkpoint."""
-    scoring, checkpoint = provenance.header.index("scoring"), provenance.header.index("checkpoint")
-    anchors: dict[str, str] = {}
-    for number, line in enumerate(provenance.rows):
-        for artefact in (line[scoring], line[checkpoint]):
-            if artefact is not None:
-                anchors.setdefault(artefact, f"source-{number}")
-    return anchors
+    for line, artefact in zip(listing.table.rows, listing.artefacts, strict=True):
+        shown = [MISSING if cell is None else escape(cell) for cell in line]
+        cells = [f"<td>{f'<code>{cell}</code>' if '/' in cell else cell}</td>" for cell in shown]
+        lines.append(f'<tr id="{escape(artefact)}">{"".join(cells)}</tr>')
+    return _framed(listing.table, text_columns(listing.table), lines)
 
 
 def _framed(table: Table, is_text: list[bool], lines: list[str]) -> str:
     head = "".join(
-        f"<th{TEXT if text else ''}>{escape(heading)}</th>"
-        for heading, text in zip(table.header, is_text, strict=True)
+        f"<th{TEXT if text else ''}>{escape(heading)}</th>" for heading, text in zip(table.header, is_text, strict=True)
     )
     notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
     body = "\n".join(lines)
@@ -125,7 +129,8 @@ def _framed(table: Table, is_text: list[bool], lines: list[str]) -> str:
 
 def _figure(name: str, caption: str, png: bytes) -> str:
     content = base64.b64encode(png).decode("ascii")
+    width = int.from_bytes(png[16:20], "big") * CSS_DPI // DPI  # of the PNG's header: shown as large as in print
     return (
-        f'<figure id="{name}"><img alt="{escape(caption)}" src="data:image/png;base64,{content}">'
+        f'<figure id="figure-{name}"><img width="{width}" alt="{escape(caption)}" src="data:image/png;base64,{content}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )

@@ -83,7 +83,9 @@ def alarm_table(iterations: Sequence[Iteration]) -> Grid:
 def artefact_table(results: Results) -> Grid:
     """What every artefact of the run took: tokens and seconds."""
     names = ("teacher_tokens", "student_tokens", "judge_tokens", "seconds")
-    lines = [(key, entry.stage, *(getattr(entry.costs, name) for name in names)) for key, entry in results.ledger.items()]
+    lines = [
+        (key, entry.stage, *(getattr(entry.costs, name) for name in names)) for key, entry in results.ledger.items()
+    ]
     return Grid(("artefact", "stage", *names), tuple(lines))
 
 

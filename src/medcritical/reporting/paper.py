@@ -17,9 +17,9 @@ from medcritical.reporting.figures import accuracy_figure
 from medcritical.reporting.grids import alarm_list, beta_grid, pair_quality_table
 from medcritical.reporting.latex import document, to_latex
 from medcritical.reporting.markup import to_csv, to_markdown
-from medcritical.reporting.page import make_page
+from medcritical.reporting.page import Listing, make_page
 from medcritical.reporting.pooling import Checkpoint, Difference, Pool, pool_seeds
-from medcritical.reporting.sourced import SourcedTable, provenance_table, trace
+from medcritical.reporting.sourced import SourcedTable, artefact_table, provenance_table, trace
 from medcritical.reporting.summary import Results
 from medcritical.reporting.tables import Table
 from medcritical.reporting.trade_offs import beta_figure, cost_figure
@@ -38,7 +38,7 @@ HEADINGS = {
 CAPTIONS = {
     "accuracy": "Accuracy over iterations; bars: Wilson interval, or range over seeds",
     "betas": "Accuracy against beta; bars: Wilson interval, or range over seeds",
-    "costs": "Accuracy against tokens written by teacher and student; dotted: where two lines meet",
+    "costs": "Accuracy against tokens written by teacher and student; rings: where two lines cross",
     "slices": "Accuracy by slice at the last iteration; lines: Wilson interval, or range over seeds",
     "pairs": "What the preference pairs were made of, means over seeds",
     "curves": "Log-probabilities, margin and reward accuracy over optimizer steps; faint: seeds",
@@ -104,7 +104,11 @@ def write_paper(paper: Paper, folder: Path) -> None:
     _write(folder / CONTENT, to_json(paper))
     figures = {name: (_caption(name), (folder / f"{name}.png").read_bytes()) for name in draw_figures(paper, folder)}
     title = f"medcritical: {', '.join(dict.fromkeys(row.run for row in paper.results.rows))}"
-    _write(folder / PAGE, make_page(title, paper.tables, HEADINGS, figures, provenance))
+    listings = {
+        PROVENANCE: Listing(headings[PROVENANCE], provenance, "scoring"),
+        "artefacts": Listing("Artefacts", artefact_table(paper.results), "artefact"),
+    }
+    _write(folder / PAGE, make_page(title, paper.tables, HEADINGS, figures, listings))
 
 
 def draw_figures(paper: Paper, folder: Path) -> list[str]:

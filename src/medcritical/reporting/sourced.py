@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from medcritical.reporting.pooling import Pool
 from medcritical.reporting.summary import Results, SummaryRow
-from medcritical.reporting.tables import Table, leading_columns
+from medcritical.reporting.tables import Table, leading_columns, whole
 
 Sources = tuple[str, ...]
 
@@ -78,6 +78,23 @@ def provenance_table(results: Results) -> Table:
     ]
     notes = ("an artefact is STAGE/HASH, its folder in the store; the hash is of its configuration, inputs and seed",)
     return Table(header, tuple(lines), notes)
+
+
+def artefact_table(results: Results) -> Table:
+    """One line per artefact that a score or its checkpoint was made from, scorings left out: stage, tokens, seconds."""
+    scorings = {row.artefact for row in results.rows}
+    lines = [
+        (
+            name,
+            entry.stage,
+            whole(entry.costs.teacher_tokens),
+            whole(entry.costs.student_tokens),
+            whole(entry.costs.seconds),
+        )
+        for name, entry in sorted(results.ledger.items())
+        if name not in scorings
+    ]
+    return Table(("artefact", "stage", "teacher tokens", "student tokens", "seconds"), tuple(lines))
 
 
 def _checkpoint(results: Results, row: SummaryRow) -> str | None:

@@ -6,13 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medcritical.reporting.crossover import AXES, compare_lines, cost_points
-from medcritical.reporting.drawing import GREY, Look, assign_looks, legend_above, new_figure, save, styled
+from medcritical.reporting.crossover import AXES, compare_lines, cost_points, height_at
+from medcritical.reporting.drawing import DARK, Look, assign_looks, legend_above, new_figure, save, styled
 from medcritical.reporting.figures import Line, accuracy_lines, names_in
 from medcritical.reporting.pooling import Pool
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+BESIDE = 1.015  # factor on beta by which the bars of an iteration stand beside those of the one before
 
 
 def beta_figure(pools: Sequence[Pool], *paths: Path) -> bool:
@@ -37,7 +41,7 @@ def beta_figure(pools: Sequence[Pool], *paths: Path) -> bool:
             axes.set_title(f"{title}, {data} {split}")
             _draw_betas(axes, here, looks)
         all_axes[0].set_ylabel("accuracy (%)")
-        _add_legend(figure, looks)
+        _add_legend(figure, looks, columns=len(looks))
         save(figure, paths)
     return True
 
@@ -45,7 +49,7 @@ def beta_figure(pools: Sequence[Pool], *paths: Path) -> bool:
 def cost_figure(pools: Sequence[Pool], *paths: Path) -> bool:
     """Write accuracy against teacher and student tokens, a line per arm from stage 1 on, a row per data set.
 
-    A small cross marks where two lines meet. False where no arm recorded its tokens.
+    A ring marks where two lines cross. False where no arm recorded its tokens.
     """
     data = list(dict.fromkeys((pool.checkpoint.data, pool.checkpoint.split) for pool in pools))
     lines = {
@@ -65,16 +69,16 @@ def cost_figure(pools: Sequence[Pool], *paths: Path) -> bool:
                 axes.set_xlabel(f"{heading}, written in all")
             row[0].set_ylabel("accuracy (%)")
             row[0].set_title(f"{name} {split}")
-        _add_legend(figure, looks, columns=3)
+        _add_legend(figure, looks, columns=2)
         save(figure, paths)
     return True
 
 
 def _draw_betas(axes: Axes, pools: Sequence[Pool], looks: Mapping[str, Look]) -> None:
     betas = sorted({pool.checkpoint.beta for pool in pools if pool.checkpoint.beta is not None})
-    for number in sorted({pool.checkpoint.iteration for pool in pools}):
+    for place, number in enumerate(sorted({pool.checkpoint.iteration for pool in pools})):
         mine = [pool for pool in pools if pool.checkpoint.iteration == number]
-        x = [pool.checkpoint.beta or 0.0 for pool in mine]
+        x = [(pool.checkpoint.beta or 0.0) * BESIDE**place for pool in mine]
         look = looks[f"iteration {number}"]
         low, high = zip(*([100 * bound for bound in pool.spread] for pool in mine), strict=True)
         axes.vlines(x, low, high, colors=look["color"], linewidth=2.5, alpha=0.3)
@@ -95,19 +99,21 @@ def _draw_costs(axes: Axes, lines: Sequence[Line], field: str, looks: Mapping[st
         for second in labels[place + 1 :]:
             found = compare_lines(points[first], points[second])
             for x in () if found is None else found.crossings:
-                axes.axvline(x, color=GREY, linewidth=0.6, linestyle=(0, (1, 3)))
+                axes.plot(
+                    [x], [100 * height_at(points[first], x)], color=DARK, marker="o", fillstyle="none", markersize=9.0
+                )
     axes.ticklabel_format(axis="x", style="plain")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.xaxis.set_major_locator(_few_ticks())
 
 
-def _few_ticks() -> object:
+def _few_ticks() -> MaxNLocator:
     from matplotlib.ticker import MaxNLocator
 
     return MaxNLocator(nbins=4)
 
 
-def _add_legend(figure: object, looks: Mapping[str, Look], *, columns: int = 4) -> None:
+def _add_legend(figure: Figure, looks: Mapping[str, Look], *, columns: int) -> None:
     from matplotlib.lines import Line2D
 
     legend_above(figure, [Line2D([], [], label=label, **look) for label, look in looks.items()], columns=columns)

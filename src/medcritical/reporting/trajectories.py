@@ -61,7 +61,8 @@ def curves_figure(curves: Sequence[Curve], *paths: Path) -> None:
             grid[-1, column].set_xlabel("optimizer step, iterations in turn")
         for axes, heading in zip(grid[:, 0], METRICS, strict=True):
             axes.set_ylabel(heading)
-        legend_above(figure, [Line2D([], [], label=label, **_stroke(looks[name])) for name, label in LABELS.items()])
+        handles = [Line2D([], [], label=label, **_stroke(looks[name])) for name, label in LABELS.items()]
+        legend_above(figure, handles, columns=2 if len(titles) == 1 else len(handles))
         save(figure, paths)
 
 
@@ -73,8 +74,8 @@ def group_curves(iterations: Sequence[Iteration]) -> dict[str, list[Curve]]:
     betas = sorted({each.row.beta for each in iterations if each.row.beta is not None})
     several_runs = len({each.row.run for each in iterations}) > 1
     found: dict[str, list[Curve]] = {}
-    for beta in betas or [None]:
-        name = f"curves-beta-{beta:g}" if beta is not None and len(betas) > 1 else "curves"
+    for beta in betas:
+        name = f"curves-beta-{beta:g}" if len(betas) > 1 else "curves"
         for each in iterations:
             rows = [row for training in each.trainings for row in training.rows]
             if each.row.beta in (None, beta) and any("train/margin" in row for row in rows):
