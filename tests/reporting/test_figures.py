@@ -112,7 +112,7 @@ class TestAccuracyFigure:
             assert [line.label for line in accuracy_lines(panel)] == ["DPO", "RS"]
 
     def test_levels_far_below_do_not_press_the_arms_together(self, make_row, tmp_path):
-        """With the untrained student at 0 the picture of the arms is as with one at 2: neither is drawn to scale."""
+        """Arms from 43 to 67 with their bars, chance at 25, the untrained student at 0."""
         from matplotlib.axes import Axes
 
         limits = []
@@ -124,7 +124,9 @@ class TestAccuracyFigure:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Axes, "get_ylim", spy)
-            accuracy_figure([make_row("base", num_correct=0), make_row(), make_row("dpo", 1, 120)], tmp_path / "a.png")
+            accuracy_figure(
+                [make_row("base", num_correct=0, sound=0), make_row(), make_row("dpo", 1, 120)], tmp_path / "a.png"
+            )
         assert limits[-1][0] > 30
 
     def test_a_name_looks_the_same_wherever_it_is_drawn_and_seven_differ_without_colour(self):

@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     sync.add_argument("--entity", help="W&B entity (default: the run's own logger.entity)")
     sync.add_argument("--tag", metavar="TAG", action="append", dest="tags", help="W&B tag, once or more")
     sync.add_argument(
-        "--samples", type=int, metavar="N", help="corrections shown (default: the run's own logger.samples)"
+        "--samples", type=_count, metavar="N", help="corrections shown (default: the run's own logger.samples)"
     )
     sync.set_defaults(run=_sync)
     dashboard = commands.add_parser("dashboard", help="publish workspace and report, as code")
@@ -42,6 +42,13 @@ def build_parser() -> argparse.ArgumentParser:
     dashboard.add_argument("--json", action="store_true", help="print what would be sent; needs no network")
     dashboard.set_defaults(run=_dashboard)
     return parser
+
+
+def _count(text: str) -> int:
+    """A number that counts something. Raises ValueError for a negative one, which argparse reports."""
+    if (count := int(text)) < 0:
+        raise ValueError(f"{count} is negative")
+    return count
 
 
 def _sync(arguments: argparse.Namespace) -> int:
