@@ -72,7 +72,7 @@ def test_every_link_has_a_target_and_every_target_is_one(page):
 
 
 def test_numbers_say_where_they_come_from_and_missing_ones_that_they_are(page):
-    cells = {text: attributes for attributes, text in Page(page).cells}
+    cells = {text: attributes for attributes, text in reversed(Page(page).cells)}
     assert cells["50.0"]["title"] == "evaluate/sft-0-0"
     assert cells["60.0"]["title"] == "evaluate/dpo-1-0, play/1"
     assert cells["–"]["class"] == "missing"
