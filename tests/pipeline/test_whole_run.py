@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from wandb_log import history, table
 
 from medcritical.reporting.summary import read_summary
+from wandb_log import history, table
 
 COMMAND = [sys.executable, "-c", "from medcritical.cli.main import main; main()", "experiments=toy"]
 
