@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from medcritical.reporting.summary import read_summary
+from wandb_log import history, table
 
 COMMAND = [sys.executable, "-c", "from medcritical.cli.main import main; main()", "experiments=toy"]
 
@@ -169,7 +170,32 @@ def test_stopped_and_killed_runs_go_on_to_the_same_table(finished: tuple[Path, R
         assert (rest.folder / name).read_bytes() == (uninterrupted.folder / name).read_bytes(), name
 
 
-def test_offline_wandb_run_is_written(finished: tuple[Path, Run]) -> None:
-    root, _ = finished
-    run = run_toy(root, "logger=wandb")
-    assert len(list(run.folder.glob("wandb/offline-run-*/*.wandb"))) == 1
+def test_a_run_without_wandb_is_replayed_as_one_with_it(finished: tuple[Path, Run]) -> None:
+    root, first = finished
+    code = "from medcritical.cli.wandb import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "sync", str(first.folder)], env=environment(root), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (replayed,) = first.folder.glob("wandb/offline-run-*")
+    run_toy(root, "logger=wandb")  # nothing is left to do but the export
+    (live,) = set(first.folder.glob("wandb/offline-run-*")) - {replayed}
+    rows = {place: [row for row in history(place) if "iteration" in row] for place in (replayed, live)}
+    assert rows[replayed] == rows[live]
+    assert [row["iteration"] for row in rows[live] if "accuracy/clinic-easy/test/dpo_self" in row] == [0, 1, 2]
+    steps = [row["dpo_self/step"] for row in history(live) if "dpo_self/step" in row]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 16  # two iterations of eight
+    assert {row["verdict"] for row in table(live, "samples")} >= {"right"}
+    assert [row for row in history(live) if "system/memory_mib" in row]
+
+
+def test_the_report_is_drawn_from_the_store(finished: tuple[Path, Run], tmp_path: Path) -> None:
+    root, run = finished
+    code = "from medcritical.cli.report import main; main()"
+    command = [sys.executable, "-c", code, str(run.folder), "--to", str(tmp_path / "report")]
+    done = subprocess.run(command, env=environment(root), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    names = {path.stem for path in (tmp_path / "report").glob("*.pdf")}
+    assert names == {"accuracy", "costs", "pairs", "curves"}
+    assert "warning" not in done.stderr

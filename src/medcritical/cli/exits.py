@@ -6,14 +6,24 @@ import os
 import signal
 import sys
 import traceback
+from argparse import ArgumentParser
 from collections.abc import Callable
 from types import FrameType
+from typing import NoReturn
 
 from medcritical.errors import MedCriticalError
 
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM, as schedulers and `timeout` send it: ends a command in the same good order as Ctrl-C."""
+
+
+class CommandParser(ArgumentParser):
+    """A parser whose usage errors are one line, like every other error of a user."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with status 2."""
+        self.exit(2, f"error: {message}; see {self.prog} --help.\n")
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

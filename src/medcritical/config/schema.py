@@ -375,6 +375,10 @@ class LoggerConfig:
     project: str = key("W&B project")
     entity: str = key("W&B entity; empty for the default")
     tags: list[str] = key("W&B tags")
+    samples: int = key(
+        "corrections per arm and iteration in W&B's table of samples; 0: no text leaves the machine", ge=0
+    )
+    system_seconds: float = key("between two looks at processor, memory and GPU while stages run; 0: none", ge=0)
 
 
 @dataclass

@@ -181,7 +181,7 @@ class ReportStage(StageConfig):
     """Scores -> summary, tables and figures."""
 
     stage: ClassVar[str] = "report"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     name: str
     rows: list[ReportRow]
     report: ReportConfig

@@ -13,6 +13,7 @@ from medcritical.config.load import to_identity, to_plain
 from medcritical.config.schema import Config
 from medcritical.pipeline.estimate import describe_plan
 from medcritical.pipeline.execute import Executor, LocalExecutor
+from medcritical.pipeline.monitor import watched_machine
 from medcritical.pipeline.plan import Plan, make_plan
 from medcritical.pipeline.schedule import ParallelExecutor, num_workers
 from medcritical.pipeline.sources import fingerprint_sources
@@ -44,14 +45,15 @@ def run(config: Config) -> Path | None:
         print(
             f"{len(plan.calls)} stages, {num_done} of them done before; log: {folder / 'worker.log'}", file=sys.stderr
         )
-        _executor(config, store, folder).execute(missing, Watcher(plan.calls, num_done))
+        with watched_machine(folder, config.logger.system_seconds):
+            _executor(config, store, folder).execute(missing, Watcher(plan.calls, num_done))
     else:
         print(f"nothing to do: all {len(plan.calls)} stages are done.", file=sys.stderr)
     summary = _gather(plan, store, folder)
     if config.logger.wandb is not WandbMode.disabled:
-        from medcritical.pipeline.tracking import export_to_wandb  # W&B takes a second to import
+        from medcritical.pipeline.tracking import export_folder  # W&B takes a second to import
 
-        export_to_wandb(config, plan, store, summary)
+        export_folder(folder, mode=config.logger.wandb)
     return summary
 
 
