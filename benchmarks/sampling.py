@@ -86,7 +86,8 @@ def generate_with_transformers(
     """
     encoded = [encode_prompt(student.tokenizer, prompt) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda index: -len(encoded[index]))
-    size = max(1, sampling.batch_size // samples)
+    longest = max(map(len, encoded)) + sampling.max_new_tokens
+    size = max(1, sampling.batch_tokens // longest // samples)
     choice = (
         {"do_sample": False}
         if sampling.temperature == 0

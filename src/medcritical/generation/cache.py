@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
@@ -38,7 +37,8 @@ class RoomyCache(Cache):  # type: ignore[misc]
     @property
     def width(self) -> int:
         """Columns written."""
-        return self.layers[0].width
+        width: int = self.layers[0].width
+        return width
 
 
 class _RoomyLayer(CacheLayerMixin):  # type: ignore[misc]

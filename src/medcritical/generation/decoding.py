@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from medcritical.generation.cache import RoomyCache
+from medcritical.generation.cache import RoomyCache, Rows
 from medcritical.generation.engine import Sampling
 from medcritical.generation.sampling import draw_tokens, draw_uniforms
 
-# A row that has ended still costs its part of a step; taking rows out or in costs a copy of the cache.
+# A row that has ended still costs its part of a step; taking rows out or in costs a copy of the cache. Rows that join
+# lengthen the window that all read: with the clinic's student it costs a fifth of the speed, so none join (docs/log.md).
 SHRINK_ABOVE = 0.25  # share of the rows that must have ended
 REFILL_BELOW = 0.0  # share of the rows allowed that must go on, lest others join
 
@@ -121,6 +122,8 @@ class _Decoder:
         self.written: list[list[int]] = [[] for _ in responses]
         self.num_begun = 0
         self.rows = self._rows(range(0))
+        self.cache: RoomyCache  # of the first change
+        self.starts_B: Tensor  # columns of the prompts' first tokens
 
     @property
     def is_running(self) -> bool:
@@ -147,7 +150,7 @@ class _Decoder:
 
     def change(self) -> int:
         """Take out the rows that have ended and let others begin where there is room; returns how many have ended."""
-        num_ended, parts = self._collect(), []
+        num_ended, parts = self._collect(), list[Rows]()
         if self.is_running:
             kept_B = (~self.rows.is_ended_B).nonzero()[:, 0]
             parts.append((self.cache, kept_B))

@@ -14,8 +14,8 @@ class Sampling(Record, frozen=True):
     """How responses are drawn.
 
     `temperature` 0 is greedy. `top_p` is the nucleus mass (Holtzman et al., arXiv:1904.09751); 1 keeps every token.
-    `max_new_tokens` includes the end of the sequence. `batch_tokens` bounds the responses that are decoded together: their prompts and the most
-    that they may write. One response is always decoded, however long.
+    `max_new_tokens` includes the end of the sequence. `batch_tokens` bounds the responses that are decoded together: their
+    prompts and the most that they may write. One response is always decoded, however long.
     A response ends before the first of the texts in `stop`.
     """
 
