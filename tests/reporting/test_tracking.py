@@ -2,14 +2,17 @@
 
 import json
 import sys
+from urllib.parse import urlsplit
 
 import pytest
+import wandb
 
 from medcritical.cli.wandb import main
 from medcritical.config.choices import WandbMode
 from medcritical.pipeline.tracking import export_folder
 from medcritical.reporting import wandb_export
 from wandb_log import axes, history, isolate_wandb, items, of_kind, table
+from wandb_server import serve_wandb
 
 pytestmark = pytest.mark.usefixtures("no_network")
 
@@ -191,3 +194,40 @@ class TestDashboard:
         status, out, err = call("dashboard", "team/medcritical", finished_run)
         assert (status, out) == (2, "")
         assert "--json" in err
+
+    @pytest.fixture
+    def logged_in(self, monkeypatch):
+        """Has W&B talk to a server of the test's own."""
+
+        def use(server):
+            monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+            monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+
+        yield use
+        wandb.teardown()  # its service goes on talking to the server otherwise
+
+    def test_publishing_saves_what_json_prints(self, finished_run, call, content, logged_in):
+        with serve_wandb() as server:
+            logged_in(server)
+            status, out, _ = call("dashboard", "team/medcritical", finished_run)
+        assert status == 0
+        addresses = [urlsplit(line).path for line in out.splitlines()]
+        assert addresses == ["/team/medcritical", "/team/medcritical/reports/MedCritical--View2"]
+        workspace, report = server.views
+        for view in (workspace, report):
+            assert (view["entityName"], view["projectName"], view["displayName"]) == (
+                "team",
+                "medcritical",
+                "MedCritical",
+            )
+        saved = json.loads(report["spec"])["blocks"]
+        assert [block["type"] for block in saved] == [block["type"] for block in content["report"]["blocks"]]
+        names = [section["name"] for section in json.loads(workspace["spec"])["section"]["panelBankConfig"]["sections"]]
+        assert names[0] == "Accuracy by iteration"
+
+    def test_a_server_that_refuses_is_one_sentence(self, finished_run, call, logged_in):
+        with serve_wandb(is_refusing=True) as server:
+            logged_in(server)
+            status, out, err = call("dashboard", "team/medcritical", finished_run)
+        assert (status, out) == (2, "")
+        assert "W&B did not take the dashboard" in err

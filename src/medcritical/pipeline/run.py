@@ -53,7 +53,15 @@ def run(config: Config) -> Path | None:
     if config.logger.wandb is not WandbMode.disabled:
         from medcritical.pipeline.tracking import export_folder  # W&B takes a second to import
 
-        export_folder(folder, mode=config.logger.wandb)
+        logger = config.logger
+        export_folder(
+            folder,
+            mode=logger.wandb,
+            project=logger.project,
+            entity=logger.entity,
+            tags=logger.tags,
+            samples=logger.samples,
+        )
     return summary
 
 

@@ -111,10 +111,14 @@ def publish(workspace: Any, report: Any) -> list[str]:
     """Save both at W&B; their addresses. Raises ConfigError when W&B is not reachable, not logged in, or says no."""
     import requests
     import wandb
+    from wandb.sdk.lib.service.service_connection import (
+        WandbApiFailedError,  # a server's refusal; it has no public name
+    )
 
+    refused = (wandb.errors.Error, WandbApiFailedError, requests.RequestException, ValueError)
     try:
         return [str(workspace.save().url), str(report.save().url)]
-    except (wandb.errors.Error, wandb.errors.UsageError, requests.RequestException, ValueError) as error:
+    except refused as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"W&B did not take the dashboard: {reason}; `--json` prints it without a server.") from error
 
