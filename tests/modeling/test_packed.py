@@ -190,7 +190,7 @@ def test_a_model_is_put_back_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("kind", "changes", "reason"),
     [
-        ("gemma", {}, "its type gemma is none of llama, mistral, qwen2, qwen3"),
+        ("gemma", {"keeps_norms": True}, "its type gemma is none of llama, mistral, qwen2, qwen3"),
         ("mistral", {"sliding_window": 8}, "limited to a sliding window"),
         (
             "qwen2",

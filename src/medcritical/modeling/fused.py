@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -29,9 +28,11 @@ def fused(model: nn.Module) -> Iterator[None]:
     is_sharded = any(hasattr(parameter, "ds_id") for parameter in model.parameters())
     kinds = {} if is_sharded else {module: kind for module in model.modules() if (kind := _fused_form(module))}
     plain = {module: type(module) for module in kinds}
+    pairs = {(kind, plain[module]) for module, kind in kinds.items()}
+    subclasses = {pair: type(f"Fused{pair[1].__name__}", pair, {}) for pair in pairs}
     for module, kind in kinds.items():
         # Its class alone is changed, to a subclass that differs in `forward`.
-        module.__class__ = _subclass(kind, type(module))
+        module.__class__ = subclasses[kind, plain[module]]
     try:
         yield
     finally:
@@ -60,7 +61,7 @@ class FusedFeedForward:
 
     def forward(self, x: Tensor) -> Tensor:
         """down(silu(gate(x)) * up(x)), of the shape of x."""
-        gated = _Gated.apply(self.gate_proj(x), self.up_proj(x))  # type: ignore[no-untyped-call]
+        gated: Tensor = _Gated.apply(self.gate_proj(x), self.up_proj(x))  # type: ignore[no-untyped-call]
         out: Tensor = self.down_proj(gated)
         return out
 
@@ -98,7 +99,8 @@ class _Norm(torch.autograd.Function):
         inverse = inverse.add_(epsilon).rsqrt_()
         ctx.save_for_backward(x, weight, inverse)
         # The norm's own result has the type of its input before it is multiplied by the weight.
-        return (x_wide * inverse).to(x.dtype) * weight
+        normed: Tensor = (x_wide * inverse).to(x.dtype) * weight
+        return normed
 
     @staticmethod
     @once_differentiable
@@ -127,7 +129,8 @@ class _Gated(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor]:
         gate, up = ctx.saved_tensors
         up_gradient = F.silu(gate).mul_(upstream)
-        return torch.ops.aten.silu_backward(upstream * up, gate), up_gradient
+        gate_gradient: Tensor = torch.ops.aten.silu_backward(upstream * up, gate)
+        return gate_gradient, up_gradient
 
 
 class _AdaptedLinear(torch.autograd.Function):
@@ -188,8 +191,3 @@ def _is_plain(module: LoraLinear) -> bool:
         and name not in module.lora_variant
         and not module.lora_bias[name]
     )
-
-
-@lru_cache
-def _subclass(kind: type, plain: type) -> type:
-    return type(f"Fused{plain.__name__}", (kind, plain), {})
