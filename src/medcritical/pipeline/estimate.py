@@ -1,33 +1,86 @@
-"""What a plan will do and what it may cost, before anything runs."""
+"""What stage calls may cost, before anything runs: tokens as upper bounds, times as rough guesses."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from medcritical.config.choices import Allocation, TeacherKind
 from medcritical.config.stages import EvaluateStage, PlayStage, PrepareStage, TeachStage
 from medcritical.pipeline.plan import Plan, StageCall
 
+if TYPE_CHECKING:
+    from medcritical.pipeline.pace import Pace
 
-def describe_plan(plan: Plan, missing: AbstractSet[str]) -> str:
-    """One line per stage (done or to run, artefact, estimated tokens) and a total. Estimates are upper bounds."""
-    lines, teacher, student, judge = [], 0, 0, 0
+
+@dataclass(frozen=True)
+class Estimate:
+    """Most tokens that each model may write, and rough seconds; `unknown` counts the calls with no guess at a time."""
+
+    teacher: int = 0
+    student: int = 0
+    judge: int = 0
+    seconds: float = 0.0
+    unknown: int = 0
+
+    @classmethod
+    def sum(cls, estimates: Iterable[Estimate]) -> Estimate:
+        """All of them together; nothing costs nothing."""
+        estimates = list(estimates)
+        return cls(*(sum(getattr(each, name) for each in estimates) for name in cls.__dataclass_fields__))
+
+    def __str__(self) -> str:
+        judge = f", and {self.judge:,} judge tokens" if self.judge else ""
+        return (
+            f"at most {self.teacher:,} teacher tokens and {self.student:,} student tokens to generate{judge}; "
+            + self.time()
+        )
+
+    def time(self) -> str:
+        """The rough time in words, and for how many calls there is none."""
+        known = f"about {readable_seconds(self.seconds)}"
+        if not self.unknown:
+            return known
+        untold = f"no guess at the time of {self.unknown} stages, for nothing like them has run in this store"
+        return f"{known} and {untold}" if self.seconds else untold
+
+
+def readable_seconds(seconds: float) -> str:
+    """Seconds in the largest unit that leaves a number to read: 40 s, 12 min, 3.5 h."""
+    if seconds < 99:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 99 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def describe_plan(plan: Plan, missing: AbstractSet[str], pace: Pace) -> str:
+    """One line per stage (done or to run, artefact, estimated tokens) and a total. Tokens are upper bounds."""
+    lines, costs = [], []
     for call in plan.calls:
         to_run = call.ref.key in missing
         tokens = estimated_tokens(call, plan)
-        if to_run and isinstance(call.config, TeachStage):
-            teacher += tokens
-        elif to_run:
-            student += tokens
-            judge += estimated_judge_tokens(call, plan)
+        if to_run:
+            costs.append(estimate(call, plan, pace))
         cost = f"  <= {tokens:,} tokens" if tokens and to_run else ""
         lines.append(f"{'run ' if to_run else 'done'}  {call.ref!s:<28} {call.label:<36}{cost}")
     lines.append(
-        f"{len(plan.calls)} stages: {len(plan.calls) - len(missing)} done, {len(missing)} to run; "
-        f"at most {teacher:,} teacher tokens and {student:,} student tokens to generate"
-        + (f", and {judge:,} judge tokens." if judge else ".")
+        f"{len(plan.calls)} stages: {len(plan.calls) - len(missing)} done, {len(missing)} to run; {Estimate.sum(costs)}."
     )
     return "\n".join(lines)
+
+
+def estimate(call: StageCall, plan: Plan, pace: Pace) -> Estimate:
+    """What one call may cost."""
+    tokens, seconds = estimated_tokens(call, plan), pace.seconds(call, plan)
+    is_teacher = isinstance(call.config, TeachStage)
+    return Estimate(
+        teacher=tokens if is_teacher else 0,
+        student=0 if is_teacher else tokens,
+        judge=estimated_judge_tokens(call, plan),
+        seconds=seconds or 0.0,
+        unknown=int(seconds is None),
+    )
 
 
 def estimated_tokens(call: StageCall, plan: Plan) -> int:

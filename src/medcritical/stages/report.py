@@ -16,8 +16,7 @@ from medcritical.reporting.pooling import pool_seeds
 from medcritical.reporting.summary import LedgerEntry, Summary, SummaryRow, gather, write_summary
 from medcritical.stages.compare import measure_differences, write_report
 from medcritical.stages.context import Inputs, Output
-from medcritical.stages.evaluate import PREDICTIONS, SCORE
-from medcritical.stages.training import METRICS
+from medcritical.stages.results import METRICS, PREDICTIONS, SCORE
 from medcritical.store import read_json, read_records
 
 REPORT = "report.json"
