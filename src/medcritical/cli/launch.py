@@ -102,7 +102,8 @@ def _hand_over(whole: DictConfig, overrides: list[list[str]], task: Callable[[Di
         context = HydraContext(config_loader=GlobalHydra.instance().config_loader(), callbacks=Callbacks(whole))
         try:
             launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=whole)
-            launcher.launch(overrides, initial_job_idx=0)
+            for returned in launcher.launch(overrides, initial_job_idx=0):
+                _ = returned.return_value  # raises what a cell could not write down as its failure
         except MedCriticalError:
             raise
         except Exception as error:  # each launcher has errors of its own
