@@ -139,7 +139,7 @@ class Store:
     def executions(self, ref: ArtefactRef) -> int:
         """How often the artefact was made to its end in this store: 1, but for what was damaged or done twice."""
         path = self._beside(ref, "executions.jsonl")
-        if not path.is_file():  # made before executions were counted, or not at all
+        if not path.is_file():  # not made, or made before executions were counted
             return int(self.is_complete(ref))
         return len(read_records(path, Execution))
 
@@ -197,11 +197,9 @@ class Store:
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             medcritical=__version__,
         )
-        execution = Execution(host=socket.gethostname(), pid=os.getpid(), seconds=costs.seconds)
-        append_record(
-            self._beside(ref, "executions.jsonl"), execution
-        )  # first: a kill in between is one more execution
         write_json(folder / MANIFEST, manifest)
+        execution = Execution(host=socket.gethostname(), pid=os.getpid(), seconds=costs.seconds)
+        append_record(self._beside(ref, "executions.jsonl"), execution)
 
     def lineage(self, ref: ArtefactRef) -> dict[str, Manifest]:
         """Manifests of the artefact and everything it was made from, by key, each once.
