@@ -77,7 +77,9 @@ class Ended(NamedTuple):
 
 
 def run(root: Path, *command: str, store: Path, timeout: float = 280) -> Ended:
-    done = subprocess.run(command, env=environment(store.parent), cwd=root, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(
+        command, env=environment(store.parent), cwd=root, capture_output=True, text=True, timeout=timeout
+    )
     return Ended(done.returncode, done.stdout, done.stderr)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from medcritical.cli.compose import Composed, hydra_initialized
 from medcritical.cli.exits import end_in_good_order
 from medcritical.cli.watch_cells import CellWatcher
+from medcritical.config.schema import Config
 from medcritical.errors import ConfigError, MedCriticalError
 from medcritical.pipeline.execute import StageFailed
 from medcritical.pipeline.pace import Pace
@@ -46,7 +47,8 @@ def run_sweep(composed: Sequence[Composed]) -> int:
         raise ConfigError(
             "hydra/sweeper is not for this program: name values after -m, a file in sweeps/, or sweep=study."
         )
-    if composed[0].config.sweep.study is not None:
+    config: Config = composed[0].config
+    if config.sweep.study is not None:
         from medcritical.cli.study import run_study
 
         return run_study(composed, functools.partial(launch, whole))

@@ -7,11 +7,11 @@ ended (a killed launcher) is asked again with the same values: what its cell has
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medcritical.config.schema import StudyConfig
+from medcritical.config.schema import StudyConfig, StudyRange
 from medcritical.errors import ConfigError
 from medcritical.reporting.summary import read_summary
 from medcritical.store.hashing import derive_seed
@@ -49,9 +49,7 @@ class Study:
 
     def ask(self) -> list[optuna.Trial]:
         """The next trials, at most `batch` of them; their `params` are the values."""
-        from optuna.distributions import FloatDistribution
-
-        space = {key: FloatDistribution(span.low, span.high, log=span.log) for key, span in self._config.space.items()}
+        space = {key: _distribution(span) for key, span in self._config.space.items()}
         return [self._study.ask(space) for _ in range(min(self._config.batch, self.left))]
 
     def tell(self, trial: optuna.Trial, accuracy: float | None) -> None:
@@ -102,7 +100,13 @@ def _optuna() -> Any:
     return optuna
 
 
-def corners(config: StudyConfig) -> Iterator[Values]:
+def _distribution(span: StudyRange) -> optuna.distributions.FloatDistribution:
+    from optuna.distributions import FloatDistribution
+
+    return FloatDistribution(span.low, span.high, log=span.log)
+
+
+def corners(config: StudyConfig) -> tuple[Values, Values]:
     """All least values and all greatest ones: configurations that must be right before the first trial."""
-    for end in ("low", "high"):
-        yield {key: getattr(span, end) for key, span in config.space.items()}
+    spans: Mapping[str, StudyRange] = config.space
+    return {key: spans[key].low for key in spans}, {key: spans[key].high for key in spans}
