@@ -7,9 +7,14 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from medcritical.config.choices import Allocation, TeacherKind
-from medcritical.config.stages import EvaluateStage, PlayStage, PrepareStage, TeachStage
+from medcritical.config.schema import PricesConfig
+from medcritical.config.stages import EvaluateStage, PlayStage, PrepareStage, ReportStage, TeachStage
 from medcritical.pipeline.plan import Plan, StageCall
+from medcritical.reporting.ledger import priced
+from medcritical.store import Costs
 
 if TYPE_CHECKING:
     from medcritical.pipeline.pace import Pace
@@ -17,34 +22,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Most tokens that each model may write, and rough seconds; `unknown` counts the calls with no guess at a time."""
+    """The most that calls may write, in tokens, and rough seconds; `unknown` counts the calls with no guess at a time."""
 
-    teacher: int = 0
-    student: int = 0
-    judge: int = 0
-    seconds: float = 0.0
+    costs: Costs
     unknown: int = 0
 
     @classmethod
     def sum(cls, estimates: Iterable[Estimate]) -> Estimate:
         """All of them together; nothing costs nothing."""
         estimates = list(estimates)
-        return cls(*(sum(getattr(each, name) for each in estimates) for name in cls.__dataclass_fields__))
+        return cls(Costs.sum(each.costs for each in estimates), sum(each.unknown for each in estimates))
 
     def __str__(self) -> str:
-        judge = f", and {self.judge:,} judge tokens" if self.judge else ""
+        costs = self.costs
+        judge = f", and {costs.judge_tokens:,} judge tokens" if costs.judge_tokens else ""
         return (
-            f"at most {self.teacher:,} teacher tokens and {self.student:,} student tokens to generate{judge}; "
-            + self.time()
+            f"at most {costs.teacher_tokens:,} teacher tokens and {costs.student_tokens:,} student tokens to "
+            f"generate{judge}; {self.time()}"
         )
 
     def time(self) -> str:
         """The rough time in words, and for how many calls there is none."""
-        known = f"about {readable_seconds(self.seconds)}"
+        known = f"about {readable_seconds(self.costs.seconds)}"
         if not self.unknown:
             return known
         untold = f"no guess at the time of {self.unknown} stages, for nothing like them has run in this store"
-        return f"{known} and {untold}" if self.seconds else untold
+        return f"{known} and {untold}" if self.costs.seconds else untold
 
 
 def readable_seconds(seconds: float) -> str:
@@ -55,32 +58,68 @@ def readable_seconds(seconds: float) -> str:
 
 
 def describe_plan(plan: Plan, missing: AbstractSet[str], pace: Pace) -> str:
-    """One line per stage (done or to run, artefact, estimated tokens) and a total. Tokens are upper bounds."""
-    lines, costs = [], []
+    """One line per stage (done or to run, artefact, estimated tokens, their price where there are prices) and a total.
+
+    Tokens are upper bounds of what is written; what is read is not estimated, and not in the price.
+    """
+    prices = prices_of(plan)
+    lines, estimates = [], []
     for call in plan.calls:
         to_run = call.ref.key in missing
-        tokens = estimated_tokens(call, plan)
         if to_run:
-            costs.append(estimate(call, plan, pace))
-        cost = f"  <= {tokens:,} tokens" if tokens and to_run else ""
-        lines.append(f"{'run ' if to_run else 'done'}  {call.ref!s:<28} {call.label:<36}{cost}")
-    lines.append(
-        f"{len(plan.calls)} stages: {len(plan.calls) - len(missing)} done, {len(missing)} to run; {Estimate.sum(costs)}."
-    )
+            estimates.append(estimate(call, plan, pace))
+        shown = _shown(estimates[-1].costs, prices) if to_run else ""
+        lines.append(f"{'run ' if to_run else 'done'}  {call.ref!s:<28} {call.label:<36}{shown}")
+    total = Estimate.sum(estimates)
+    lines.append(f"{len(plan.calls)} stages: {len(plan.calls) - len(missing)} done, {len(missing)} to run; {total}.")
+    if prices is not None:
+        lines.append(describe_price(total.costs, prices))
     return "\n".join(lines)
+
+
+def describe_price(costs: Costs, prices: PricesConfig) -> str:
+    """What tokens cost at most, in all and for each model, as a sentence."""
+    money = priced(costs, prices)
+    payees = {"teacher": money.teacher, "student": money.student, "judge": money.judge}
+    shown = ", ".join(f"{who} {price:,.4f}" for who, price in payees.items() if who != "judge" or costs.judge_tokens)
+    return (
+        f"At most {sum(payees.values()):,.4f} {money.currency} for that ({shown}); what the models read comes on top."
+    )
 
 
 def estimate(call: StageCall, plan: Plan, pace: Pace) -> Estimate:
     """What one call may cost."""
-    tokens, seconds = estimated_tokens(call, plan), pace.seconds(call, plan)
-    is_teacher = isinstance(call.config, TeachStage)
-    return Estimate(
-        teacher=tokens if is_teacher else 0,
-        student=0 if is_teacher else tokens,
-        judge=estimated_judge_tokens(call, plan),
-        seconds=seconds or 0.0,
-        unknown=int(seconds is None),
+    seconds = pace.seconds(call, plan)
+    costs = msgspec.structs.replace(estimated_costs(call, plan), seconds=seconds or 0.0)
+    return Estimate(costs, unknown=int(seconds is None))
+
+
+def estimated_costs(call: StageCall, plan: Plan) -> Costs:
+    """Upper bounds of the tokens that a call has written, by who writes them."""
+    tokens, is_taught = estimated_tokens(call, plan), isinstance(call.config, TeachStage)
+    return Costs(
+        teacher_tokens=tokens if is_taught else 0,
+        student_tokens=0 if is_taught else tokens,
+        judge_tokens=estimated_judge_tokens(call, plan),
     )
+
+
+def prices_of(plan: Plan) -> PricesConfig | None:
+    """What tokens cost in this plan's report; None where it names no prices."""
+    assert isinstance(plan.report.config, ReportStage)
+    return plan.report.config.report.prices
+
+
+def _shown(costs: Costs, prices: PricesConfig | None) -> str:
+    """A stage's tokens and what they cost; empty where it writes none."""
+    tokens = costs.teacher_tokens + costs.student_tokens
+    if not tokens:
+        return ""
+    judge = f" + {costs.judge_tokens:,} of the judge" if costs.judge_tokens else ""
+    if prices is None:
+        return f"  <= {tokens:,} tokens{judge}"
+    money = priced(costs, prices)
+    return f"  <= {tokens:,} tokens{judge}, {money.teacher + money.student + money.judge:,.4f} {money.currency}"
 
 
 def estimated_tokens(call: StageCall, plan: Plan) -> int:

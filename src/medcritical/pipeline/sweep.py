@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from medcritical.pipeline.estimate import Estimate, estimate
+from medcritical.pipeline.estimate import Estimate, describe_price, estimate, prices_of
 from medcritical.pipeline.pace import Pace
 from medcritical.pipeline.plan import StageCall
 from medcritical.pipeline.run import Run, prepare_run
@@ -72,6 +72,9 @@ def describe_sweep(cells: Sequence[Cell], pace: Pace) -> str:
         f"TOTAL over {len(cells)} cells, shared stages once: {len(needed)} stages ({separate} if nothing were shared): "
         f"{len(needed) - len(missing)} done, {len(missing)} to run; {total}."
     )
+    prices = prices_of(cells[0].run.plan)
+    if prices is not None:
+        lines.append(describe_price(total.costs, prices))
     if missing:
         lines.append(f"to run: {', '.join(f'{stage} {count}' for stage, count in by_stage.items())}.")
     return "\n".join(lines)
