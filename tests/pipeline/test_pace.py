@@ -43,7 +43,10 @@ def test_a_store_that_knows_nothing_goes_by_measured_rates(store: Store) -> None
 def test_a_store_that_knows_nothing_about_a_pretrained_student_says_so(store: Store) -> None:
     plan = plan_of(*REAL)
     assert {Pace(store).seconds(call, plan) for call in plan.calls} == {None}
-    assert Estimate(unknown=3).time() == "no guess at the time of 3 stages, for nothing like them has run in this store"
+    assert (
+        Estimate(Costs(), unknown=3).time()
+        == "no guess at the time of 3 stages, for nothing like them has run in this store"
+    )
 
 
 def test_the_most_similar_finished_calls_are_the_guess(store: Store) -> None:
