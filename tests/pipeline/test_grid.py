@@ -67,6 +67,7 @@ def test_a_killed_launcher_hangs_nobody_and_what_it_made_stays(tmp_path: Path) -
     killed = start(tmp_path, *SWEEP, *PAIR)
     until = time.monotonic() + 600
     while not list(tmp_path.glob("store/sft/*/manifest.json")):
+        assert killed.poll() is None
         assert time.monotonic() < until
         time.sleep(0.2)
     os.killpg(killed.pid, signal.SIGKILL)
