@@ -30,9 +30,14 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
+def end_in_good_order() -> None:
+    """From now on SIGTERM ends this process as Ctrl-C does: workers are stopped, unfinished artefacts cleared."""
+    signal.signal(signal.SIGTERM, _terminate)
+
+
 def run_command(command: Callable[[], int]) -> int:
     """The exit status of a command; messages go to stderr, after their traceback with MEDCRITICAL_DEBUG=1."""
-    signal.signal(signal.SIGTERM, _terminate)
+    end_in_good_order()
     try:
         return command()
     except MedCriticalError as error:

@@ -357,6 +357,34 @@ class StrategyConfig:
 
 
 @dataclass
+class StudyRange:
+    """Where a study looks for the value of one key."""
+
+    low: float = key("least value")
+    high: float = key("greatest value")
+    log: bool = key("look on a logarithmic scale")
+
+
+@dataclass
+class StudyConfig:
+    """An Optuna study over cells. It maximises the accuracy that the first arm ends at, on the dev questions."""
+
+    trials: int = key("cells that are asked for in all", ge=1)
+    batch: int = key("cells asked for before any of them is told; for launchers that run several at a time", ge=1)
+    seed: int = key("seed of the sampler", ge=0)
+    space: dict[str, StudyRange] = key("range by configuration key")
+
+
+@dataclass
+class SweepConfig:
+    """How the cells of a sweep are run. Nothing here changes what a cell computes."""
+
+    on_error: str = key("stop or continue: what a failed cell means for those that have not started")
+    failed: str = key("retry or keep: what the next launch does with cells that failed")
+    study: Optional[StudyConfig] = key("who asks for cells; null: the grid that the overrides span")
+
+
+@dataclass
 class ClusterConfig:
     """Where stages run."""
 
@@ -440,5 +468,6 @@ class Config:
     trainer: TrainerConfig = key("machine")
     strategy: StrategyConfig = key("spread over devices")
     cluster: ClusterConfig = key("where stages run")
+    sweep: SweepConfig = key("how cells are run")
     logger: LoggerConfig = key("metrics")
     report: ReportConfig = key("tables and figures")

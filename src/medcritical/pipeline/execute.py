@@ -28,11 +28,11 @@ _GRACE_SECONDS = 20.0
 
 
 class StageFailed(MedCriticalError):
-    """A stage ended with an error; carries the exit code the program ends with."""
+    """A stage ended with an error; carries the exit code the program ends with, and the stage where it is known."""
 
-    def __init__(self, message: str, exit_code: int) -> None:
+    def __init__(self, message: str, exit_code: int, stage: str = "") -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.exit_code, self.stage = exit_code, stage
 
 
 class Executor(Protocol):
@@ -84,7 +84,7 @@ def stage_failed(call: StageCall, failure: Event, log_path: Path) -> StageFailed
     message = f"{call.ref.stage} ({call.label}) failed: {failure.message}"
     if failure.exit_code != 2:
         message += f"\nThis is a defect of the program, not of your input; the traceback is in {log_path}."
-    failed = StageFailed(message, failure.exit_code)
+    failed = StageFailed(message, failure.exit_code, call.ref.stage)
     failed.add_note(failure.traceback)  # shown where this one's own traceback is, with MEDCRITICAL_DEBUG=1
     return failed
 

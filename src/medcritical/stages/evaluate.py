@@ -18,12 +18,11 @@ from medcritical.stages.context import Inputs, Output
 from medcritical.stages.engines import student_engine
 from medcritical.stages.permuted import ask_permuted
 from medcritical.stages.prepare import QUESTIONS, read_flagged
+from medcritical.stages.results import PREDICTIONS, SCORE
 from medcritical.stages.verifier import open_verifier
 from medcritical.store import read_records, write_json, write_records
 from medcritical.text.prompts import attempt_prompt
 from medcritical.text.thoughts import ThoughtFormat
-
-PREDICTIONS, SCORE = "predictions.jsonl", "score.json"
 
 
 def run(config: EvaluateStage, inputs: Inputs, output: Output) -> None:

@@ -15,7 +15,7 @@ from medcritical.reporting.trail import read_iterations
 from medcritical.reporting.trajectories import curves_figure, group_curves
 from medcritical.stages.compare import PredictionReader, measure_differences, write_report
 from medcritical.stages.context import Inputs, Output
-from medcritical.stages.evaluate import PREDICTIONS, SCORE
+from medcritical.stages.results import PREDICTIONS, SCORE
 from medcritical.store import read_json
 
 REPORT = "report.json"
