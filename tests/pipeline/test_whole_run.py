@@ -3,10 +3,12 @@
 import csv
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from toy_runs import Run, interrupt_toy, run_toy
+from toy_runs import Run, environment, interrupt_toy, run_toy
 
 from medcritical.reporting.summary import read_summary
 from wandb_log import history, table
