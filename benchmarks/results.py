@@ -42,7 +42,7 @@ def record(cases: Sequence[Case]) -> None:
     commit are dropped.
     """
     load = round(os.getloadavg()[0], 1)
-    now = Results(_machine(), torch.get_num_threads(), load, _versions(), _commit(), list(cases))
+    now = Results(_machine(), torch.get_num_threads(), load, versions(), _commit(), list(cases))
     if RESULTS.is_file():
         before = read_results(RESULTS)
         if (before.machine, before.versions, before.commit) == (now.machine, now.versions, now.commit):
@@ -122,7 +122,8 @@ def _machine() -> str:
     return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of Python and of what is measured."""
     return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
 
 

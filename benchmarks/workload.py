@@ -155,10 +155,9 @@ def representative(groups: Sequence[Group], number: int) -> list[Group]:
     def distance(window: Sequence[Group]) -> float:
         return sum(abs(ours / all_of_them - 1) for ours, all_of_them in zip(_lengths(window), whole, strict=True))
 
-    windows: list[Sequence[Group]] = [
-        groups[start : start + number] for start in range(0, len(groups) - number + 1, number)
-    ]
-    return list(min(windows, key=distance))
+    starts = range(0, len(groups) - number + 1, number)
+    nearest = min((groups[start : start + number] for start in starts), key=distance)
+    return list(nearest)
 
 
 def describe_lengths(groups: Sequence[Group]) -> str:
