@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from medcritical.batching import step_batches
+from medcritical.batching.examples import prompt_key
 from medcritical.config.schema import Config
 from sides import SEED, Recipe, our_dpo, score_groups
 from workload import Group, load_smollm2
@@ -30,8 +31,8 @@ def loss_curves(config: Config, groups: Sequence[Group], *, steps: int = STEPS) 
     student = load_smollm2(config)
     pairs = score_groups(config, student, groups, recipe)
     model = recipe.model(student)
-    order = step_batches([pair.length for pair in pairs], batch_size=1, micro_batch_size=1, steps=steps, seed=SEED)
-    in_order = [groups[index] for step in order for micro in step for index in micro]
+    order = step_batches([prompt_key(pair) for pair in pairs], batch_size=1, steps=steps, seed=SEED)
+    in_order = [groups[index] for (index,) in order]
     trainer = trl_dpo(load_smollm2(config), in_order, recipe, initial=model, precompute_ref_log_probs=True)
     trainer.train()
     theirs = [row["loss"] for row in trainer.state.log_history if "loss" in row]

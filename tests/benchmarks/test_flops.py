@@ -22,9 +22,7 @@ def test_tokens_of_a_shared_prompt_by_hand(flops: ModuleType) -> None:
 
 
 def test_training_flops_by_hand(flops: ModuleType) -> None:
-    shape = flops.Shape(
-        num_layers=2, hidden=4, intermediate=6, num_heads=2, num_kv_heads=1, head_size=2, vocabulary=10
-    )
+    shape = flops.Shape(num_layers=2, hidden=4, intermediate=6, num_heads=2, num_kv_heads=1, head_size=2, vocabulary=10)
     # q 4x4, k and v 4x2, o 4x4, gate and up 4x6, down 6x4.
     assert shape.body_weights == 2 * (16 + 8 + 8 + 16 + 24 + 24 + 24)
     tokens = flops.Tokens(read=5, attended=15, scored=3)
