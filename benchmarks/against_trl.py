@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agreement import STEPS, largest_difference, loss_curves
+from agreement import STEPS, largest_difference, loss_curves, shortest
 from command import run_contests
 from floor import floor_case
 from measure import Case, Contest, Target, Work
@@ -165,8 +165,7 @@ def measure_floor(turns: int) -> Case:
 
 def check_losses(config: Config, groups: Sequence[Group]) -> str:
     """How far our losses are from TRL's. Raises MedCriticalError when they are not of the same training."""
-    shortest = sorted(groups, key=lambda group: group.num_tokens)[:STEPS]
-    difference = largest_difference(*loss_curves(config, shortest))
+    difference = largest_difference(*loss_curves(config, shortest(groups)))
     if difference > TOLERANCE:
         raise MedCriticalError(f"the losses of {STEPS} steps differ from TRL's by up to {difference:.1e}: other work")
     return f"the losses of {STEPS} steps are within {difference:.0e} of TRL's"

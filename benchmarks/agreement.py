@@ -46,3 +46,8 @@ def loss_curves(config: Config, groups: Sequence[Group], *, steps: int = STEPS) 
 def largest_difference(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """Of the steps, relative to TRL's loss."""
     return max(abs(mine - other) / abs(other) for mine, other in zip(ours, theirs, strict=True))
+
+
+def shortest(groups: Sequence[Group]) -> list[Group]:
+    """As many questions as there are steps, those of the fewest tokens."""
+    return sorted(groups, key=lambda group: group.num_tokens)[:STEPS]

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from medcritical.batching import PackedRow
 from medcritical.errors import ConfigError
+from medcritical.modeling.fused import fused
 from medcritical.modeling.packed_attention import PACKED
 from medcritical.objectives.head import token_logps
 
@@ -35,7 +36,8 @@ def packed(model: nn.Module, *, is_trained: bool = True) -> Iterator[None]:
     # Its class alone is changed: weights, hooks and names of the module stay what they are.
     head.__class__ = ResponseHead
     try:
-        yield
+        with fused(model):
+            yield
     finally:
         head.__class__ = nn.Linear
         base.set_attn_implementation(before)
