@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import itertools
+import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -26,7 +27,6 @@ from transformers import Qwen2Config
 from attention_check import check_attention
 from flops import Shape, utilisation
 from gpu_work import FULL, SHAPES, TINY, TOY, Load, Sizes, Task, make_tasks, random_student
-from measure import Effort, Work, time_work
 from medcritical.config.choices import Precision
 from medcritical.config.schema import Config
 from medcritical.errors import ConfigError, MedCriticalError
@@ -36,6 +36,13 @@ from sides import Recipe, our_dpo, our_sft, score_groups
 from workload import chosen_examples, smollm2_config
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "gpu.json"
+
+STEPS = 4
+"""Optimizer steps of a training. Both sides' own clocks are read, which start with the first step: Lightning brings the
+model back to the CPU after each training, and that is not what a step costs."""
+
+Run = Callable[[], float]
+"""Trains, and returns the wall seconds of a step."""
 
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}
 """Dense bfloat16 FLOP/s of NVIDIA's data sheets (SXM parts), by a part of the device's name."""
@@ -50,22 +57,25 @@ class Setting:
 
 
 class SideResult(msgspec.Struct, frozen=True):
-    """Medians of one side: real tokens per second, model FLOPs utilisation (None: unknown device), peak bytes."""
+    """One side: real tokens per second and model FLOPs utilisation (None: unknown device), both of the median turn, peak
+    bytes, what it chose, and every turn: real tokens of a step, and seconds per step."""
 
     tokens_per_second: float
     utilisation: float | None
     peak_bytes: int
     micro: int
     is_checkpointed: bool
-    turns: list[Effort]
+    tokens: int
+    seconds: list[float]
 
 
 class GpuCase(msgspec.Struct, frozen=True):
-    """`ratio`: the peer's wall seconds per token divided by ours; `memory_ratio`: ours divided by the peer's."""
+    """`ratio`: the peer's wall seconds per token divided by ours; `memory_ratio`: ours divided by the peer's, None on a
+    CPU."""
 
     name: str
     ratio: float
-    memory_ratio: float
+    memory_ratio: float | None
     ours: SideResult
     peer: SideResult
 
@@ -125,41 +135,39 @@ def measure(device: str, shapes: dict[str, Sizes], load: Load, turns: int) -> Gp
 
 
 def _measure_case(
-    config: Config,
-    name: str,
-    sizes: Sizes,
-    task: Task,
-    load: Load,
-    device: str,
-    peak: float | None,
-    turns: int,
+    config: Config, name: str, sizes: Sizes, task: Task, load: Load, device: str, peak: float | None, turns: int
 ) -> GpuCase:
     """Each side by itself: two models of 7 billion weights and their activations do not share one device's memory."""
     lora = config.student.lora
     assert lora is not None
     shape = Shape.of(Qwen2Config(**sizes))
-    results = []
-    for is_ours in (True, False):
-        micros = load.micro_tokens if is_ours else load.micros
-        make = make_ours if is_ours else make_theirs
 
-        def build(setting: Setting, make: Callable[..., Work] = make) -> Work:
+    def measure_side(make: Callable[..., Run], micros: Sequence[int], *, is_ours: bool) -> SideResult:
+        def build(setting: Setting) -> Run:
             return make(config, random_student(sizes, device), task, setting, device)
 
         setting = fastest([Setting(micro, saves) for saves, micro in itertools.product((False, True), micros)], build)
-        efforts, peak_bytes = measure_side(build(setting), device, turns)
-        seconds = sorted(effort.wall_seconds for effort in efforts)[len(efforts) // 2]
+        seconds, peak_bytes = time_turns(build(setting), device, turns)
         flops = task.flops(shape, lora.rank, is_shared=is_ours)
-        share = None if peak is None else round(utilisation(flops, seconds, peak), 3)
-        rate = round(task.num_tokens / seconds, 1)
-        results.append(SideResult(rate, share, peak_bytes, setting.micro, setting.is_checkpointed, efforts))
-    ours, theirs = results
+        middle = statistics.median(seconds)
+        return SideResult(
+            tokens_per_second=round(task.num_tokens / middle, 1),
+            utilisation=None if peak is None else round(utilisation(flops, middle, peak), 3),
+            peak_bytes=peak_bytes,
+            micro=setting.micro,
+            is_checkpointed=setting.is_checkpointed,
+            tokens=task.num_tokens,
+            seconds=seconds,
+        )
+
+    ours = measure_side(make_ours, load.micro_tokens, is_ours=True)
+    theirs = measure_side(make_theirs, load.micros, is_ours=False)
     speed = round(ours.tokens_per_second / theirs.tokens_per_second, 3)
-    memory = round(ours.peak_bytes / theirs.peak_bytes, 3) if theirs.peak_bytes else 1.0
+    memory = round(ours.peak_bytes / theirs.peak_bytes, 3) if device == "cuda" else None
     return GpuCase(name, speed, memory, ours, theirs)
 
 
-def fastest(settings: Sequence[Setting], build: Callable[[Setting], Work]) -> Setting:
+def fastest(settings: Sequence[Setting], build: Callable[[Setting], Run]) -> Setting:
     """The setting that fits in memory and takes least time in its second run; the first compiles.
 
     Raises:
@@ -172,12 +180,12 @@ def fastest(settings: Sequence[Setting], build: Callable[[Setting], Work]) -> Se
     return min(seconds, key=lambda setting: seconds[setting])
 
 
-def _time_setting(setting: Setting, build: Callable[[Setting], Work]) -> float | None:
-    """Wall seconds of the second run; None where it does not fit in memory. Holds nothing when it returns."""
+def _time_setting(setting: Setting, build: Callable[[Setting], Run]) -> float | None:
+    """Seconds per step of the second run; None where it does not fit in memory. Holds nothing when it returns."""
     try:
-        work = build(setting)
-        work()
-        return time_work(work).wall_seconds
+        run = build(setting)
+        run()
+        return run()
     except torch.OutOfMemoryError:
         return None
     finally:
@@ -185,20 +193,20 @@ def _time_setting(setting: Setting, build: Callable[[Setting], Work]) -> float |
             torch.cuda.empty_cache()
 
 
-def measure_side(work: Work, device: str, turns: int) -> tuple[list[Effort], int]:
-    """The measured turns after a first one, and the most bytes that tensors took at any time; 0 on a CPU."""
-    work()
+def time_turns(run: Run, device: str, turns: int) -> tuple[list[float], int]:
+    """Seconds per step of the runs after a first one, and the most bytes that tensors took in these; 0 on a CPU."""
+    run()
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    efforts = [time_work(work) for _ in range(turns)]
-    return efforts, torch.cuda.max_memory_allocated() if device == "cuda" else 0
+    seconds = [round(run(), 4) for _ in range(turns)]
+    return seconds, torch.cuda.max_memory_allocated() if device == "cuda" else 0
 
 
 def _recipe(config: Config, task: Task, setting: Setting, device: str) -> Recipe:
     return Recipe(
         lora=config.student.lora,
         batch_size=sum(1 if task.is_sft else len(group.rejected_ids) for group in task.groups),
-        steps=1,
+        steps=STEPS,
         micro=setting.micro,
         precision=Precision.bfloat16,
         is_cuda=device == "cuda",
@@ -206,29 +214,28 @@ def _recipe(config: Config, task: Task, setting: Setting, device: str) -> Recipe
     )
 
 
-def make_ours(config: Config, student: Student, task: Task, setting: Setting, device: str) -> Work:
-    """One optimizer step of our training on packed rows of at most `setting.micro` tokens."""
+def make_ours(config: Config, student: Student, task: Task, setting: Setting, device: str) -> Run:
+    """Our training on packed rows of at most `setting.micro` tokens."""
     recipe = _recipe(config, task, setting, device)
     trainer = replace(config.trainer, micro_batch_tokens=setting.micro, gradient_checkpointing=setting.is_checkpointed)
     config = replace(config, trainer=trainer)
     pairs = None if task.is_sft else score_groups(config, student, task.groups, recipe)
     model, pad_id = recipe.model(student), student.tokenizer.pad_token_id
 
-    def work() -> int:
+    def run() -> float:
         with tempfile.TemporaryDirectory() as folder:
             metrics = Path(folder) / "metrics.jsonl"
             if pairs is None:
-                our_sft(config, model, pad_id, chosen_examples(task.groups), recipe, metrics)
+                result = our_sft(config, model, pad_id, chosen_examples(task.groups), recipe, metrics)
             else:
-                our_dpo(config, model, pad_id, pairs, recipe, metrics)
-        _synchronize(device)
-        return task.num_tokens
+                result = our_dpo(config, model, pad_id, pairs, recipe, metrics)
+        return result.seconds / STEPS
 
-    return work
+    return run
 
 
-def make_theirs(config: Config, student: Student, task: Task, setting: Setting, device: str) -> Work:
-    """One optimizer step of TRL's trainer with its best kernels."""
+def make_theirs(config: Config, student: Student, task: Task, setting: Setting, device: str) -> Run:
+    """TRL's trainer with its best kernels."""
     from trl_peer import trl_dpo, trl_sft
 
     recipe = _recipe(config, task, setting, device)
@@ -240,12 +247,11 @@ def make_theirs(config: Config, student: Student, task: Task, setting: Setting, 
     else:
         trainer = trl_dpo(student, task.groups, recipe, precompute_ref_log_probs=True, **liger)
 
-    def work() -> int:
-        trainer.train()
-        _synchronize(device)
-        return task.num_tokens
+    def run() -> float:
+        seconds: float = trainer.train().metrics["train_runtime"]
+        return seconds / STEPS
 
-    return work
+    return run
 
 
 def peer_settings(device: str) -> dict[str, str]:
@@ -258,11 +264,6 @@ def peer_settings(device: str) -> dict[str, str]:
         "attention": "flash_attention_2" if has("flash_attn") else "sdpa",
         "layers": "Liger" if has("liger_kernel") else "transformers",
     }
-
-
-def _synchronize(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from medcritical.config.choices import Accelerator, Precision, Schedule
 from medcritical.config.schema import Config, LoraConfig, OptimConfig, TrainerConfig
 from medcritical.modeling.checkpoint import Student
 from medcritical.modeling.lora import add_lora
-from medcritical.training import score_responses, train_dpo, train_sft
+from medcritical.training import TrainingResult, score_responses, train_dpo, train_sft
 from workload import Group
 
 SEED = 0
@@ -81,9 +81,9 @@ def score_groups(config: Config, student: Student, groups: Sequence[Group], reci
 
 def our_dpo(
     config: Config, model: nn.Module, pad_id: int, pairs: Sequence[PairExample], recipe: Recipe, metrics: Path
-) -> None:
+) -> TrainingResult:
     """DPO alone, without the NLL term, which TRL's default has not; a row per step into `metrics`."""
-    train_dpo(
+    return train_dpo(
         model,
         pad_id,
         pairs,
@@ -103,9 +103,9 @@ def our_dpo(
 
 def our_sft(
     config: Config, model: nn.Module, pad_id: int, examples: Sequence[Example], recipe: Recipe, metrics: Path
-) -> None:
+) -> TrainingResult:
     """Supervised fine-tuning on responses; a row per step into `metrics`."""
-    train_sft(
+    return train_sft(
         model,
         pad_id,
         examples,

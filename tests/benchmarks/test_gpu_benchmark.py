@@ -57,18 +57,16 @@ def test_the_two_shapes_have_the_published_sizes(work: ModuleType, load_script: 
     assert body == {"Qwen2.5-0.5B": pytest.approx(0.36, abs=0.005), "Qwen2.5-7B": pytest.approx(6.53, abs=0.01)}
 
 
-def test_the_fastest_setting_that_fits_is_taken(load_script: LoadScript, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fastest_setting_that_fits_is_taken(load_script: LoadScript) -> None:
     gpu = load_script("gpu")
     large, medium, small = (gpu.Setting(micro, False) for micro in (4, 2, 1))
-    seconds = {medium: 1.0, small: 3.0}
+    runs = {medium: iter([9.0, 1.0]), small: iter([2.0, 3.0])}  # the first run compiles and does not count
 
-    def build(setting: object) -> Callable[[], int]:
+    def build(setting: object) -> Callable[[], float]:
         if setting is large:
             raise torch.OutOfMemoryError
-        return lambda: 1
+        return runs[setting].__next__
 
-    clock = iter([0.0, seconds[medium], 10.0, 10.0 + seconds[small]])
-    monkeypatch.setattr(gpu, "time_work", lambda work: gpu.Effort(0.0, -next(clock) + next(clock), work()))
     assert gpu.fastest([large, medium, small], build) == medium
     with pytest.raises(MedCriticalError, match="fits"):
         gpu.fastest([large], build)
@@ -104,5 +102,5 @@ def test_all_of_it_on_a_toy(load_script: LoadScript) -> None:
         "tiny, SFT LoRA, completion only",
     ]
     for case in results.cases:
-        assert case.ours.turns[0].tokens == case.peer.turns[0].tokens > 0
+        assert case.ours.tokens == case.peer.tokens > 0
         assert case.ratio == pytest.approx(case.ours.tokens_per_second / case.peer.tokens_per_second, rel=0.01)

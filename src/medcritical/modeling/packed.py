@@ -11,7 +11,6 @@ from transformers import PreTrainedModel
 
 from medcritical.batching import PackedRow
 from medcritical.errors import ConfigError
-from medcritical.modeling.fused import fused
 from medcritical.modeling.packed_attention import PACKED
 from medcritical.objectives.head import token_logps
 
@@ -36,8 +35,7 @@ def packed(model: nn.Module, *, is_trained: bool = True) -> Iterator[None]:
     # Its class alone is changed: weights, hooks and names of the module stay what they are.
     head.__class__ = ResponseHead
     try:
-        with fused(model):
-            yield
+        yield
     finally:
         head.__class__ = nn.Linear
         base.set_attn_implementation(before)
