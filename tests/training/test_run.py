@@ -119,6 +119,34 @@ def test_dpo_is_the_objective_written_down(
     assert_same_weights(model, plain, 1e-9)
 
 
+@pytest.mark.parametrize("is_adapted", [False, True])
+def test_ten_steps_of_three_attempts_and_a_correction_are_those_of_padded_rows(
+    make_model: Make, make_optim: Make, make_trainer: Make, tmp_path: Path, is_adapted: bool
+) -> None:
+    torch.manual_seed(3)
+
+    def ids(length: int) -> list[int]:
+        return torch.randint(3, 17, (length,)).tolist()
+
+    pairs = []
+    for number in range(5):
+        prompt, correction = ids(4 + number), ids(6)
+        pairs += [PairExample(prompt, correction, ids(3 + attempt), -9.0, -8.0) for attempt in range(3)]
+    models, losses = [], []
+    for layout in LAYOUTS[1:]:
+        torch.manual_seed(4)
+        model = make_model()
+        if is_adapted:
+            model = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear")).double()
+        dpo(model, pairs, make_optim(), make_trainer(**layout), tmp_path, steps=10, starts_at_reference=False)
+        models.append(model)
+        losses.append([row["train/loss"] for row in rows_of(tmp_path)])
+    assert len(losses[0]) == 10
+    for model, loss in zip(models[1:], losses[1:], strict=True):
+        assert loss == pytest.approx(losses[0], rel=1e-9)
+        assert_same_weights(model, models[0], 1e-8)
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])
 def test_the_layout_changes_nothing_in_sft(
     make_model: Make,

@@ -81,7 +81,11 @@ def packed_attention(
     """
     assert questions is not None, "the model does not hand its arguments through to its attention"
     assert not dropout, "a prompt is shared by its responses: dropout would be, too"
-    if query.device.type == "cpu":
+    device = query.device.type
+    if torch.is_autocast_enabled(device):
+        # As autocast does with torch's own attention: queries and keys come out of the rotary embedding as float32.
+        query, key, value = (tensor.to(torch.get_autocast_dtype(device)) for tensor in (query, key, value))
+    if device == "cpu":
         out_1HTD = _attend_blocks(query, key, value, questions, scaling)
     else:
         out_1HTD = _flex(query, key, value, questions, scaling)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from torch import nn
@@ -14,6 +14,7 @@ from medcritical.batching.examples import AnyExample
 from medcritical.batching.micro import MicroBatches, Steps, cut_by_examples, cut_by_tokens, fill_rows
 from medcritical.config.choices import Batching
 from medcritical.config.schema import TrainerConfig
+from medcritical.modeling.fused import fused
 from medcritical.modeling.packed import base_model, packed
 
 
@@ -36,16 +37,16 @@ def prepared(model: nn.Module, trainer: TrainerConfig, *, is_trained: bool) -> I
     Raises:
         ConfigError: the model cannot run on packed rows.
     """
-    checkpoints = trainer.gradient_checkpointing and is_trained
-    with packed(model, is_trained=is_trained) if trainer.batching is Batching.packed else nullcontext():
-        if checkpoints:
+    with ExitStack() as stack:
+        if trainer.batching is Batching.packed:
+            stack.enter_context(packed(model, is_trained=is_trained))
+            if is_trained:
+                stack.enter_context(fused(model))
+        if trainer.gradient_checkpointing and is_trained:
             # Not reentrant: only this kind sees gradients where, as with adapters, the embeddings have none.
             base_model(model).activation_checkpointing_enable({"use_reentrant": False})
-        try:
-            yield
-        finally:
-            if checkpoints:
-                base_model(model).activation_checkpointing_disable()
+            stack.callback(base_model(model).activation_checkpointing_disable)
+        yield
 
 
 def cut_scoring(examples: Sequence[AnyExample], trainer: TrainerConfig) -> list[list[int]]:
