@@ -70,7 +70,7 @@ def _sampling(generation: GenerationConfig) -> Sampling:
         temperature=generation.temperature,
         top_p=generation.top_p,
         max_new_tokens=generation.max_new_tokens,
-        batch_size=generation.batch_size,
+        batch_tokens=generation.batch_tokens,
     )
 
 
@@ -117,7 +117,8 @@ def generate_with_transformers(
     """
     encoded = [encode_prompt(student.tokenizer, prompt) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda index: -len(encoded[index]))
-    size = max(1, sampling.batch_size // samples)
+    longest = max(map(len, encoded)) + sampling.max_new_tokens
+    size = max(1, sampling.batch_tokens // longest // samples)
     choice = (
         {"do_sample": False}
         if sampling.temperature == 0

@@ -269,6 +269,7 @@ MACHINE_SIDE = {
     *("trainer.accelerator", "trainer.threads", "trainer.micro_batch_size", "trainer.log_every_n_steps"),
     *("logger.wandb", "logger.project", "logger.entity", "logger.tags"),
     "cluster.isolate",
+    "cluster.workers",
     *("engine.url", "engine.api_key_env", "engine.serves_checkpoint", "engine.health", "engine.start_timeout"),
     *("engine.concurrency", "engine.samples_per_request", "engine.timeout", "engine.retries", "engine.backoff"),
 }

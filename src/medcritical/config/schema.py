@@ -7,7 +7,7 @@ Closed choices are enums (choices.py). A group that may be absent is Optional an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 from medcritical.config.choices import (
     Accelerator,
@@ -114,6 +114,7 @@ class EngineConfig:
     samples_per_request: int = key(
         "most choices asked for in one request; 1 for a server without n", machine=True, ge=1
     )
+    extra: dict[str, Any] = key("fields of the server's own that every request carries, e.g. {top_k: 20}")
     timeout: float = key("seconds that one request may take", machine=True, gt=0)
     retries: int = key("times that a failed request is sent again", machine=True, ge=0)
     backoff: float = key("seconds before the first of them, doubled with each, with jitter", machine=True, gt=0)
@@ -127,7 +128,7 @@ class TeacherSamplingConfig:
     top_p: float = key("nucleus mass", gt=0, le=1)
     max_new_tokens: int = key("longest answer, tokens", ge=1)
     stop: list[str] = key("texts that end an answer before they are written")
-    batch_size: int = key("sequences decoded together by an embedded teacher", ge=1)
+    batch_tokens: int = key("embedded teacher: tokens, prompts and longest answers, decoded together", ge=1)
 
 
 @dataclass
@@ -295,7 +296,7 @@ class GenerationConfig:
     top_p: float = key("nucleus mass", gt=0, le=1)
     max_new_tokens: int = key("longest response, tokens", ge=1)
     correction_max_new_tokens: int = key("longest correction, tokens", ge=1)
-    batch_size: int = key("sequences decoded together", ge=1)
+    batch_tokens: int = key("embedded engine: tokens, prompts and longest responses, decoded together", ge=1)
 
 
 @dataclass
@@ -307,7 +308,7 @@ class JudgeConfig:
     system: str = key("system message; empty for none")
     prompt: str = key("{question}, {gold} and {reply}: what the judge is asked, with 1 and 2 as the only answers")
     max_new_tokens: int = key("longest decision, tokens; one that thinks first needs room for it", ge=1)
-    batch_size: int = key("decisions made together", ge=1)
+    batch_tokens: int = key("embedded judge: tokens, prompts and longest decisions, decoded together", ge=1)
 
 
 @dataclass
@@ -361,6 +362,9 @@ class ClusterConfig:
 
     kind: ClusterKind = key("local")
     isolate: bool = key("a process of its own for every stage")
+    workers: Optional[int] = key(
+        "stages made at a time; null: as many as cores allow with trainer.threads", ge=1, le=64
+    )
 
 
 @dataclass

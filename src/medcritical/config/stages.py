@@ -159,7 +159,7 @@ class EvaluateStage(StageConfig):
     permutations: int
     seed: int
     max_new_tokens: int
-    batch_size: int
+    batch_tokens: int
     precision: Precision
     template: TemplateConfig
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from medcritical.errors import GenerationError
 from medcritical.records import Completion, Prompt, Record
 
 
@@ -13,22 +14,23 @@ class Sampling(Record, frozen=True):
     """How responses are drawn.
 
     `temperature` 0 is greedy. `top_p` is the nucleus mass (Holtzman et al., arXiv:1904.09751); 1 keeps every token.
-    `max_new_tokens` includes the end of the sequence. `batch_size` is the number of responses decoded together.
+    `max_new_tokens` includes the end of the sequence. `batch_tokens` bounds the responses that are decoded together: their
+    prompts and the most that they may write. One response is always decoded, however long.
     A response ends before the first of the texts in `stop`.
     """
 
     temperature: float
     top_p: float
     max_new_tokens: int
-    batch_size: int
+    batch_tokens: int
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.temperature < 0 or not 0 < self.top_p <= 1:
             raise ValueError(f"temperature {self.temperature} must be at least 0 and top_p {self.top_p} in (0, 1]")
-        if self.max_new_tokens < 1 or self.batch_size < 1:
+        if self.max_new_tokens < 1 or self.batch_tokens < 1:
             raise ValueError(
-                f"max_new_tokens {self.max_new_tokens} and batch_size {self.batch_size} must be at least 1"
+                f"max_new_tokens {self.max_new_tokens} and batch_tokens {self.batch_tokens} must be at least 1"
             )
 
 
@@ -50,6 +52,19 @@ class Usage:
     retries: int = 0
 
 
+class PartlyAnswered(GenerationError):
+    """An engine that works could not answer some of the prompts.
+
+    `answers` has an entry for every prompt, None where it has no answer; `reasons` says why, by the place of the prompt.
+    Whoever can do without those answers takes the others from here; to everyone else it is an error like any other.
+    """
+
+    def __init__(self, answers: list[list[Completion] | None], reasons: dict[int, str]) -> None:
+        first = next(iter(reasons.values()))
+        super().__init__(f"{len(reasons)} of {len(answers)} prompts have no answer. The first: {first}")
+        self.answers, self.reasons = answers, reasons
+
+
 class Engine(Protocol):
     """Anything that answers prompts."""
 
@@ -69,7 +84,8 @@ class Engine(Protocol):
         `on_progress` hears (responses done, responses in all) and cannot change the result.
 
         Raises:
-            GenerationError: a prompt cannot be answered.
+            PartlyAnswered: single prompts cannot be answered; the answers to the others are in it.
+            GenerationError: the engine cannot answer.
         """
         ...
 

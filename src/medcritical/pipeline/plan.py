@@ -129,7 +129,7 @@ class _Planner:
             permutations=config.evaluation.permutations,
             seed=self.seed("permutations") if config.evaluation.permutations > 1 else 0,
             max_new_tokens=config.generation.max_new_tokens,
-            batch_size=config.generation.batch_size,
+            batch_tokens=config.generation.batch_tokens,
             precision=config.trainer.precision,
             template=config.template,
         )

@@ -14,6 +14,7 @@ from medcritical.config.schema import Config
 from medcritical.pipeline.estimate import describe_plan
 from medcritical.pipeline.execute import Executor, LocalExecutor
 from medcritical.pipeline.plan import Plan, make_plan
+from medcritical.pipeline.schedule import ParallelExecutor, num_workers
 from medcritical.pipeline.sources import fingerprint_sources
 from medcritical.pipeline.watch import Watcher
 from medcritical.store import Store
@@ -66,6 +67,9 @@ def run_folder(config: Config) -> Path:
 def _executor(config: Config, store: Store, folder: Path) -> Executor:
     match config.cluster.kind:
         case ClusterKind.local:
+            workers = num_workers(config.cluster, config.trainer)
+            if workers > 1:
+                return ParallelExecutor(store.root, folder, config.trainer, workers=workers)
             return LocalExecutor(store.root, folder, config.trainer, isolate=config.cluster.isolate)
 
 

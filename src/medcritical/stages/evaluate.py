@@ -35,7 +35,9 @@ def run(config: EvaluateStage, inputs: Inputs, output: Output) -> None:
     if config.explanation:
         _require_explanations(questions)
     with student_engine(config.engine, inputs, "checkpoint", output, config.precision) as engine:
-        greedy = Sampling(temperature=0, top_p=1, max_new_tokens=config.max_new_tokens, batch_size=config.batch_size)
+        greedy = Sampling(
+            temperature=0, top_p=1, max_new_tokens=config.max_new_tokens, batch_tokens=config.batch_tokens
+        )
         answers = engine.generate(
             [attempt_prompt(config.template, question) for question in questions],
             greedy,
@@ -58,7 +60,7 @@ def run(config: EvaluateStage, inputs: Inputs, output: Output) -> None:
     write_records(output.folder / PREDICTIONS, predictions)
     write_json(output.folder / SCORE, score)
     if inputs.refs["checkpoint"].stage != "student":  # an untrained student does not know the form
-        output.facts["alarms"] = [alarm for alarm in [format_collapse(predictions)] if alarm]
+        output.facts.setdefault("alarms", []).extend(alarm for alarm in [format_collapse(predictions)] if alarm)
     output.facts["shown"] = [_describe(score)]
 
 
