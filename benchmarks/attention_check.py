@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from medcritical.modeling.packed import packed, response_logps
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from medcritical.batching import pack_row
 from medcritical.errors import MedCriticalError
+from medcritical.modeling.packed import packed, response_logps
 
 Sequences = list[tuple[list[int], list[int]]]
 
