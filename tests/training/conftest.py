@@ -82,6 +82,8 @@ def make_trainer() -> Callable[..., TrainerConfig]:
             "threads": None,
             "micro_batch_size": 6,
             "log_every_n_steps": 1,
+            "checkpoint_every_steps": None,
+            "time_limit": None,
         }
         return TrainerConfig(**{**values, **changes})
 

@@ -1,4 +1,5 @@
-"""How every command ends: 0, 2 with one message for what a user can mend, 130 after Ctrl-C, 143 after SIGTERM."""
+"""How every command ends: 0, 2 with one message for what a user can mend, 75 for a training that was told to stop and goes
+on with the same command, 130 after Ctrl-C, 143 after SIGTERM or SIGUSR1."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from medcritical.errors import MedCriticalError
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, as schedulers and `timeout` send it: ends a command in the same good order as Ctrl-C."""
+    """SIGTERM, as `timeout` and schedulers send it, or their warning SIGUSR1: ends a command as well as Ctrl-C does."""
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
@@ -23,6 +24,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 def run_command(command: Callable[[], int]) -> int:
     """The exit status of a command; messages go to stderr, after their traceback with MEDCRITICAL_DEBUG=1."""
     signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGUSR1, _terminate)
     try:
         return command()
     except MedCriticalError as error:

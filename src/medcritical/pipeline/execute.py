@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,13 +19,13 @@ import msgspec
 
 from medcritical.config.load import to_plain
 from medcritical.config.schema import TrainerConfig
-from medcritical.errors import MedCriticalError
+from medcritical.errors import MedCriticalError, TrainingStopped
 from medcritical.pipeline.plan import StageCall
 from medcritical.pipeline.watch import Watcher
 from medcritical.pipeline.worker import CallFile, Event, WorkFile
 from medcritical.store.jsonl import readable_write_errors, write_json
 
-_GRACE_SECONDS = 20.0
+GRACE_SECONDS = 120.0  # for a training to end its step and save its state
 
 
 class StageFailed(MedCriticalError):
@@ -48,6 +49,7 @@ class LocalExecutor:
 
     def __init__(self, store: Path, folder: Path, trainer: TrainerConfig, *, isolate: bool) -> None:
         self.store, self.folder, self.trainer, self.isolate = store.resolve(), folder, trainer, isolate
+        self.deadline = None if trainer.time_limit is None else time.time() + trainer.time_limit
 
     def execute(self, calls: Sequence[StageCall], watcher: Watcher) -> None:
         """See `Executor`."""
@@ -56,24 +58,38 @@ class LocalExecutor:
 
     def _run_worker(self, calls: list[StageCall], watcher: Watcher) -> None:
         work_path, log_path = self.folder / "work.json", self.folder / "worker.log"
-        files = [CallFile(ref=c.ref, config=to_plain(c.config), identity=c.identity, inputs=c.inputs) for c in calls]
-        write_json(work_path, WorkFile(store=str(self.store), trainer=to_plain(self.trainer), calls=files))
+        work = WorkFile(
+            store=str(self.store),
+            trainer=to_plain(self.trainer),
+            calls=[call_file(call) for call in calls],
+            deadline=self.deadline,
+        )
+        write_json(work_path, work)
         with readable_write_errors(log_path):
             log = log_path.open("ab")
         with log, _started(work_path, log) as (process, events):
-            failure = _follow(events, watcher)
+            failure = follow(events, watcher)
             exit_code = process.wait()
         if failure is not None:
-            label = next(call.label for call in calls if call.ref.key == failure.key)
-            stage = next(call.ref.stage for call in calls if call.ref.key == failure.key)
-            message = f"{stage} ({label}) failed: {failure.message}"
-            if failure.exit_code != 2:
-                message += f"\nThis is a defect of the program, not of your input; the traceback is in {log_path}."
-            failed = StageFailed(message, failure.exit_code)
-            failed.add_note(failure.traceback)  # shown where this one's own traceback is, with MEDCRITICAL_DEBUG=1
-            raise failed
+            raise stage_failed(next(call for call in calls if call.ref.key == failure.key), failure, log_path)
         if exit_code != 0:
-            raise StageFailed(f"the worker died ({_death(exit_code)}); its output is in {log_path}.", 1)
+            raise StageFailed(f"the worker died ({describe_death(exit_code)}); its output is in {log_path}.", 1)
+
+
+def call_file(call: StageCall) -> CallFile:
+    """A call as a worker reads it."""
+    return CallFile(ref=call.ref, config=to_plain(call.config), identity=call.identity, inputs=call.inputs)
+
+
+def stage_failed(call: StageCall, failure: Event, log_path: Path) -> StageFailed:
+    """The error for a call that a worker could not make, from the worker's own words."""
+    how = "stopped" if failure.exit_code == TrainingStopped.exit_code else "failed"
+    message = f"{call.ref.stage} ({call.label}) {how}: {failure.message}"
+    if failure.exit_code == 1:
+        message += f"\nThis is a defect of the program, not of your input; the traceback is in {log_path}."
+    failed = StageFailed(message, failure.exit_code)
+    failed.add_note(failure.traceback)  # shown where this one's own traceback is, with MEDCRITICAL_DEBUG=1
+    return failed
 
 
 @contextmanager
@@ -109,13 +125,13 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         return
     process.send_signal(signal.SIGINT)
     try:
-        process.wait(_GRACE_SECONDS)
+        process.wait(GRACE_SECONDS)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def _follow(events: BinaryIO, watcher: Watcher) -> Event | None:
+def follow(events: BinaryIO, watcher: Watcher) -> Event | None:
     """Show events until the worker closes its end; the failure, if there was one."""
     failure = None
     for line in events:
@@ -126,7 +142,8 @@ def _follow(events: BinaryIO, watcher: Watcher) -> Event | None:
     return failure
 
 
-def _death(exit_code: int) -> str:
+def describe_death(exit_code: int) -> str:
+    """How a process ended that could not say it itself."""
     if exit_code < 0:
         name = signal.Signals(-exit_code).name
         return f"{name}; the kernel kills processes that use too much memory" if name == "SIGKILL" else name

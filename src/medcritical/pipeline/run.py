@@ -15,6 +15,7 @@ from medcritical.pipeline.estimate import describe_plan
 from medcritical.pipeline.execute import Executor, LocalExecutor
 from medcritical.pipeline.plan import Plan, make_plan
 from medcritical.pipeline.sources import fingerprint_sources
+from medcritical.pipeline.torchrun import TorchrunExecutor
 from medcritical.pipeline.watch import Watcher
 from medcritical.store import Store
 from medcritical.store.artefact import MANIFEST
@@ -67,6 +68,8 @@ def _executor(config: Config, store: Store, folder: Path) -> Executor:
     match config.cluster.kind:
         case ClusterKind.local:
             return LocalExecutor(store.root, folder, config.trainer, isolate=config.cluster.isolate)
+        case ClusterKind.torchrun:
+            return TorchrunExecutor(store, folder, config)
 
 
 def _gather(plan: Plan, store: Store, folder: Path) -> Path:

@@ -30,6 +30,8 @@ class Watcher:
             self._live(f"{self._head(event)} ...")
         elif event.kind == "progress":
             self._progress(event)
+        elif event.kind == "note":
+            self._line(f"{self._head(event)} {event.message}")
         elif event.kind in ("done", "shared"):
             self._done += 1
             how = f"{event.seconds:6.1f} s" if event.kind == "done" else "made by another job"

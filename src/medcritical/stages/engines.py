@@ -81,12 +81,6 @@ def embedded_engine(checkpoint: Path, trainer: TrainerConfig, precision: Precisi
     return TransformersEngine(Student(student.model.to(device), student.tokenizer))
 
 
-def training_student(checkpoint: Path, trainer: TrainerConfig) -> Student:
-    """A checkpoint's model with float32 weights, for training and scoring; autocast narrows the arithmetic."""
-    prepare_process(trainer)
-    return load_checkpoint(checkpoint, dtype=torch.float32)
-
-
 def prepare_process(trainer: TrainerConfig) -> None:
     """Use as many CPU threads as the configuration says, if it does; keep the library's own bars out of the log."""
     disable_progress_bar()

@@ -95,6 +95,11 @@ class Store:
         """Where the artefact is, or would be."""
         return self.root / ref.stage / ref.key[:16]
 
+    def unfinished(self, ref: ArtefactRef) -> Path:
+        """Where a stage keeps what it needs to go on after a stop; outlives the artefact's folder until that is complete."""
+        folder = self.folder(ref)
+        return folder.with_name(f".{folder.name}.unfinished")
+
     def is_complete(self, ref: ArtefactRef) -> bool:
         """True when the artefact's manifest is there and its files have the recorded sizes."""
         if not (self.folder(ref) / MANIFEST).is_file():
@@ -175,6 +180,7 @@ class Store:
             medcritical=__version__,
         )
         write_json(folder / MANIFEST, manifest)
+        shutil.rmtree(self.unfinished(ref), ignore_errors=True)  # nobody reads it any more
 
     def lineage(self, ref: ArtefactRef) -> dict[str, Manifest]:
         """Manifests of the artefact and everything it was made from, by key, each once.

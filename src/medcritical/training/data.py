@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from medcritical.batching.collate import Batch
+from medcritical.training.ranks import ALONE, Ranks, share_of_step
 
 ExampleT = TypeVar("ExampleT")
 
@@ -26,12 +27,16 @@ def micro_batches(
     examples: Sequence[ExampleT],
     order: Sequence[Sequence[Sequence[int]]],
     normaliser: Callable[[Sequence[ExampleT]], int],
+    ranks: Ranks = ALONE,
 ) -> list[MicroBatch[ExampleT]]:
-    """The schedule's micro-batches, flat; `normaliser` is asked once per optimizer step, for all of its examples."""
+    """This rank's share of the schedule's micro-batches, flat.
+
+    `normaliser` is asked once per optimizer step, for all of its examples on all ranks.
+    """
     flat = []
     for step in order:
         number = normaliser([examples[index] for micro in step for index in micro])
-        flat += [MicroBatch(tuple(examples[index] for index in micro), number) for micro in step]
+        flat += [MicroBatch(tuple(examples[index] for index in micro), number) for micro in share_of_step(step, ranks)]
     return flat
 
 
@@ -40,19 +45,37 @@ class MicroBatchData(LightningDataModule):  # type: ignore[misc]
 
     Args:
         collate: an `SftCollate` or `PairCollate`, whichever fits the examples.
+
+    Attributes:
+        num_done: micro-batches that a training which goes on has behind it.
     """
 
     def __init__(self, micros: Sequence[MicroBatch[ExampleT]], collate: Callable[..., Batch], pad_id: int) -> None:
         super().__init__()
         self.dataset = _CollatedMicroBatches(micros, collate, pad_id)
+        self.num_done = 0
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """One batch per forward pass; `batch_size=None` because the schedule has made the batches."""
-        return DataLoader(self.dataset, batch_size=None)
+        return DataLoader(self.dataset, batch_size=None, sampler=_InOrder(len(self.dataset), self.num_done))
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """The same batches."""
         return self.train_dataloader()
+
+
+class _InOrder(Sampler[int]):
+    """Indices in order, without those done. Its length counts them, for Lightning counts them too."""
+
+    def __init__(self, number: int, num_done: int) -> None:
+        self.number = number
+        self.num_done = num_done
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.num_done, self.number))
 
 
 class _CollatedMicroBatches(Dataset[Batch]):
