@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from medcritical.batching import Example, PairExample
-from medcritical.config.choices import Accelerator, Precision, Schedule, StrategyKind
+from medcritical.config.choices import Accelerator, Batching, Precision, Schedule, StrategyKind
 from medcritical.config.schema import LoraConfig, OptimConfig, TrainerConfig
 from medcritical.errors import TrainingStopped
 from medcritical.modeling.checkpoint import load_checkpoint
@@ -40,7 +40,8 @@ class Case:
     objective: str = "sft"
     lora: bool = False
     precision: str = "float32"
-    micro_batch_size: int = 4
+    batching: str = "packed"
+    accumulates: bool = False
     max_grad_norm: float = 0.3
     steps: int = 6
     stop_after: int | None = None
@@ -69,7 +70,10 @@ def trainer_of(case: Case) -> TrainerConfig:
         accelerator=Accelerator.cpu,
         precision=Precision(case.precision),
         threads=1,
-        micro_batch_size=case.micro_batch_size,
+        batching=Batching(case.batching),
+        micro_batch_tokens=48 if case.accumulates else 4096,
+        micro_batch_size=2 if case.accumulates else 8,
+        gradient_checkpointing=False,
         log_every_n_steps=1,
         checkpoint_every_steps=None,
         time_limit=None,

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from medcritical.batching import PairExample, collate_pairs
+from medcritical.batching import PairExample, collate_pairs, pad_rows
 from medcritical.training.modules import DpoModule
 
 WORDS = ["<pad>", "<bos>", "<eos>", *(f"w{number}" for number in range(3, 17))]
@@ -74,7 +75,7 @@ def test_loss_and_gradients_equal_trl(
     module = DpoModule(
         policy, make_optim(), 1, beta=0.3, nll_weight=0.0, label_smoothing=0.0, starts_at_reference=False
     )
-    ours, _ = module.objective(collate_pairs(pairs, pad_id=0, normaliser=5))
+    ours, _ = module.objective(collate_pairs(pairs, layout=partial(pad_rows, pad_id=0), normaliser=5))
     ours.backward()
 
     assert abs(ours.item() - 0.6931) > 0.02, "the policy must differ from its reference for this test to say anything"

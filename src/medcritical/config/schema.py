@@ -13,6 +13,7 @@ from medcritical.config.choices import (
     Accelerator,
     Allocation,
     AnswerForm,
+    Batching,
     ClusterKind,
     Corrector,
     DataFormat,
@@ -336,7 +337,14 @@ class TrainerConfig:
     accelerator: Accelerator = key("where the model is")
     precision: Precision = key("numbers of the forward pass")
     threads: Optional[int] = key("CPU threads of one worker; null: torch's choice", ge=1)
-    micro_batch_size: int = key("examples per forward pass; the batch is accumulated from these", ge=1)
+    batching: Batching = key("layout of a forward pass: packed does the least work; padded runs any architecture")
+    micro_batch_tokens: int = key(
+        "packed: tokens per forward pass, shared prompts counted once; the batch is accumulated from these. A single pair "
+        "may be longer",
+        ge=1,
+    )
+    micro_batch_size: int = key("padded: examples per forward pass; the batch is accumulated from these", ge=1)
+    gradient_checkpointing: bool = key("compute activations again in the backward pass: less memory, a third slower")
     log_every_n_steps: int = key("optimizer steps between logged metrics", ge=1)
     checkpoint_every_steps: Optional[int] = key(
         "optimizer steps between checkpoints to go on from; null: only when told to stop", ge=1

@@ -9,8 +9,9 @@ from typing import Generic, TypeVar
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from medcritical.batching.collate import Batch
-from medcritical.training.ranks import ALONE, Ranks, share_of_step
+from medcritical.batching import Batch
+from medcritical.batching.collate import Layout
+from medcritical.training.ranks import ALONE, Ranks
 
 ExampleT = TypeVar("ExampleT")
 
@@ -36,7 +37,7 @@ def micro_batches(
     flat = []
     for step in order:
         number = normaliser([examples[index] for micro in step for index in micro])
-        flat += [MicroBatch(tuple(examples[index] for index in micro), number) for micro in share_of_step(step, ranks)]
+        flat += [MicroBatch(tuple(examples[index] for index in micro), number) for micro in step[ranks.rank :: ranks.size]]
     return flat
 
 
@@ -44,15 +45,15 @@ class MicroBatchData(LightningDataModule):  # type: ignore[misc]
     """Collates micro-batches one by one, in the order given, for training and for scoring alike.
 
     Args:
-        collate: an `SftCollate` or `PairCollate`, whichever fits the examples.
+        collate: `collate_examples` or `collate_pairs`, whichever fits the examples.
 
     Attributes:
         num_done: micro-batches that a training which goes on has behind it.
     """
 
-    def __init__(self, micros: Sequence[MicroBatch[ExampleT]], collate: Callable[..., Batch], pad_id: int) -> None:
+    def __init__(self, micros: Sequence[MicroBatch[ExampleT]], collate: Callable[..., Batch], layout: Layout) -> None:
         super().__init__()
-        self.dataset = _CollatedMicroBatches(micros, collate, pad_id)
+        self.dataset = _CollatedMicroBatches(micros, collate, layout)
         self.num_done = 0
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -79,14 +80,14 @@ class _InOrder(Sampler[int]):
 
 
 class _CollatedMicroBatches(Dataset[Batch]):
-    def __init__(self, micros: Sequence[MicroBatch[ExampleT]], collate: Callable[..., Batch], pad_id: int) -> None:
+    def __init__(self, micros: Sequence[MicroBatch[ExampleT]], collate: Callable[..., Batch], layout: Layout) -> None:
         self.micros = micros
         self.collate = collate
-        self.pad_id = pad_id
+        self.layout = layout
 
     def __len__(self) -> int:
         return len(self.micros)
 
     def __getitem__(self, index: int) -> Batch:
         micro = self.micros[index]
-        return self.collate(micro.examples, pad_id=self.pad_id, normaliser=micro.normaliser)
+        return self.collate(micro.examples, layout=self.layout, normaliser=micro.normaliser)

@@ -1,4 +1,4 @@
-"""The ranks of one training: who they are, what they agree on, and which examples each of them has."""
+"""The ranks of one training: who they are, and what they tell each other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from medcritical.errors import ConfigError, TrainingError
+from medcritical.errors import ConfigError
 
 T = TypeVar("T")
 
@@ -129,21 +129,6 @@ def wait_for_ranks() -> None:
     """Go on when all ranks are here."""
     if dist.is_initialized():
         dist.barrier()
-
-
-def share_of_step(step: Sequence[Sequence[int]], ranks: Ranks) -> list[list[int]]:
-    """The micro-batches of one optimizer step that this rank has: as many as every other rank, none larger than there.
-
-    Examples are dealt out one by one, so that ranks get like lengths where a step is sorted by length.
-
-    Raises:
-        TrainingError: the step's examples cannot be dealt out evenly.
-    """
-    examples = [index for micro in step for index in micro]
-    if len(examples) % ranks.size:
-        raise TrainingError(f"{len(examples)} examples per optimizer step cannot be shared evenly by {ranks.size} ranks.")
-    mine, size = examples[ranks.rank :: ranks.size], max(map(len, step))
-    return [mine[start : start + size] for start in range(0, len(mine), size)]
 
 
 def _exchange_device() -> torch.device:

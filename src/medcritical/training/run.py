@@ -12,10 +12,13 @@ from lightning.pytorch import Callback
 from torch import Tensor, nn
 
 from medcritical.batching import Example, PairExample, collate_examples, collate_pairs, step_batches
+from medcritical.batching.examples import AnyExample, prompt_key
+from medcritical.batching.micro import MicroBatches
 from medcritical.config.schema import OptimConfig, TrainerConfig
 from medcritical.training.callbacks import FinalWeights, MetricRows, Progress, ScoringProgress
 from medcritical.training.data import MicroBatch, MicroBatchData, micro_batches
 from medcritical.training.health import find_alarms
+from medcritical.training.layout import choose_layout, cut_scoring, cut_steps, prepared
 from medcritical.training.modules import DpoModule, ScoringModule, SftModule, TrainingModule, disable_dropout
 from medcritical.training.ranks import gather_over_ranks, seed_of_rank
 from medcritical.training.resume import Resumption
@@ -31,7 +34,8 @@ class TrainingResult:
 
     Attributes:
         steps: optimizer steps.
-        trained_tokens: tokens forwarded that were no padding, prompts and rejected responses included.
+        trained_tokens: tokens of the sequences trained on, each with its prompt, rejected ones included: the same for
+            every layout, though a packed row computes a shared prompt once.
         seconds: wall-clock time of the steps, without set-up.
         metrics: the last metric row.
         alarms: a sentence per finding; empty for a sound training.
@@ -71,11 +75,11 @@ def train_sft(
         TrainingError: no examples, nothing trainable, or a loss that is not finite.
         ConfigError: the device is not there.
     """
-    order = _order(examples, optim, trainer, steps, seed)
+    order = _order(examples, optim, trainer, steps, seed, launch.ranks.size)
     micros = micro_batches(
         examples, order, lambda step: sum(len(example.response_ids) for example in step), launch.ranks
     )
-    data = MicroBatchData(micros, collate_examples, pad_id)
+    data = MicroBatchData(micros, collate_examples, choose_layout(trainer, pad_id))
     rows = MetricRows(metrics_path, trainer.log_every_n_steps, on_progress, launch.ranks)
     return _fit(SftModule(model, optim, steps), data, rows, trainer, seed, launch)
 
@@ -125,8 +129,9 @@ def train_dpo(
         label_smoothing=label_smoothing,
         starts_at_reference=starts_at_reference,
     )
-    order = _order(pairs, optim, trainer, steps, seed)
-    data = MicroBatchData(micro_batches(pairs, order, len, launch.ranks), collate_pairs, pad_id)
+    order = _order(pairs, optim, trainer, steps, seed, launch.ranks.size)
+    micros = micro_batches(pairs, order, len, launch.ranks)
+    data = MicroBatchData(micros, collate_pairs, choose_layout(trainer, pad_id))
     rows = MetricRows(metrics_path, trainer.log_every_n_steps, on_progress, launch.ranks)
     return _fit(module, data, rows, trainer, seed, launch)
 
@@ -146,13 +151,12 @@ def score_responses(
     """
     if not examples:
         return []
-    longest_first = sorted(range(len(examples)), key=lambda index: -examples[index].length)
-    size, ranks = trainer.micro_batch_size, launch.ranks
-    chunks = [longest_first[start : start + size] for start in range(0, len(examples), size)]
+    chunks, ranks = cut_scoring(examples, trainer), launch.ranks
     # Under ZeRO 3 all ranks run every forward pass together: those at the end of their share score a chunk again.
     mine = [chunks[min(start + ranks.rank, len(chunks) - 1)] for start in range(0, len(chunks), ranks.size)]
     micros = [MicroBatch(tuple(examples[index] for index in chunk), normaliser=1) for chunk in mine]
-    with contained(seed=0):
+    data = MicroBatchData(micros, collate_examples, choose_layout(trainer, pad_id))
+    with contained(seed=0), prepared(model, trainer, is_trained=False):
         lightning = build_trainer(
             trainer,
             count_parameters(model),
@@ -160,26 +164,18 @@ def score_responses(
             [ScoringProgress(len(micros), on_progress)],
             scoring=True,
         )
-        scores = lightning.predict(ScoringModule(model), datamodule=MicroBatchData(micros, collate_examples, pad_id))
+        scores = lightning.predict(ScoringModule(model), datamodule=data)
     logps = dict(zip((index for chunk in mine for index in chunk), torch.cat(scores).tolist(), strict=True))
     logps = {index: logp for part in gather_over_ranks(logps) for index, logp in part.items()}
     return [logps[index] for index in range(len(examples))]
 
 
 def _order(
-    examples: Sequence[Example] | Sequence[PairExample],
-    optim: OptimConfig,
-    trainer: TrainerConfig,
-    steps: int,
-    seed: int,
-) -> list[list[list[int]]]:
-    return step_batches(
-        [example.length for example in examples],
-        batch_size=optim.batch_size,
-        micro_batch_size=trainer.micro_batch_size,
-        steps=steps,
-        seed=seed,
-    )
+    examples: Sequence[AnyExample], optim: OptimConfig, trainer: TrainerConfig, steps: int, seed: int, num_ranks: int
+) -> MicroBatches:
+    prompts = [prompt_key(example) for example in examples]
+    order = step_batches(prompts, batch_size=optim.batch_size, steps=steps, seed=seed)
+    return cut_steps(order, examples, trainer, num_ranks)
 
 
 def _fit(
@@ -189,15 +185,16 @@ def _fit(
     num_micro_batches, final = len(data.dataset) // module.num_steps, FinalWeights(launch.ranks)
     callbacks: list[Callback] = [rows, final]
     if launch.recovery is not None:
-        layout = {
+        spread = {
             "strategy": launch.strategy.value,
             "ranks": launch.ranks.size,
             "precision": trainer.precision.value,
+            "batching": trainer.batching.value,
             "steps": module.num_steps,
             "micro-batches": num_micro_batches,
         }
-        callbacks.append(Resumption(launch.recovery, launch.ranks, layout))
-    with contained(seed_of_rank(seed, launch.ranks)):
+        callbacks.append(Resumption(launch.recovery, launch.ranks, spread))
+    with contained(seed_of_rank(seed, launch.ranks)), prepared(module.model, trainer, is_trained=True):
         lightning = build_trainer(
             trainer,
             count_parameters(module),
