@@ -81,6 +81,8 @@ def packed_attention(
     """
     assert questions is not None, "the model does not hand its arguments through to its attention"
     assert not dropout, "a prompt is shared by its responses: dropout would be, too"
+    # Under autocast a projection has made the values; rotary positions leave queries and keys wider.
+    query, key = query.to(value.dtype), key.to(value.dtype)
     if query.device.type == "cpu":
         out_1HTD = _attend_blocks(query, key, value, questions, scaling)
     else:
