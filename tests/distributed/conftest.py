@@ -1,8 +1,5 @@
 """A tiny student, and trainings of it by two ranks: one start of torchrun for all cases of a file."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,22 +43,3 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         save_checkpoint(folder, LlamaForCausalLM(config), tokenizer)
     return folder
-
-
-def run_ranks(cases: list[trainings.Case], student: Path, folder: Path, number: int = 2) -> str:
-    """Trains all cases by `number` ranks, in one start of torchrun; what they printed."""
-    trainings.write_cases(folder / "cases", cases)
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(number), "--standalone"),
-        *(trainings.__file__, str(folder / "cases"), str(student), str(folder)),
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout + ended.stderr
-
-
-def run_alone(cases: list[trainings.Case], student: Path, folder: Path) -> None:
-    """Trains all cases in this process."""
-    for case in cases:
-        trainings.make_case(student, case, trainings.Ranks(), folder)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import run_alone, run_ranks
+from starting import run_alone, run_ranks
 from trainings import Case
 
 SPREAD = ("ddp", "zero1", "zero2", "zero3")
@@ -106,7 +106,9 @@ def test_preference_training_starts_at_its_reference(trained: Path, strategy: st
     assert abs(first["train/margin"]) < 1e-5
 
 
-@pytest.mark.parametrize("name", [*(c.name for c in (*PLAIN, DROPOUT)), *(f"{s}-{c.name}" for s, c in product(SPREAD, PLAIN))])
+@pytest.mark.parametrize(
+    "name", [*(c.name for c in (*PLAIN, DROPOUT)), *(f"{s}-{c.name}" for s, c in product(SPREAD, PLAIN))]
+)
 def test_a_stopped_training_ends_like_one_that_was_not(trained: Path, name: str) -> None:
     whole, parts = outcome(trained, name), outcome(trained, f"{name}-stopped")
     assert "stopped for SIGTERM" in parts["told"][0]

@@ -103,7 +103,12 @@ def load_model(folder: Path, case: Case) -> Any:
 
 
 def train(
-    folder: Path, case: Case, ranks: Ranks, metrics: Path, recovery: Recovery | None = None, stop_after: int | None = None
+    folder: Path,
+    case: Case,
+    ranks: Ranks,
+    metrics: Path,
+    recovery: Recovery | None = None,
+    stop_after: int | None = None,
 ) -> tuple[TrainingResult, list[float]]:
     """Trains one case; the result, and the reference's scores for preference training."""
     launch = Launch(StrategyKind(case.strategy), ranks, recovery)

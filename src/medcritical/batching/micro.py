@@ -19,9 +19,7 @@ MicroBatches = list[list[list[int]]]
 """Indices of examples per optimizer step, per micro-batch."""
 
 
-def cut_by_examples(
-    steps: Steps, examples: Sequence[AnyExample], size: int, num_processes: int = 1
-) -> MicroBatches:
+def cut_by_examples(steps: Steps, examples: Sequence[AnyExample], size: int, num_processes: int = 1) -> MicroBatches:
     """Micro-batches of `size` examples of similar length, the last ones smaller: for padded rows.
 
     A step is dealt out to the processes by length first, so that these have like work.

@@ -371,7 +371,9 @@ class ClusterConfig:
     nnodes: int = key("machines", ge=1)
     node_rank: int = key("which of the machines this one is, from 0", ge=0)
     rdzv_endpoint: str = key("HOST:PORT of machine 0, where ranks of several machines meet; empty for one machine")
-    max_restarts: int = key("times that a training stage starts again, from its newest checkpoint, after a rank died", ge=0)
+    max_restarts: int = key(
+        "times that a training stage starts again, from its newest checkpoint, after a rank died", ge=0
+    )
     timeout_seconds: float = key("longest that a rank waits for the others before it gives up", gt=0)
 
     @property

@@ -1,9 +1,9 @@
 """One rank of a stage that several make together. torchrun starts it; it does what `worker` does, beside the others.
 
-    torchrun ... -m medcritical.pipeline.rank LAUNCH_FOLDER
+    torchrun ... -m medcritical.pipeline.rank FOLDER
 
 The folder holds `work.json`; every rank leaves its pid there when it starts, and when it fails why. Rank 0 completes the
-artefact and tells the parent what happens, through the pipe `events`, where that is on the same machine.
+artefact and tells its parent what happens, through the pipe that MEDCRITICAL_EVENTS names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from medcritical.records import Record
 from medcritical.stages.context import Output
 from medcritical.store import Store, read_json, write_json
 
-WORK, EVENTS = "work.json", "events"
+WORK = "work.json"
 
 LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "gloo", "Gloo", "NCCL", "TCPStore")
 """What a rank says whose only fault is that another one went away."""

@@ -83,7 +83,6 @@ class Reporter:
             self._last = now
             self.tell(Event(kind="progress", key=key, done=done, total=total, unit=unit))
 
-
     def note(self, key: str, message: str) -> None:
         """Send a sentence for the person who watches."""
         self.tell(Event(kind="note", key=key, message=message))

@@ -52,7 +52,9 @@ def with_adapters(model: PreTrainedModel, lora: LoraConfig | None, seed: int) ->
     return model if lora is None else add_lora(model, lora, seed)
 
 
-def save_result(output: Output, source: Path, student: Student, model: PreTrainedModel | PeftModel, result: TrainingResult) -> None:
+def save_result(
+    output: Output, source: Path, student: Student, model: PreTrainedModel | PeftModel, result: TrainingResult
+) -> None:
     """Write the trained model, on the rank that has its weights."""
     if result.weights:
         save_trained(output.folder, source, model, student.tokenizer, result.weights)

@@ -55,9 +55,7 @@ def list_files(folder: Path) -> list[str]:
 
 def describe_files(folder: Path, names: Sequence[str]) -> dict[str, FileEntry]:
     """Size and hash of some of a checkpoint's files."""
-    return {
-        name: FileEntry(bytes=(folder / name).stat().st_size, sha256=hash_file(folder / name)) for name in names
-    }
+    return {name: FileEntry(bytes=(folder / name).stat().st_size, sha256=hash_file(folder / name)) for name in names}
 
 
 def complete(root: Path, marker: Marker) -> None:

@@ -37,7 +37,9 @@ def micro_batches(
     flat = []
     for step in order:
         number = normaliser([examples[index] for micro in step for index in micro])
-        flat += [MicroBatch(tuple(examples[index] for index in micro), number) for micro in step[ranks.rank :: ranks.size]]
+        flat += [
+            MicroBatch(tuple(examples[index] for index in micro), number) for micro in step[ranks.rank :: ranks.size]
+        ]
     return flat
 
 

@@ -113,7 +113,8 @@ def from_first_rank(value: T) -> T:
         return value
     box: list[Any] = [value]
     dist.broadcast_object_list(box)
-    return box[0]
+    first: T = box[0]
+    return first
 
 
 def gather_over_ranks(value: T) -> list[T]:

@@ -156,7 +156,9 @@ class Resumption(Callback):  # type: ignore[misc]
 
     def on_save_checkpoint(self, trainer: Trainer, module: TrainingModule, checkpoint: dict[str, Any]) -> None:
         """Leaves frozen weights out: they are those of the model that the training started from."""
-        frozen = {f"{name}" for name, weight in module.named_parameters(remove_duplicate=False) if not weight.requires_grad}
+        frozen = {
+            f"{name}" for name, weight in module.named_parameters(remove_duplicate=False) if not weight.requires_grad
+        }
         checkpoint["state_dict"] = {name: v for name, v in checkpoint["state_dict"].items() if name not in frozen}
 
 
@@ -167,7 +169,7 @@ def _rank_state(module: TrainingModule) -> dict[str, Any]:
         "tokens": module.num_tokens,
         "python": [version, list(numbers), gauss],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
     }
 
 

@@ -23,7 +23,7 @@ from medcritical.training.modules import DpoModule, ScoringModule, SftModule, Tr
 from medcritical.training.ranks import gather_over_ranks, seed_of_rank
 from medcritical.training.resume import Resumption
 from medcritical.training.strategies import count_parameters
-from medcritical.training.trainer import Launch, build_trainer, contained, fit
+from medcritical.training.trainer import SINGLE, Launch, build_trainer, contained, fit
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def train_sft(
     seed: int,
     metrics_path: Path,
     on_progress: Progress,
-    launch: Launch = Launch(),
+    launch: Launch = SINGLE,
 ) -> TrainingResult:
     """Fine-tunes the trainable parameters of a causal language model on responses.
 
@@ -100,7 +100,7 @@ def train_dpo(
     seed: int,
     metrics_path: Path,
     on_progress: Progress,
-    launch: Launch = Launch(),
+    launch: Launch = SINGLE,
 ) -> TrainingResult:
     """Trains on preference pairs: the DPO loss of pairs with a rejected response, plus weighted NLL of all chosen.
 
@@ -142,7 +142,7 @@ def score_responses(
     examples: Sequence[Example],
     trainer: TrainerConfig,
     on_progress: Progress,
-    launch: Launch = Launch(),
+    launch: Launch = SINGLE,
 ) -> list[float]:
     """Log-probability of each response, in the order given: nats, summed over its tokens, without dropout.
 

@@ -5,9 +5,7 @@ DeepSpeed is imported only where a strategy needs it.
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -22,11 +20,8 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from medcritical.config.choices import StrategyKind
-from medcritical.errors import ConfigError
 from medcritical.training.device import LightningPrecision
 from medcritical.training.ranks import Ranks
-
-_COMPILERS = ("c++", "g++", "clang++")
 
 
 class ZeroPrecision(DeepSpeedPrecision):  # type: ignore[misc]
@@ -101,23 +96,10 @@ def build_strategy(
 ) -> Strategy | Literal["auto"]:
     """The Lightning strategy of `kind` for these ranks; "auto" for a process that is alone."""
     if kind.zero_stage:
-        check_deepspeed(kind)
         return ZeroStrategy(kind, device, precision)
     if ranks.size > 1:
         return DDPStrategy(process_group_backend="gloo" if device.type == "cpu" else "nccl")
     return "auto"
-
-
-def check_deepspeed(kind: StrategyKind) -> None:
-    """Refuse a strategy whose programs are not installed. Raises ConfigError with one sentence."""
-    if importlib.util.find_spec("deepspeed") is None:
-        raise ConfigError(f"strategy={kind.value} needs DeepSpeed: run `pip install 'medcritical[deepspeed]'`.")
-    compilers = [os.environ["CXX"]] if "CXX" in os.environ else list(_COMPILERS)
-    if kind.offloads and not (any(map(shutil.which, compilers)) and shutil.which("ninja")):
-        raise ConfigError(
-            f"strategy={kind.value} builds DeepSpeed's CPU Adam at its first start, which needs a C++ compiler and ninja "
-            f"on the PATH: install them (e.g. `apt install g++ ninja-build`) or choose strategy=zero{kind.zero_stage}."
-        )
 
 
 def find_engine(trainer: Trainer) -> Any | None:

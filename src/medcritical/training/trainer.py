@@ -35,6 +35,10 @@ class Launch:
     recovery: Recovery | None = None
 
 
+SINGLE = Launch()
+"""A process by itself that keeps no state."""
+
+
 def precision_of(config: TrainerConfig, strategy: StrategyKind, num_parameters: int) -> LightningPrecision:
     """Lightning's name of the precision. Under ZeRO it is that of the weights, and known before the model: size is no matter."""
     size = 0 if strategy.zero_stage else num_parameters
