@@ -109,6 +109,7 @@ def train(
     metrics: Path,
     recovery: Recovery | None = None,
     stop_after: int | None = None,
+    how: signal.Signals = signal.SIGTERM,
 ) -> tuple[TrainingResult, list[float]]:
     """Trains one case; the result, and the reference's scores for preference training."""
     launch = Launch(StrategyKind(case.strategy), ranks, recovery)
@@ -116,7 +117,7 @@ def train(
 
     def progress(done: int, total: int, metrics: Any) -> None:
         if done == stop_after:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), how)
 
     arguments: dict[str, Any] = {
         "steps": case.steps,
