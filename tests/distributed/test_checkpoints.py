@@ -107,14 +107,14 @@ def rows_of(path: Path) -> list[dict[str, float]]:
 def whole(student: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, float]], dict[str, Any]]:
     """Metric rows and weights of the training that nothing stopped."""
     folder = tmp_path_factory.mktemp("whole")
-    result, _ = train(student, CASE, Ranks(), folder / "m.jsonl")
+    result, _, _ = train(student, CASE, Ranks(), folder / "m.jsonl")
     return rows_of(folder / "m.jsonl"), result.weights
 
 
 def train_on(student: Path, folder: Path, whole: tuple[list[dict[str, float]], dict[str, Any]]) -> int:
     """Goes on with what `folder` holds, and compares; the step that it went on from."""
     told: list[str] = []
-    result, _ = train(student, CASE, Ranks(), folder / "m.jsonl", recovery_of(folder, tell=told.append))
+    result, _, _ = train(student, CASE, Ranks(), folder / "m.jsonl", recovery_of(folder, tell=told.append))
     assert rows_of(folder / "m.jsonl") == whole[0]
     assert all(torch.equal(weight, whole[1][name]) for name, weight in result.weights.items())
     steps = [int(message.split()[-1].rstrip(".")) for message in told if "goes on" in message]

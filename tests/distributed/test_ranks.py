@@ -75,7 +75,7 @@ def assert_same_weights(folder: Path, one: str, other: str, tolerance: float) ->
 def trained(student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     by_ranks = [spread(case, strategy) for strategy, case in product(SPREAD, PLAIN)]
-    by_ranks += [stopped(case) for case in by_ranks]
+    by_ranks += [stopped(case) for case in by_ranks if case.strategy != "zero1"]
     by_ranks += [bfloat16(spread(PLAIN[0], strategy)) for strategy in ("ddp", "zero2", "zero3")]
     by_ranks += [spread(DROPOUT, "ddp"), stopped(spread(DROPOUT, "ddp"))]
     run_alone([*PLAIN, bfloat16(PLAIN[0]), DROPOUT, *map(stopped, (*PLAIN, DROPOUT))], student, folder)
@@ -107,7 +107,8 @@ def test_preference_training_starts_at_its_reference(trained: Path, strategy: st
 
 
 @pytest.mark.parametrize(
-    "name", [*(c.name for c in (*PLAIN, DROPOUT)), *(f"{s}-{c.name}" for s, c in product(SPREAD, PLAIN))]
+    "name",
+    [*(c.name for c in (*PLAIN, DROPOUT)), *(f"{s}-{c.name}" for s, c in product(("ddp", "zero2", "zero3"), PLAIN))],
 )
 def test_a_stopped_training_ends_like_one_that_was_not(trained: Path, name: str) -> None:
     whole, parts = outcome(trained, name), outcome(trained, f"{name}-stopped")

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoTokenizer
 
 from medcritical.batching import Example, PairExample
 from medcritical.config.choices import Accelerator, Batching, Precision, Schedule, StrategyKind
 from medcritical.config.schema import LoraConfig, OptimConfig, TrainerConfig
 from medcritical.errors import TrainingStopped
-from medcritical.modeling.checkpoint import load_checkpoint
+from medcritical.modeling.checkpoint import load_checkpoint, save_trained
 from medcritical.modeling.lora import add_lora
 from medcritical.training import Launch, TrainingResult, score_responses, train_dpo, train_sft
 from medcritical.training.ranks import Ranks, current_ranks, join_ranks, leave_ranks
@@ -110,8 +111,8 @@ def train(
     recovery: Recovery | None = None,
     stop_after: int | None = None,
     how: signal.Signals = signal.SIGTERM,
-) -> tuple[TrainingResult, list[float]]:
-    """Trains one case; the result, and the reference's scores for preference training."""
+) -> tuple[TrainingResult, list[float], Any]:
+    """Trains one case; the result, the reference's scores for preference training, and the model."""
     launch = Launch(StrategyKind(case.strategy), ranks, recovery)
     rows, trainer, scores = make_examples(20), trainer_of(case), []
 
@@ -128,15 +129,17 @@ def train(
     }
     if case.objective == "sft":
         examples = [Example(prompt, chosen) for prompt, chosen, _ in rows]
-        return train_sft(load_model(folder, case), PAD, examples, optim_of(case), trainer, **arguments), []
+        model = load_model(folder, case)
+        return train_sft(model, PAD, examples, optim_of(case), trainer, **arguments), [], model
     responses = [Example(prompt, ids) for prompt, chosen, rejected in rows for ids in (chosen, rejected)]
     scores = score_responses(load_model(folder, case), PAD, responses, trainer, lambda *_: None, launch)
     pairs = [
         PairExample(prompt, chosen, rejected, scores[2 * i], scores[2 * i + 1])
         for i, (prompt, chosen, rejected) in enumerate(rows)
     ]
+    model = load_model(folder, case)
     result = train_dpo(
-        load_model(folder, case),
+        model,
         PAD,
         pairs,
         optim_of(case),
@@ -148,7 +151,12 @@ def train(
         starts_at_reference=True,
         **arguments,
     )
-    return result, scores
+    return result, scores, model
+
+
+def is_cut_up(model: Any) -> bool:
+    """True when this rank holds a part of every weight that the student came with."""
+    return all(hasattr(p, "ds_shape") and p.numel() == 0 for name, p in model.named_parameters() if "lora" not in name)
 
 
 def make_case(student: Path, case: Case, ranks: Ranks, folder: Path) -> None:
@@ -163,10 +171,13 @@ def make_case(student: Path, case: Case, ranks: Ranks, folder: Path) -> None:
             told.append(str(stopped))
         else:
             raise AssertionError(f"{case.name} did not stop")
-    result, scores = train(student, case, ranks, metrics, recovery)
+    cut_up = is_cut_up(load_model(student, case))
+    result, scores, model = train(student, case, ranks, metrics, recovery)
     if ranks.is_first:
+        tokenizer = AutoTokenizer.from_pretrained(student / "model")
+        save_trained(folder / f"{case.name}.checkpoint", student, model, tokenizer, result.weights)
         rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-        outcome = {"rows": rows, "scores": scores, "told": told, "tokens": result.trained_tokens}
+        outcome = {"rows": rows, "scores": scores, "told": told, "cut up": cut_up, "tokens": result.trained_tokens}
         torch.save({name: weight.clone() for name, weight in result.weights.items()}, folder / f"{case.name}.pt")
         (folder / f"{case.name}.json").write_text(json.dumps(outcome), encoding="utf-8")
 

@@ -193,7 +193,7 @@ def test_two_machines_make_a_run_together(tmp_path: Path) -> None:
     for node in nodes:
         told = node.communicate(timeout=280)[1]
         assert node.returncode == 0, told
-    tables = [list((tmp_path / str(rank)).glob("*/table.csv"))[0].read_bytes() for rank in (0, 1)]
+    tables = [next((tmp_path / str(rank)).glob("*/table.csv")).read_bytes() for rank in (0, 1)]
     assert tables[0] == tables[1]
     assert len(list(trained_models(tmp_path))) == 2
 

@@ -182,16 +182,6 @@ class StrategyKind(str, Enum):
     zero3_offload = "zero3_offload"
     auto = "auto"
 
-    @property
-    def zero_stage(self) -> int:
-        """Stage of ZeRO; 0 without DeepSpeed."""
-        return int(self.value[4]) if self.value.startswith("zero") else 0
-
-    @property
-    def offloads(self) -> bool:
-        """True where the optimizer works on the CPU."""
-        return self.value.endswith("_offload")
-
 
 class VerifierKind(str, Enum):
     """exact: the letters read from an answer equal the key; judge: an LLM decides right or wrong, the rule is kept beside."""

@@ -8,6 +8,22 @@ from collections.abc import Iterator
 from medcritical.config.choices import ClusterKind, StrategyKind
 from medcritical.config.schema import Config
 
+ZERO_STAGES = {
+    StrategyKind.zero1: 1,
+    StrategyKind.zero2: 2,
+    StrategyKind.zero3: 3,
+    StrategyKind.zero2_offload: 2,
+    StrategyKind.zero3_offload: 3,
+}
+"""Stage of ZeRO of the strategies that are DeepSpeed's."""
+
+OFFLOADING = (StrategyKind.zero2_offload, StrategyKind.zero3_offload)
+
+
+def zero_stage(kind: StrategyKind) -> int:
+    """Stage of ZeRO; 0 without DeepSpeed."""
+    return ZERO_STAGES.get(kind, 0)
+
 
 def cluster_faults(config: Config) -> Iterator[str]:
     """One sentence per contradiction of `cluster` and `strategy`."""

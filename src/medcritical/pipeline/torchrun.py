@@ -25,6 +25,7 @@ from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 from medcritical.config.choices import StrategyKind
+from medcritical.config.cluster import OFFLOADING, zero_stage
 from medcritical.config.load import to_plain
 from medcritical.config.schema import Config
 from medcritical.errors import ConfigError
@@ -218,17 +219,17 @@ class TorchrunExecutor:
 
 def check_programs(kind: StrategyKind) -> None:
     """Refuse a strategy whose programs are not installed. Raises ConfigError with one sentence."""
-    if not kind.zero_stage:
+    if not zero_stage(kind):
         return
     if importlib.util.find_spec("deepspeed") is None:
         raise ConfigError(f"strategy={kind.value} needs DeepSpeed: run `pip install 'medcritical[deepspeed]'`.")
     path = _search_path()
     compilers = [os.environ["CXX"]] if "CXX" in os.environ else _COMPILERS
     has_compiler = any(shutil.which(compiler, path=path) for compiler in compilers)
-    if kind.offloads and not (has_compiler and shutil.which("ninja", path=path)):
+    if kind in OFFLOADING and not (has_compiler and shutil.which("ninja", path=path)):
         raise ConfigError(
             f"strategy={kind.value} builds DeepSpeed's CPU Adam at its first start, which needs a C++ compiler and ninja: "
-            f"install them (e.g. `apt install g++ ninja-build`), or choose strategy=zero{kind.zero_stage}."
+            f"install them (e.g. `apt install g++ ninja-build`), or choose strategy=zero{zero_stage(kind)}."
         )
 
 

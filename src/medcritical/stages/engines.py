@@ -19,8 +19,9 @@ from medcritical.generation.engine import Engine
 from medcritical.generation.journal import open_journal
 from medcritical.generation.managed import managed_server
 from medcritical.generation.server import ServerEngine
-from medcritical.modeling.checkpoint import Student, find_model, load_checkpoint
+from medcritical.modeling.checkpoint import Student, load_checkpoint
 from medcritical.modeling.device import resolve_device, resolve_dtype
+from medcritical.modeling.record import find_model
 from medcritical.modeling.student import create_student
 from medcritical.stages.context import Inputs, Output
 from medcritical.store.hashing import hash_json

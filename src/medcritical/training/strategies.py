@@ -20,6 +20,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from medcritical.config.choices import StrategyKind
+from medcritical.config.cluster import OFFLOADING, zero_stage
 from medcritical.training.device import LightningPrecision
 from medcritical.training.ranks import Ranks
 
@@ -55,15 +56,15 @@ class ZeroStrategy(DeepSpeedStrategy):  # type: ignore[misc]
         if self._is_cpu:
             os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read at the first import of deepspeed
         super().__init__(
-            stage=kind.zero_stage,
-            offload_optimizer=kind.offloads,
-            offload_parameters=kind.offloads and kind.zero_stage == 3,
+            stage=zero_stage(kind),
+            offload_optimizer=kind in OFFLOADING,
+            offload_parameters=kind is StrategyKind.zero3_offload,
             precision_plugin=ZeroPrecision(precision),
             process_group_backend="gloo" if self._is_cpu else "nccl",
             exclude_frozen_parameters=True,
             logging_batch_size_per_gpu=1,
         )
-        self.offloads = kind.offloads
+        self.offloads = kind in OFFLOADING
         if self._is_cpu:
             import deepspeed.ops
 
@@ -95,9 +96,9 @@ def build_strategy(
     kind: StrategyKind, ranks: Ranks, device: torch.device, precision: LightningPrecision
 ) -> Strategy | Literal["auto"]:
     """The Lightning strategy of `kind` for these ranks; "auto" for a process that is alone."""
-    if kind.zero_stage:
+    if zero_stage(kind):
         return ZeroStrategy(kind, device, precision)
-    if ranks.size > 1:
+    if kind is StrategyKind.ddp or ranks.size > 1:
         return DDPStrategy(process_group_backend="gloo" if device.type == "cpu" else "nccl")
     return "auto"
 
@@ -119,14 +120,14 @@ def sharded_loading(kind: StrategyKind, precision: LightningPrecision) -> Iterat
     Adapters must be added after it: layers made within it are cut up before they are filled, and a LoRA whose B should
     be zero starts at random numbers.
     """
-    if kind.zero_stage != 3:
+    if zero_stage(kind) != 3:
         yield
         return
     from transformers.integrations import HfDeepSpeedConfig
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     zero: dict[str, Any] = {"stage": 3}
-    if kind.offloads:
+    if kind in OFFLOADING:
         zero["offload_param"] = {"device": "cpu"}
     kept = HfDeepSpeedConfig(  # transformers keeps a weak reference
         {

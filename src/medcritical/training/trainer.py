@@ -16,6 +16,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from medcritical.config.choices import StrategyKind
+from medcritical.config.cluster import zero_stage
 from medcritical.config.schema import TrainerConfig
 from medcritical.modeling.device import resolve_device
 from medcritical.training.data import MicroBatchData
@@ -41,7 +42,7 @@ SINGLE = Launch()
 
 def precision_of(config: TrainerConfig, strategy: StrategyKind, num_parameters: int) -> LightningPrecision:
     """Lightning's name of the precision. Under ZeRO it is that of the weights, and known before the model: size is no matter."""
-    size = 0 if strategy.zero_stage else num_parameters
+    size = 0 if zero_stage(strategy) else num_parameters
     return choose_precision(config.precision, resolve_device(config.accelerator), size)
 
 
@@ -70,11 +71,11 @@ def build_trainer(
     precision = precision_of(config, launch.strategy, num_parameters)
     ranks, kind = launch.ranks, launch.strategy
     more: dict[str, Any] = {"precision": precision, **arguments}
-    if scoring and kind.zero_stage in (1, 2):
+    if scoring and zero_stage(kind) in (1, 2):
         kind = StrategyKind.ddp
         if precision == "bf16-mixed":
             more["precision"] = "bf16-true"  # DeepSpeed's weights are bfloat16 too
-    elif kind.zero_stage:
+    elif zero_stage(kind):
         del more["precision"]  # it comes with the strategy
     return Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
