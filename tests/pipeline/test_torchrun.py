@@ -135,16 +135,32 @@ def test_wrong_counts_are_refused(overrides: Sequence[str], fault: str) -> None:
         configure(*overrides)
 
 
-def medcritical(root: Path, *overrides: str) -> subprocess.Popen[str]:
+PATIENCE = 900  # seconds; a minute each on an idle machine
+
+
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen[str]]]:
+    """Commands that a test has started; those that still run at its end are stopped."""
+    processes: list[subprocess.Popen[str]] = []
+    yield processes
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(200)
+
+
+def medcritical(started: list[subprocess.Popen[str]], root: Path, *overrides: str) -> subprocess.Popen[str]:
     command = [
         *(sys.executable, "-m", "medcritical.cli.main", "experiments=toy", "arm=dpo_self", "selfplay.iterations=1"),
         *(f"paths.store={root / 'store'}", f"paths.outputs={root / 'outputs'}", "trainer.accelerator=cpu"),
         *("sft.correction=null", *overrides),
     ]
     code = "import sys; from medcritical.cli.main import main; sys.argv[0] = 'medcritical'; main()"
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [command[0], "-c", code, *command[3:]], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root
     )
+    started.append(process)
+    return process
 
 
 def trained_models(root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -154,22 +170,25 @@ def trained_models(root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 @pytest.mark.slow
-def test_a_whole_run_by_ranks_and_one_that_is_stopped_in_between_end_alike(tmp_path: Path) -> None:
+@pytest.mark.timeout(4 * PATIENCE)
+def test_a_whole_run_by_ranks_and_one_that_is_stopped_in_between_end_alike(
+    started: list[subprocess.Popen[str]], tmp_path: Path
+) -> None:
     roots = [tmp_path / name for name in ("whole", "stopped")]
     for root in roots:
         root.mkdir()
-    whole = medcritical(roots[0], *RANKS, "strategy=zero3")
-    told = whole.communicate(timeout=280)[1]
+    whole = medcritical(started, roots[0], *RANKS, "strategy=zero3")
+    told = whole.communicate(timeout=PATIENCE)[1]
     assert whole.returncode == 0, told
-    stopped = medcritical(roots[1], *RANKS, "strategy=zero3")
+    stopped = medcritical(started, roots[1], *RANKS, "strategy=zero3")
     while not list((roots[1] / "store").glob("sft/*/metrics.jsonl")):
         time.sleep(0.05)
     stopped.send_signal(signal.SIGUSR1)
-    assert stopped.communicate(timeout=200)[1].endswith("the same command goes on from here.\n")
+    assert stopped.communicate(timeout=PATIENCE)[1].endswith("the same command goes on from here.\n")
     assert stopped.returncode == 143
     assert list((roots[1] / "store").glob("sft/.*.unfinished/step-*/complete.json"))
-    again = medcritical(roots[1], *RANKS, "strategy=zero3")
-    told = again.communicate(timeout=280)[1]
+    again = medcritical(started, roots[1], *RANKS, "strategy=zero3")
+    told = again.communicate(timeout=PATIENCE)[1]
     assert again.returncode == 0, told
     assert "goes on from its checkpoint" in told
     models = [dict(trained_models(root)) for root in roots]
@@ -180,10 +199,12 @@ def test_a_whole_run_by_ranks_and_one_that_is_stopped_in_between_end_alike(tmp_p
 
 
 @pytest.mark.slow
-def test_two_machines_make_a_run_together(tmp_path: Path) -> None:
+@pytest.mark.timeout(4 * PATIENCE)
+def test_two_machines_make_a_run_together(started: list[subprocess.Popen[str]], tmp_path: Path) -> None:
     """Two commands on this host that share a store and meet over loopback."""
     nodes = [
         medcritical(
+            started,
             tmp_path,
             *("cluster=torchrun", "cluster.nnodes=2", f"cluster.node_rank={rank}", "cluster.timeout_seconds=60"),
             *("cluster.rdzv_endpoint=127.0.0.1:29700", f"paths.outputs={tmp_path / str(rank)}", "strategy=zero2"),
@@ -191,7 +212,7 @@ def test_two_machines_make_a_run_together(tmp_path: Path) -> None:
         for rank in (0, 1)
     ]
     for node in nodes:
-        told = node.communicate(timeout=280)[1]
+        told = node.communicate(timeout=PATIENCE)[1]
         assert node.returncode == 0, told
     tables = [next((tmp_path / str(rank)).glob("*/table.csv")).read_bytes() for rank in (0, 1)]
     assert tables[0] == tables[1]
@@ -199,11 +220,13 @@ def test_two_machines_make_a_run_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_machine_that_does_not_share_the_store_says_so(tmp_path: Path) -> None:
+@pytest.mark.timeout(4 * PATIENCE)
+def test_a_machine_that_does_not_share_the_store_says_so(started: list[subprocess.Popen[str]], tmp_path: Path) -> None:
     node = medcritical(
+        started,
         tmp_path,
         *("cluster=torchrun", "cluster.nnodes=2", "cluster.node_rank=1", "cluster.rdzv_endpoint=127.0.0.1:29700"),
         "cluster.timeout_seconds=2",
     )
-    assert "machine 0 (127.0.0.1:29700) did not answer" in node.communicate(timeout=60)[1]
+    assert "machine 0 (127.0.0.1:29700) did not answer" in node.communicate(timeout=PATIENCE)[1]
     assert node.returncode == 2
