@@ -18,7 +18,7 @@ from medcritical.pipeline.plan import make_plan
 ROOT = configuration_folder().parent
 FILES_PER_FOLDER = {
     "conf/arm": 7,
-    "conf/cluster": 1,
+    "conf/cluster": 2,
     "conf/data": 9,
     "conf/data/world": 2,
     "conf/dpo": 2,
@@ -30,7 +30,7 @@ FILES_PER_FOLDER = {
     "conf/report": 2,
     "conf/selfplay": 2,
     "conf/sft": 2,
-    "conf/strategy": 1,
+    "conf/strategy": 7,
     "conf/student": 3,
     "conf/sweep": 2,
     "conf/teacher": 4,
@@ -71,6 +71,10 @@ PARTNERS: dict[str, Sequence[str]] = {
     "teacher/recorded": REAL,
     "generation/chat": REAL,
     "sweep/study": ["evaluation.split=dev"],
+    **{
+        f"strategy/{name}": ["cluster=torchrun", "cluster.nproc_per_node=2"]
+        for name in ("ddp", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
+    },
     "report/priced": ["report.prices.teacher.prompt=0.5", "report.prices.teacher.completion=2"],
     **{f"verifier/{name}": ["verifier.judge.engine.model=some/judge"] for name in ("judge", "judge_zh")},
     "teacher/explanations_zh": [*REAL, "template=paper_zh"],

@@ -269,7 +269,9 @@ MACHINE_SIDE = {
     *("trainer.accelerator", "trainer.threads", "trainer.log_every_n_steps"),
     *("trainer.batching", "trainer.micro_batch_tokens", "trainer.micro_batch_size", "trainer.gradient_checkpointing"),
     *("logger.wandb", "logger.project", "logger.entity", "logger.tags", "logger.samples", "logger.system_seconds"),
-    *("cluster.isolate", "cluster.workers", "sweep.on_error", "sweep.failed"),
+    *("cluster.kind", "cluster.isolate", "cluster.workers", "cluster.max_restarts", "cluster.timeout_seconds"),
+    *("cluster.nproc_per_node", "cluster.nnodes", "cluster.node_rank", "cluster.rdzv_endpoint", "strategy.kind"),
+    *("sweep.on_error", "sweep.failed"),
     *("engine.url", "engine.api_key_env", "engine.serves_checkpoint", "engine.health", "engine.start_timeout"),
     *("engine.concurrency", "engine.samples_per_request", "engine.timeout", "engine.retries", "engine.backoff"),
 }

@@ -10,16 +10,19 @@ from medcritical.batching import PairExample, num_steps
 from medcritical.config.choices import Match
 from medcritical.config.stages import DpoStage
 from medcritical.errors import TrainingError
-from medcritical.modeling.checkpoint import save_checkpoint
-from medcritical.modeling.lora import add_lora
 from medcritical.records import PreferencePair, ScoredPair
 from medcritical.stages.context import Inputs, Output
-from medcritical.stages.engines import training_student
 from medcritical.stages.examples import chosen_and_rejected
 from medcritical.stages.pair import PAIRS
 from medcritical.stages.reference import SCORED
 from medcritical.stages.results import METRICS
-from medcritical.stages.training import record_training
+from medcritical.stages.training import (
+    launched,
+    record_training,
+    save_result,
+    training_student,
+    with_adapters,
+)
 from medcritical.store import read_records
 from medcritical.store.hashing import derive_seed
 from medcritical.training.run import train_dpo
@@ -27,29 +30,29 @@ from medcritical.training.run import train_dpo
 
 def run(config: DpoStage, inputs: Inputs, output: Output) -> None:
     """Train the policy on preferences. Without a beta the NLL term is trained alone. Facts name the loss as it was used."""
-    student = training_student(inputs["checkpoint"], output.trainer)
-    has_contrast = config.beta is not None
-    pairs = _scored(config, student.tokenizer, inputs) if has_contrast else _unscored(config, student.tokenizer, inputs)
-    model = student.model
-    if config.lora is not None:
-        model = add_lora(model, config.lora, derive_seed(config.seed, "lora"))
-    result = train_dpo(
-        model,
-        student.tokenizer.pad_token_id,
-        pairs,
-        config.optim,
-        output.trainer,
-        beta=config.beta if config.beta is not None else 1.0,
-        nll_weight=config.nll_weight,
-        label_smoothing=config.label_smoothing,
-        contrast=has_contrast,
-        starts_at_reference=config.starts_at_reference,
-        steps=matched_steps(config, pairs, inputs),
-        seed=config.seed,
-        metrics_path=output.folder / METRICS,
-        on_progress=lambda done, total, metrics: output.progress(done, total, "steps"),
-    )
-    save_checkpoint(output.folder, model, student.tokenizer)
+    has_contrast, prepare = config.beta is not None, _unscored if config.beta is None else _scored
+    with launched(output) as launch:
+        student = training_student(inputs["checkpoint"], output)
+        pairs = prepare(config, student.tokenizer, inputs)
+        model = with_adapters(student.model, config.lora, derive_seed(config.seed, "lora"))
+        result = train_dpo(
+            model,
+            student.tokenizer.pad_token_id,
+            pairs,
+            config.optim,
+            output.trainer,
+            beta=config.beta if config.beta is not None else 1.0,
+            nll_weight=config.nll_weight,
+            label_smoothing=config.label_smoothing,
+            contrast=has_contrast,
+            starts_at_reference=config.starts_at_reference,
+            steps=matched_steps(config, pairs, inputs),
+            seed=config.seed,
+            metrics_path=output.folder / METRICS,
+            on_progress=lambda done, total, metrics: output.progress(done, total, "steps"),
+            launch=launch,
+        )
+        save_result(output, inputs["checkpoint"], student, model, result)
     record_training(output, result, pairs=len(pairs), formula=formula(config))
 
 
