@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Optional
 
-from medcritical.config.choices import Allocation, Fallback, Match, Precision
+from medcritical.config.choices import Allocation, Chosen, CorrectionForm, Fallback, Match, Precision, Retry, RightBy
 from medcritical.config.schema import (
     DataConfig,
     EngineConfig,
+    FilterConfig,
+    GateConfig,
     GenerationConfig,
     LoraConfig,
+    LossConfig,
     OptimConfig,
     ReportConfig,
     StudentConfig,
@@ -22,6 +25,9 @@ from medcritical.config.schema import (
     TemplateConfig,
     VerifierConfig,
 )
+
+CORRECTING = (Retry.correction, Retry.step)
+"""The retries that a corrector makes of a wrong attempt."""
 
 
 @dataclass
@@ -82,6 +88,8 @@ class SftStage(StageConfig):
 
     stage: ClassVar[str] = "sft"
     optim: OptimConfig
+    match: Match
+    correction_form: CorrectionForm
     template: TemplateConfig
     lora: Optional[LoraConfig]
     precision: Precision
@@ -98,6 +106,8 @@ class PlayStage(StageConfig):
     template: TemplateConfig
     questions: QuestionRange
     attempts: int
+    retry: list[Retry]
+    right_by: RightBy
     allocation: Allocation
     budget: int
     max_rounds: int
@@ -109,10 +119,20 @@ class PlayStage(StageConfig):
 
 @dataclass
 class PairStage(StageConfig):
-    """Attempts and corrections -> preference pairs and their quality report."""
+    """Attempts and corrections (and the teacher's) -> preference pairs and their quality report.
+
+    `trains_corrector` adds verified corrections as examples for the corrector. Of the replayed pairs those of iterations
+    before `replay_from` are left out.
+    """
 
     stage: ClassVar[str] = "pair"
+    template: TemplateConfig
+    chosen: Chosen
     fallback: Fallback
+    filters: FilterConfig
+    trains_corrector: bool
+    iteration: int
+    replay_from: int
     seed: int
 
 
@@ -133,7 +153,7 @@ class DpoStage(StageConfig):
     stage: ClassVar[str] = "dpo"
     optim: OptimConfig
     beta: Optional[float]
-    label_smoothing: float
+    loss: Optional[LossConfig]
     nll_weight: float
     match: Match
     starts_at_reference: bool
@@ -144,8 +164,20 @@ class DpoStage(StageConfig):
 
 
 @dataclass
+class GateStage(StageConfig):
+    """A trained policy, the best before it and the dev scores of both -> the checkpoint that the loop goes on from."""
+
+    stage: ClassVar[str] = "gate"
+    gate: GateConfig
+
+
+@dataclass
 class EvaluateStage(StageConfig):
-    """Held-out questions + checkpoint -> predictions and their score. `seed` draws the orders of `permutations`."""
+    """Held-out questions + checkpoint -> predictions and their score.
+
+    `votes` samples a question are counted where there is more than one. `seed` draws samples and the orders of
+    `permutations`.
+    """
 
     stage: ClassVar[str] = "evaluate"
     version: ClassVar[int] = 2
@@ -157,11 +189,25 @@ class EvaluateStage(StageConfig):
     verifier: VerifierConfig
     explanation: bool
     permutations: int
+    votes: int
+    temperature: float
+    top_p: float
     seed: int
     max_new_tokens: int
     batch_size: int
     precision: Precision
     template: TemplateConfig
+
+
+@dataclass
+class PublishedValue:
+    """A published accuracy (percent; None: none known) to stand beside that of a row, and the settings of ours."""
+
+    arm: str
+    accuracy: Optional[float]
+    source: str
+    fidelity: str
+    settings: str
 
 
 @dataclass
@@ -184,5 +230,6 @@ class ReportStage(StageConfig):
     version: ClassVar[int] = 2
     name: str
     rows: list[ReportRow]
+    published: list[PublishedValue]
     report: ReportConfig
     confidence: float

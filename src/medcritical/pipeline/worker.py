@@ -94,7 +94,11 @@ def run_call(call: CallFile, store: Store, trainer: TrainerConfig, reporter: Rep
         module = importlib.import_module(f"medcritical.stages.{ref.stage}")
         with store.build(ref) as folder:
             output = Output(folder, trainer, lambda *progress: reporter.progress(ref.key, *progress))
-            module.run(config, Inputs(store, call.inputs), output)
+            inputs = Inputs(store, call.inputs)
+            if ref.stage != "gate" and inputs.have_stopped:  # a gate goes on from the best there was
+                output.leave_empty()
+            else:
+                module.run(config, inputs, output)
             seconds = time.monotonic() - start
             store.complete(
                 ref,

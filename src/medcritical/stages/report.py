@@ -14,7 +14,7 @@ from medcritical.reporting.figures import Curve, curves_figure
 from medcritical.reporting.ledger import priced
 from medcritical.reporting.pooling import pool_seeds
 from medcritical.reporting.summary import LedgerEntry, Summary, SummaryRow, gather, write_summary
-from medcritical.stages.compare import measure_differences, write_report
+from medcritical.stages.compare import measure_differences, published_table, write_report
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.evaluate import PREDICTIONS, SCORE
 from medcritical.stages.training import METRICS
@@ -40,7 +40,10 @@ def run(config: ReportStage, inputs: Inputs, output: Output) -> None:
     )
     results, baseline = gather([(output.folder, summary)]), config.report.baseline
     differences = measure_differences(pool_seeds(rows), baseline, results.predictions, config.report.bootstrap)
-    write_report(output.folder, rows, make_tables(results, differences, baseline))
+    tables = make_tables(results, differences, baseline)
+    if config.published:
+        tables = {**tables, "published": published_table(config.published, rows)}
+    write_report(output.folder, rows, tables)
     curves = [curve for number, row in enumerate(config.rows) if (curve := _curve(row, inputs[f"checkpoint-{number}"]))]
     if curves:
         curves_figure(curves, output.folder / "curves.png")

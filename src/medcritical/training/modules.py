@@ -13,9 +13,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from medcritical.batching import PairBatch, SftBatch
 from medcritical.batching.collate import Batch
-from medcritical.config.schema import OptimConfig
+from medcritical.config.schema import LossConfig, OptimConfig
 from medcritical.errors import TrainingError
-from medcritical.objectives import completion_loss, dpo_loss, sequence_logps, sequence_nll
+from medcritical.objectives import completion_loss, dpo_loss, sequence_logps, sequence_nll, sigmoid_loss
 from medcritical.training.health import START_TOLERANCE, check_starts_at_reference
 from medcritical.training.optim import build_adamw, rate_at
 
@@ -68,10 +68,15 @@ class TrainingModule(ScoringModule):
         num_micro_batches: int = self.trainer.accumulate_grad_batches
         return loss * num_micro_batches
 
-    def mean_of(self, name: str) -> float | None:
-        """Mean of a value over the micro-batches of this optimizer step so far; None if none had one."""
+    def values_of(self, name: str) -> Tensor | None:
+        """All values of a name over the micro-batches of this optimizer step so far; None if none had one."""
         vectors = [vector for vector in self._values.get(name, []) if len(vector)]
-        return torch.cat(vectors).mean().item() if vectors else None
+        return torch.cat(vectors) if vectors else None
+
+    def mean_of(self, name: str) -> float | None:
+        """Their mean; None if there is none."""
+        values = self.values_of(name)
+        return None if values is None else values.mean().item()
 
     def step_metrics(self) -> dict[str, float]:
         """Metrics of the optimizer step just done, over all of its micro-batches."""
@@ -129,7 +134,7 @@ class DpoModule(TrainingModule):
     Examples without a rejected response add no preference loss but do count in the normaliser.
 
     Args:
-        starts_at_reference: the first preference loss must be ln 2; checked before any weight changes.
+        starts_at_reference: the first margins must be 0, whatever the loss; checked before any weight changes.
     """
 
     def __init__(
@@ -140,13 +145,13 @@ class DpoModule(TrainingModule):
         *,
         beta: float,
         nll_weight: float,
-        label_smoothing: float,
+        loss: LossConfig,
         starts_at_reference: bool,
     ) -> None:
         super().__init__(model, optim, num_steps)
         self.beta = beta
         self.nll_weight = nll_weight
-        self.label_smoothing = label_smoothing
+        self.loss = loss
         self.starts_at_reference = starts_at_reference
 
     def objective(self, batch: PairBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -160,14 +165,16 @@ class DpoModule(TrainingModule):
             rejected_C,
             batch.reference_chosen_logps_B[batch.contrasted_C],
             batch.reference_rejected_logps_C,
+            chosen_lengths=lengths_B[batch.contrasted_C],
+            rejected_lengths=counts_R[batch.num_examples :],
             beta=self.beta,
-            label_smoothing=self.label_smoothing,
+            config=self.loss,
         )
         margins_C = pairs.chosen_rewards_B - pairs.rejected_rewards_B
         values = {
             "nll": nll_B,
             "chosen_logp": chosen_B,
-            "chosen_log_ratio": pairs.chosen_rewards_B / self.beta / lengths_B[batch.contrasted_C],
+            "chosen_log_ratio": pairs.chosen_log_ratios_B / lengths_B[batch.contrasted_C],
             "preference_loss": pairs.losses_B,
             "rejected_logp": rejected_C,
             "chosen_reward": pairs.chosen_rewards_B,
@@ -178,10 +185,11 @@ class DpoModule(TrainingModule):
         return (pairs.losses_B.sum() + self.nll_weight * nll_B.sum()) / batch.normaliser, values
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Before any weight changes, holds the first preference loss against ln 2."""
+        """Before any weight changes, holds the sigmoid loss of the first margins, whichever is trained, against ln 2."""
         super().on_before_optimizer_step(optimizer)
-        loss = self.mean_of("preference_loss") if self.trainer.global_step == 0 else None
-        if self.starts_at_reference and loss is not None:
+        margins = self.values_of("margin") if self.trainer.global_step == 0 else None
+        if self.starts_at_reference and margins is not None:
+            loss = sigmoid_loss(margins, beta=1.0).mean().item()  # margins have their beta already
             check_starts_at_reference(loss, START_TOLERANCE[self.trainer.precision])
 
 

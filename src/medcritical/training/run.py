@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from medcritical.batching import Example, PairExample, collate_examples, collate_pairs, step_batches
-from medcritical.config.schema import OptimConfig, TrainerConfig
+from medcritical.config.schema import LossConfig, OptimConfig, TrainerConfig
 from medcritical.training.callbacks import MetricRows, Progress, ScoringProgress
 from medcritical.training.data import MicroBatch, MicroBatchData, micro_batches
 from medcritical.training.health import find_alarms
@@ -79,7 +79,7 @@ def train_dpo(
     *,
     beta: float,
     nll_weight: float,
-    label_smoothing: float,
+    loss: LossConfig,
     contrast: bool,
     starts_at_reference: bool,
     steps: int,
@@ -94,12 +94,13 @@ def train_dpo(
 
     Args:
         beta: DPO inverse temperature, 1 / nats.
+        loss: member of the family of preference losses (objectives/dpo.py).
         contrast: False leaves rejected responses out: the NLL term alone, with the same weight.
         starts_at_reference: `model` is the checkpoint that the reference log-probabilities come from. The first
-            preference loss is then held against ln 2.
+            margin is then held against 0.
 
     Raises:
-        TrainingError: no pairs, nothing trainable, a first loss that is not ln 2, or one that is not finite.
+        TrainingError: no pairs, nothing trainable, a first margin that is not 0, or a loss that is not finite.
         ConfigError: the device is not there.
     """
     if not contrast:
@@ -111,7 +112,7 @@ def train_dpo(
         steps,
         beta=beta,
         nll_weight=nll_weight,
-        label_smoothing=label_smoothing,
+        loss=loss,
         starts_at_reference=starts_at_reference,
     )
     order = _order(pairs, optim, trainer, steps, seed)
