@@ -9,7 +9,7 @@ from configurations import ASKED
 from medcritical.cli.compose import check_overrides, configuration_folder
 from medcritical.config.stages import DpoStage, EvaluateStage, ReportStage
 from medcritical.errors import ConfigError
-from medcritical.pipeline.estimate import describe_experiment, describe_plan
+from medcritical.pipeline.estimate import describe_experiment, describe_losses
 from medcritical.pipeline.plan import Plan, make_plan
 
 FOLDER = configuration_folder().parent / "experiments"
@@ -151,7 +151,7 @@ def test_any_hugging_face_id_is_a_baseline() -> None:
     assert [call.label for call in plan.calls] == [
         *("questions", "baseline any", "any", "base student", "base", "tables and figures")
     ]
-    with pytest.raises(ConfigError, match=r"baselines\.any\.student\.source has no value"):
+    with pytest.raises(ConfigError, match=r"baselines\.any\.(student\.source|title) has no value"):
         plan_of("baseline=any")
 
 
@@ -164,7 +164,7 @@ def test_the_plan_names_arms_comparison_and_losses() -> None:
         "  rejection_sft: Rejection-sampling SFT, same trained tokens",
         "arms are compared at equal trained tokens (compare.at=tokens)",
     ]
-    losses = [line for line in describe_plan(make_plan(config, {}), set()).splitlines() if line.startswith("loss ")]
+    losses = describe_losses(make_plan(config, {})).splitlines()
     assert len(losses) == 2
     assert "max(0, 1 - 0.1 * [(log pi/pi_ref)(chosen) - (log pi/pi_ref)(rejected)])" in losses[0]
 

@@ -24,7 +24,6 @@ DECLARED_ONLY = {
     "EngineConfig.serves_checkpoint",  # a promise of the user's, which config/engines.py asks for
     "Config.strategy",  # one choice so far: auto
     "StrategyConfig.kind",
-    "TemplateConfig.name",  # tells artefacts of two templates apart
 }
 """Fields that nothing reads, `Class.field`. It should be empty: a key that changes nothing misleads its user."""
 

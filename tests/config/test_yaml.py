@@ -64,6 +64,7 @@ PARTNERS: dict[str, Sequence[str]] = {
     "student/smollm2_135m": ["sft=pretrained", "dpo=pretrained"],
     "student/qwen2_5_7b": ["sft=pretrained", "dpo=pretrained"],
     "teacher/recorded": REAL,
+    "selfplay/gated": ["arm=[dpo_self,rejection_sft]"],
     "report/priced": ["report.prices.teacher.prompt=0.5", "report.prices.teacher.completion=2"],
     **{f"verifier/{name}": ["verifier.judge.engine.model=some/judge"] for name in ("judge", "judge_zh")},
     "teacher/explanations_zh": [*REAL, "template=paper_zh"],

@@ -30,7 +30,7 @@ def describe_plan(plan: Plan, missing: AbstractSet[str]) -> str:
         f"at most {teacher:,} teacher tokens and {student:,} student tokens to generate"
         + (f", and {judge:,} judge tokens." if judge else ".")
     )
-    return "\n".join([*lines, *_losses(plan)])
+    return "\n".join(lines)
 
 
 def describe_experiment(config: Config) -> str:
@@ -47,11 +47,11 @@ def describe_experiment(config: Config) -> str:
     )
 
 
-def _losses(plan: Plan) -> list[str]:
-    """The loss of every preference training, each once."""
+def describe_losses(plan: Plan) -> str:
+    """The loss of every preference training, each once; empty where there is none."""
     stages = [call.config for call in plan.calls if isinstance(call.config, DpoStage)]
     formulas = dict.fromkeys(step_formula(stage.loss, stage.beta, stage.nll_weight) for stage in stages)
-    return [f"loss of a step: {formula}" for formula in formulas]
+    return "\n".join(f"loss of a step: {formula}" for formula in formulas)
 
 
 def estimated_tokens(call: StageCall, plan: Plan) -> int:

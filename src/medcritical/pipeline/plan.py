@@ -99,7 +99,8 @@ class _Planner:
     def plan(self) -> Plan:
         config, slices = self.config, self.slices
         questions = self.add(PrepareStage(data=config.data), {}, "questions")
-        for name, baseline in config.baselines.items():
+        for name in config.baselines:
+            baseline = config.baselines[name]
             model = self.add(slices.student(baseline.student, baseline.template), {}, f"baseline {name}")
             row = ReportRow(name, baseline.title, "base", 0, None, config.seed)
             self.evaluate(questions, model, row, slices.baseline(baseline))

@@ -11,7 +11,7 @@ from typing import Any
 from medcritical.config.choices import ClusterKind, WandbMode
 from medcritical.config.load import to_identity, to_plain
 from medcritical.config.schema import Config
-from medcritical.pipeline.estimate import describe_experiment, describe_plan
+from medcritical.pipeline.estimate import describe_experiment, describe_losses, describe_plan
 from medcritical.pipeline.execute import Executor, LocalExecutor
 from medcritical.pipeline.plan import Plan, make_plan
 from medcritical.pipeline.sources import fingerprint_sources
@@ -31,7 +31,7 @@ def run(config: Config) -> Path | None:
     plan = make_plan(config, fingerprint_sources(config, store.root))
     missing = [call for call in plan.calls if not store.is_complete(call.ref)]
     if config.plan:
-        print(describe_experiment(config))
+        print("\n".join(text for text in (describe_experiment(config), describe_losses(plan)) if text))
         print(describe_plan(plan, {call.ref.key for call in missing}))
         return None
     folder = run_folder(config)
