@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -173,3 +174,90 @@ def test_offline_wandb_run_is_written(finished: tuple[Path, Run]) -> None:
     root, _ = finished
     run = run_toy(root, "logger=wandb")
     assert len(list(run.folder.glob("wandb/offline-run-*/*.wandb"))) == 1
+
+
+def manifests(root: Path, stage: str) -> list[dict[str, Any]]:
+    paths = sorted((root / "store" / stage).glob("*/manifest.json"))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_teachers_arms_and_the_vote(finished: tuple[Path, Run]) -> None:
+    """Who writes what is preferred, in one iteration each; and the loss that is printed and stored."""
+    root, _ = finished
+    arms = "arm=[dpo_eliminate,dpo_teacher,dpo_thought,dpo_answer,majority_vote]"
+    loss = ["dpo.loss=conservative", "dpo.label_smoothing=0.1"]
+    run = run_toy(
+        root, arms, "selfplay.iterations=1", "dpo.steps=3", "dpo.warmup_steps=1", "experiment.row=dpo_teacher", *loss
+    )
+    by_arm = {row.arm: row for row in read_summary(run.folder / "summary.json").rows}
+    assert list(by_arm) == ["base", "sft", "dpo_eliminate", "dpo_teacher", "dpo_thought", "dpo_answer", "majority_vote"]
+    assert by_arm["majority_vote"].accuracy >= by_arm["sft"].accuracy - 0.1
+    made = {manifest["config"]["chosen"]: manifest for manifest in manifests(root, "pair")}
+    pairs = {}
+    for name in ("teacher", "thought", "answer"):
+        pairs[name] = read_lines(root / "store" / "pair" / made[name]["ref"]["key"][:16] / "pairs.jsonl")
+        contrasts = [pair for pair in pairs[name] if pair["rejected"] is not None]
+        assert len(contrasts) == made[name]["facts"]["pairs"] > 0
+        assert {pair["origin"] for pair in contrasts} == {"answer" if name == "answer" else "teacher"}
+    for pair in pairs["answer"]:  # the same but for the answer
+        chosen, rejected = (pair[side] and pair[side].rpartition("<answer>") for side in ("chosen", "rejected"))
+        assert rejected is None or (chosen[0] == rejected[0] and chosen[2] != rejected[2])
+    formulas = {manifest["facts"]["formula"] for manifest in manifests(root, "dpo")}
+    smoothed = next(formula for formula in formulas if "- 0.1 * log sigmoid(-(" in formula)
+    assert smoothed in run.stderr
+    published = (run.folder / "published.md").read_text(encoding="utf-8")
+    assert f"{100 * by_arm['dpo_teacher'].accuracy:.1f}" in published
+
+
+def test_a_loop_that_stands_still_stops_with_its_best(finished: tuple[Path, Run]) -> None:
+    """The gate asks for more than anyone can gain: iteration 2 makes nothing, and the stage-1 model is what is left."""
+    root, _ = finished
+    before = {path.parent for path in (root / "store").rglob("manifest.json")}
+    gate = ["selfplay=gated", "selfplay.gate.min_gain=0.9", "selfplay.gate.patience=1"]
+    run = run_toy(root, "arm=dpo_self", "selfplay.replay=all", "selfplay.corrector=trained", *gate)
+    new = [path for path in (root / "store").rglob("manifest.json") if path.parent not in before]
+    made = [json.loads(path.read_text(encoding="utf-8")) for path in new]
+    empty = [item for item in made if item["facts"].get("stopped")]
+    assert sorted(item["ref"]["stage"] for item in empty) == ["dpo", "evaluate", "pair", "play", "reference"]
+    assert all(not item["files"] for item in empty)
+    assert [item["facts"]["decision"] for item in made if item["ref"]["stage"] == "gate"] == ["stop", "stop"]
+    rows = {(row.arm, row.iteration): row for row in read_summary(run.folder / "summary.json").rows}
+    assert rows["dpo_self", 1].num_correct == rows["dpo_self", 2].num_correct == rows["sft", 0].num_correct
+    (trained,) = [item for item in made if item["ref"]["stage"] == "pair" and not item["facts"].get("stopped")]
+    examples = read_lines(root / "store" / "pair" / trained["ref"]["key"][:16] / "pairs.jsonl")
+    taught = [pair for pair in examples if pair["corrects"] is not None]
+    assert len(taught) == trained["facts"]["corrector_examples"] > 0
+    assert all(pair["chosen"].startswith("<error>") and pair["rejected"] is None for pair in taught)
+    assert "nothing: the loop has stopped" in run.stderr
+
+
+def test_a_baseline_is_scored_on_the_same_questions_and_has_a_card(finished: tuple[Path, Run]) -> None:
+    """The stage-1 model under another name, as a folder: it must score what it scored as a student."""
+    root, first = finished
+    sft = next(row for row in read_summary(first.folder / "summary.json").rows if row.arm == "sft")
+    run = run_toy(
+        root,
+        *("arm=[]", "baseline=any", "evaluation.base=false", "evaluation.sft=false", "report.baseline=any"),
+        *(
+            f"baselines.any.student.source={second_pass_model(root)}",
+            "baselines.any.title=Known",
+            "baselines.any.published=12.5",
+        ),
+        *("template@baselines.any.template=clinic", "baselines.any.template.level=both"),
+        *("baselines.any.template.attempt='{question}'", "baselines.any.max_new_tokens=50"),
+        "baselines.any.template.answer='<answer> {answer} </answer>'",
+    )
+    (row,) = read_summary(run.folder / "summary.json").rows
+    assert (row.arm, row.title, row.num_correct, row.unparsed) == ("any", "Known", sft.num_correct, sft.unparsed)
+    card = (run.folder / "published.md").read_text(encoding="utf-8")
+    assert all(text in card for text in ("Known", "12.50", f"{100 * row.accuracy:.1f}", "greedy, 50 tokens"))
+
+
+def second_pass_model(root: Path) -> Path:
+    """The model folder of stage 1 after its second pass, as any program would load it."""
+    (manifest,) = [item for item in manifests(root, "sft") if "corrections" in item["inputs"]]
+    return root / "store" / "sft" / str(manifest["ref"]["key"])[:16] / "model"
