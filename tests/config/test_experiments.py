@@ -161,7 +161,7 @@ def test_the_plan_names_arms_comparison_and_losses() -> None:
     assert said.splitlines() == [
         "medcritical experiments=rejection_sft: corrected",
         "  dpo_self: MedCritical (self-correction DPO)",
-        "  rejection_sft: Rejection-sampling SFT, same trained tokens",
+        "  rejection_sft: Rejection SFT, same trained tokens",
         "arms are compared at equal trained tokens (compare.at=tokens)",
     ]
     losses = describe_losses(make_plan(config, {})).splitlines()

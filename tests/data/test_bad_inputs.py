@@ -203,7 +203,7 @@ def test_annotation_columns_become_slices(shared_data: Path) -> None:
 
 
 def test_skips_are_counted_by_reason(shared_data: Path) -> None:
-    lines = load(shared_data, "medqa_duplicate_question.jsonl", "medqa_jsonl").report.lines()
+    lines = load(shared_data, "medqa_duplicate_question.jsonl", "medqa_jsonl").report.lines(10, rest="")
     assert lines[-1].split() == ["skipped", "2", "duplicate", "question"]
 
 

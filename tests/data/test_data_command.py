@@ -38,7 +38,10 @@ def test_check_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["check", write(tmp_path, "A", *"CCCCCCCCCCCC"), "--format", "jsonl"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("13 records read, 1 accepted, 0 skipped, 12 rejected")
-    assert lines[-1].split() == ["rejected", "2", "more"]
+    assert lines[-2].startswith("  rejected   record 11:")
+    assert lines[-1] == "  rejected   2 more: --json has them all"
+    assert main(["check", write(tmp_path, "A", *"CCCCCCCCCCCC"), "--format", "jsonl", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["rejected"]) == 12
 
 
 def test_nothing_usable_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -227,6 +227,16 @@ def test_known_hashes_are_those_of_the_files_at_hand(shared_data: Path) -> None:
     assert hashlib.sha256((shared_data / path).read_bytes()).hexdigest() == known[path]
 
 
+@pytest.mark.parametrize("name", list(downloads.BY_HAND))
+def test_what_only_hands_can_get_says_why(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["fetch", name, "--to", str(tmp_path)]) == 2
+    assert f"{name} cannot be fetched: " in (said := capsys.readouterr().err)
+    assert "parquet" in said
+    assert list(tmp_path.iterdir()) == []
+    assert command.main(["list"]) == 0
+    assert f"by hand  {name}: " in capsys.readouterr().out
+
+
 def test_a_missing_file_says_what_to_run() -> None:
     assert "Run `medcritical-data fetch cmexam --to FOLDER`" in how_to_get(DataFormat.cmexam_csv)
     assert "Download it yourself" in how_to_get(DataFormat.medmcqa_jsonl)

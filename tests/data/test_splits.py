@@ -113,5 +113,14 @@ def test_chains_of_near_copies_stay_in_one_split() -> None:
 def test_what_cannot_be_filled_says_what_to_change() -> None:
     twins = [msgspec.structs.replace(make(number), stem="One long stem about one case") for number in range(4)]
     one_group = [msgspec.structs.replace(twin, options={"A": f"y{n}", "B": "n"}) for n, twin in enumerate(twins)]
-    with pytest.raises(DataError, match=r"data\.sizes\.test=0, or raise data\.contamination=0\.5"):
+    with pytest.raises(DataError, match=r"two splits: where .* set data\.contamination=null .*=0\.5"):
         assign_splits(one_group, sizes(None, 0, 1), seed=0, near=0.5)
+
+
+def test_the_remedy_for_questions_of_one_pattern_is_named_and_works() -> None:
+    """As a file made by a program has them: one stem with a number in it, and the same options."""
+    stem = "Which of the following numbers is {} when it is written in digits?"
+    made = [msgspec.structs.replace(make(number), stem=stem.format(number)) for number in range(300)]
+    with pytest.raises(DataError, match=r"made from one pattern and are no copies, set data\.contamination=null"):
+        assign_splits(made, sizes(None, 50, 200), seed=0, near=0.6)
+    assert count(assign_splits(made, sizes(None, 50, 200), seed=0)) == {"test": 200, "dev": 50, "train": 50}

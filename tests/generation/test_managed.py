@@ -26,6 +26,14 @@ if mode == "deaf":
 if mode in ("children", "deaf children"):
     deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " if mode == "deaf children" else ""
     note(subprocess.Popen([sys.executable, "-c", deaf + "import time; time.sleep(600)"]).pid)
+if mode in ("own session", "daemon"):  # a daemon's parent is gone as well
+    detach = "import os, time; " + ("os.fork() and os._exit(0); " if mode == "daemon" else "")
+    report = f"open({pids!r}, 'a').write(str(os.getpid()) + chr(10)); time.sleep(600)"
+    child = subprocess.Popen([sys.executable, "-c", detach + "os.setsid(); " + report])
+    while open(pids).read().count("\\n") < 2:
+        time.sleep(0.02)
+if mode == "shot":
+    os.kill(os.getpid(), signal.SIGKILL)
 if mode == "never":
     time.sleep(600)
 started = time.monotonic()
@@ -123,25 +131,60 @@ def test_it_is_stopped_when_the_work_fails(served: Served) -> None:
     assert served.alive() == []
 
 
-def test_it_is_stopped_on_ctrl_c(served: Served) -> None:
-    code = (
-        "import sys, time; from pathlib import Path; from test_managed import Served\n"
-        "with Served(Path(sys.argv[1])).start('children'):\n    print('up', flush=True); time.sleep(600)"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+WORKER = (
+    "import sys, time; from pathlib import Path; from test_managed import Served\n"
+    "with Served(Path(sys.argv[1])).start(sys.argv[2], grace=0.5):\n    print('up', flush=True); time.sleep(600)"
+)
+
+
+def start_worker(served: Served, mode: str) -> subprocess.Popen[str]:
+    """A process of its own that holds a server, once the server is up."""
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(served.folder)],
-        env=environment,
+        [sys.executable, "-c", WORKER, str(served.folder), mode],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
+    return process
+
+
+def test_it_is_stopped_on_ctrl_c(served: Served) -> None:
+    process = start_worker(served, "children")
     assert len(served.alive()) == 2
     process.send_signal(signal.SIGINT)
     assert process.wait(30) != 0
     assert served.alive() == []
+
+
+@pytest.mark.parametrize("mode", ["healthy", "deaf", "children", "deaf children", "own session", "daemon"])
+def test_it_does_not_outlive_a_worker_that_is_killed(served: Served, mode: str) -> None:
+    if mode in ("own session", "daemon") and sys.platform != "linux":
+        pytest.skip("only Linux hands orphans to the guard")
+    process = start_worker(served, mode)
+    assert len(served.alive()) == (1 if mode in ("healthy", "deaf") else 2)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    deadline = time.monotonic() + 10
+    while served.alive() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert served.alive() == []
+
+
+@pytest.mark.parametrize("mode", ["own session", "daemon"])
+def test_a_child_that_left_the_group_is_stopped_too(served: Served, mode: str) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux hands orphans to the guard")
+    with served.start(mode, grace=0.5):
+        assert len(served.alive()) == 2
+    assert served.alive() == []
+
+
+def test_a_server_that_ends_by_a_signal_is_told_so(served: Served) -> None:
+    with pytest.raises(GenerationError, match=r"died at its start \(signal 9\)"), served.start("shot"):
+        pytest.fail("it never was healthy")
 
 
 def test_braces_of_other_options_stay(served: Served, tmp_path: Path) -> None:

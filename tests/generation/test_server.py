@@ -21,7 +21,7 @@ from chat_server import ChatServer, text_of
 from medcritical.config.choices import EngineKind
 from medcritical.config.schema import EngineConfig
 from medcritical.errors import GenerationError
-from medcritical.generation.engine import Sampling
+from medcritical.generation.engine import PartlyAnswered, Sampling
 from medcritical.generation.journal import open_journal
 from medcritical.generation.server import ServerEngine, read_retry_after
 from medcritical.records import Completion, Prompt
@@ -43,6 +43,7 @@ def config(**changes: Any) -> EngineConfig:
         "start_timeout": 10.0,
         "concurrency": 16,
         "samples_per_request": 16,
+        "extra": {},
         "timeout": 5.0,
         "retries": 8,
         "backoff": 0.005,
@@ -86,7 +87,7 @@ def test_a_thousand_requests_with_a_fifth_of_faults(tmp_path: Path) -> None:
         return rng.choice(FAULTS) if rng.random() < 0.2 else ""
 
     heard: list[tuple[int, int]] = []
-    with ChatServer(behave, hang=2.5) as server, engine(server, tmp_path, timeout=2.0) as asked:
+    with ChatServer(behave, hang=4.5) as server, engine(server, tmp_path, timeout=4.0) as asked:
         answers = asked.generate(
             prompts(1000), SAMPLING, seed=3, on_progress=lambda done, total: heard.append((done, total))
         )
@@ -127,6 +128,62 @@ def test_a_lasting_fault_is_not_retried_and_said_in_one_sentence(fault: str, tmp
     assert "\n" not in message
     if fault == "404":
         assert "knows no model 'm'" in message
+
+
+def refuses_some(request: dict[str, Any], before: int) -> str:
+    return {"question 3": "400", "question 5": "500", "question 7": "truncated"}.get(text_of(request), "")
+
+
+def test_one_prompt_that_fails_does_not_cost_the_others(tmp_path: Path) -> None:
+    with (
+        ChatServer(refuses_some) as server,
+        engine(server, tmp_path, retries=1) as asked,
+        pytest.raises(PartlyAnswered, match="3 of 12 prompts have no answer") as caught,
+    ):
+        asked.generate(prompts(12), SAMPLING, samples=2, seed=3)
+    answers, reasons = caught.value.answers, caught.value.reasons
+    assert sorted(reasons) == [3, 5, 7]
+    assert [answer is None for answer in answers] == [place in (3, 5, 7) for place in range(12)]
+    assert "status 500" in reasons[5]
+    for place, completions in enumerate(answers):
+        assert (
+            completions is None
+            or [completion.text.split(" (")[0] for completion in completions] == [f"answer to question {place}"] * 2
+        )
+    assert asked.usage.answers == 18
+    assert server.faults == {"": 9, "400": 1, "500": 2, "truncated": 2}
+
+
+@pytest.mark.parametrize("fault", ["500", "400", "truncated"])
+def test_a_server_that_fails_everything_stops_the_work(fault: str, tmp_path: Path) -> None:
+    with ChatServer(lambda request, before: fault) as server:
+        error = refused(server, tmp_path, number=60, retries=0, concurrency=2)
+    assert not isinstance(error, PartlyAnswered)
+    assert len(server.requests) <= 12  # ten in a row, and one more on its way
+
+
+def test_a_server_that_breaks_for_good_stops_the_work(tmp_path: Path) -> None:
+    with ChatServer(lambda request, before: "" if len(server.requests) < 8 else "500") as server:
+        error = refused(server, tmp_path, number=60, retries=0, concurrency=1)
+    assert not isinstance(error, PartlyAnswered)
+    assert len(server.requests) == 8 + 10
+
+
+def test_a_server_that_is_gone_stops_the_work_at_once(tmp_path: Path) -> None:
+    with ChatServer() as server, engine(server, tmp_path, retries=1, concurrency=1) as asked:
+        asked.generate(prompts(5), SAMPLING, seed=3)
+    with pytest.raises(GenerationError, match="ConnectError") as caught:
+        asked.generate(prompts(9), SAMPLING, seed=3)
+    assert not isinstance(caught.value, PartlyAnswered)
+    assert asked.usage.retries == 1
+
+
+def test_few_failures_after_answers_are_single_ones(tmp_path: Path) -> None:
+    with ChatServer(refuses_some) as server, engine(server, tmp_path, retries=0) as asked:
+        asked.generate(prompts(1), SAMPLING, seed=3)
+        with pytest.raises(PartlyAnswered) as caught:
+            asked.generate([prompts(4)[3]], SAMPLING, seed=3)
+    assert caught.value.answers == [None]
 
 
 def test_tries_end_and_what_came_is_kept(tmp_path: Path) -> None:
@@ -207,6 +264,15 @@ def test_samples_come_in_one_request_where_the_server_knows_n(tmp_path: Path) ->
     assert sum(answer.completion_tokens for answer in answers) == 50
     usage = asked.usage
     assert (usage.answers, usage.prompt_tokens, usage.completion_tokens, usage.estimated) == (5, 7, 50, 0)
+
+
+def test_fields_of_the_servers_own_are_passed_on_and_make_another_question(tmp_path: Path) -> None:
+    own = {"top_k": 20, "chat_template_kwargs": {"enable_thinking": False}}
+    with ChatServer() as server, open_journal(tmp_path / "journal.jsonl") as journal:
+        for extra in ({}, own):
+            ServerEngine(server.url, "m", config(extra=extra), journal).generate(prompts(1), SAMPLING, seed=3)
+    plain, special = server.requests
+    assert special == plain | own | {"seed": special["seed"]}
 
 
 def test_equal_prompts_get_answers_of_their_own(tmp_path: Path) -> None:

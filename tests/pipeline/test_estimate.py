@@ -1,7 +1,7 @@
 """What a plan says before anything runs."""
 
 from configurations import ASKED, REAL, configure
-from medcritical.pipeline.estimate import describe_plan, estimated_judge_tokens, estimated_tokens
+from medcritical.pipeline.estimate import describe_plan, estimated_costs, estimated_judge_tokens, estimated_tokens
 from medcritical.pipeline.plan import Plan, make_plan
 
 
@@ -64,3 +64,30 @@ def test_what_is_done_is_not_counted_again() -> None:
     assert f"{len(keys) - 1} done, 1 to run; at most 0 teacher tokens and 0 student tokens" in resumed
     assert [line.split()[0] for line in done.splitlines()[:-1]] == ["done"] * len(keys)
     assert len(fresh.splitlines()) == len(keys) + 1
+
+
+def test_money_stands_beside_tokens_where_there_are_prices() -> None:
+    prices = [
+        "report=priced",
+        "report.prices.teacher={prompt: 1, completion: 20}",
+        "report.prices.student.completion=3",
+    ]
+    judged = ["verifier=judge", "verifier.judge.engine.model=m", "report.prices.judge.completion=10"]
+    plan = plan_of("arm=dpo_self", "selfplay.iterations=1", *judged, *prices)
+    described = describe_plan(plan, {call.ref.key for call in plan.calls})
+    (taught,) = (line for line in described.splitlines() if "thought templates" in line)
+    assert taught.endswith("<= 9,000 tokens, 0.1800 USD")  # 120 * 1.5 * 50 tokens at 20 a million
+    (scored,) = (
+        line for line in described.splitlines() if line.split()[-6:-1] and " base " in line and "evaluate" in line
+    )
+    assert scored.endswith("<= 50,000 tokens + 2,048,000 of the judge, 20.6300 USD")  # 0.15 + 20.48
+    found = [estimated_costs(call, plan) for call in plan.calls]
+    teacher = sum(costs.teacher_tokens for costs in found) * 20 / 1e6
+    student = sum(costs.student_tokens for costs in found) * 3 / 1e6
+    judge = sum(costs.judge_tokens for costs in found) * 10 / 1e6
+    assert described.splitlines()[-1] == (
+        f"At most {teacher + student + judge:,.4f} USD for that (teacher {teacher:,.4f}, student {student:,.4f}, judge "
+        f"{judge:,.4f}); what the models read comes on top."
+    )
+    assert describe_plan(plan, set()).splitlines()[-1].startswith("At most 0.0000 USD")
+    assert "USD" not in describe_plan(plan_of("arm=dpo_self"), set())

@@ -3,6 +3,7 @@ import io
 
 import pytest
 
+from configurations import configure
 from medcritical.reporting.ledger import cost_table
 from medcritical.reporting.markup import display_width, to_csv, to_markdown
 from medcritical.reporting.pooling import Difference, checkpoint_of
@@ -24,7 +25,7 @@ def test_a_line_states_accuracy_interval_shares_and_difference(make_row):
         "sound %": "50.5",
         "unparsed %": "1.5",
         "difference": "+10.5",
-        "difference interval": "[+2.1, +19.0]",
+        "its interval": "[+2.1, +19.0]",
         "p (Holm)": "0.012*",
         "n": "200",
     }
@@ -58,7 +59,7 @@ def test_a_loss_keeps_its_sign(make_row):
     dpo = make_row("dpo", 1, 90)
     table = result_table([dpo], {checkpoint_of(dpo): Difference(-0.05, -0.12, 0.0, 0.2, 0.4)}, "sft")
     assert cells(table, 0)["difference"] == "-5.0"
-    assert cells(table, 0)["difference interval"] == "[-12.0, +0.0]"
+    assert cells(table, 0)["its interval"] == "[-12.0, +0.0]"
     assert cells(table, 0)["p (Holm)"] == "0.400"
 
 
@@ -127,6 +128,16 @@ def test_columns_line_up_with_chinese_titles(make_row):
     assert all(places == bars[0] for places in bars)
     assert lines[1].startswith("| ---")
     assert lines[1].endswith("-: |")
+
+
+def test_the_default_experiments_table_fits_150_columns(make_row):
+    titles = [arm.title for arm in configure().arms.values()]
+    size = {"num_questions": 1000, "accuracy": 0.6, "ci_low": 0.569, "ci_high": 0.63}
+    rows = [make_row(title, 0, 600, title=title, **size) for title in titles]
+    widest = Difference(-0.608, -0.638, -0.578, 0.0, 0.0)
+    table = result_table(rows, {checkpoint_of(row): widest for row in rows}, "sft")
+    assert len(titles) > 3
+    assert max(display_width(line) for line in to_markdown(table).split("\n\n")[0].splitlines()) <= 150
 
 
 def test_a_title_cannot_break_the_table(make_row):

@@ -169,21 +169,21 @@ def test_tags_of_any_script_cannot_be_closed_by_data() -> None:
 @pytest.mark.parametrize("name", ["clinic-both", "clinic-none"])
 def test_a_megabyte_is_refused_in_no_time(name: str, text: str) -> None:
     form = ThoughtFormat(TEMPLATES[name])
-    start = time.perf_counter()
+    start = time.thread_time()
     assert form.parse(text) is None
     form.split_correction(text)
     form.find(text)
     form.find_correction(text)
-    assert time.perf_counter() - start < SECONDS
+    assert time.thread_time() - start < SECONDS
 
 
 def test_a_megabyte_is_read_and_written_in_no_time() -> None:
     form = ThoughtFormat(TEMPLATES["clinic-both"])
-    start = time.perf_counter()
+    start = time.thread_time()
     written = form.render(["a"] * 10, ["s1 <answer> </answer> <|im_end|> " * 3000] * 10, "b")
     assert form.parse(written) is not None
     assert len(written) > 900_000
-    assert time.perf_counter() - start < 2 * SECONDS
+    assert time.thread_time() - start < 2 * SECONDS
 
 
 def test_every_level_is_there() -> None:

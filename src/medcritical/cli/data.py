@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medcritical.cli.exits import run_command
 from medcritical.config.choices import DataFormat, OnError
-from medcritical.data.downloads import DOWNLOADS
+from medcritical.data.downloads import BY_HAND, DOWNLOADS
 from medcritical.data.load import read_questions
 from medcritical.data.publications import PUBLICATIONS
 from medcritical.data.report import LoadReport
@@ -41,6 +41,7 @@ def list_formats() -> list[str]:
         lines.append(f"  licence  {source.licence}")
         names = [name for name, download in DOWNLOADS.items() if download.format is format]
         lines += [f"  fetch    medcritical-data fetch {name}" for name in names]
+        lines += [f"  by hand  {name}: {one.reason}" for name, one in BY_HAND.items() if one.format is format]
     return lines
 
 
@@ -48,6 +49,9 @@ def fetch(name: str, folder: Path) -> int:
     """Downloads a data set's files into `folder`, says what they are, and returns the exit code."""
     from medcritical.data.fetch import fetch_file  # the other commands need no network library
 
+    if name in BY_HAND:
+        print(f"{name} cannot be fetched: {BY_HAND[name].reason}.", file=sys.stderr)
+        return MedCriticalError.exit_code
     download = DOWNLOADS[name]
     source = PUBLICATIONS[download.format]
     print(f"{source.title}, from {source.publisher}\nlicence: {source.licence}")
@@ -82,7 +86,11 @@ def check_file(path: Path, format: DataFormat, encoding: str, *, as_json: bool) 
         if as_json:
             print(json.dumps({**LoadReport(str(path)).to_dict(), "error": str(error)}, ensure_ascii=False))
         return error.exit_code
-    print(json.dumps(report.to_dict(), ensure_ascii=False, indent=1) if as_json else "\n".join(report.lines()))
+    print(
+        json.dumps(report.to_dict(), ensure_ascii=False, indent=1)
+        if as_json
+        else "\n".join(report.lines(10, rest="--json has them all"))
+    )
     return 0 if report.accepted else MedCriticalError.exit_code
 
 
@@ -91,7 +99,7 @@ def _make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="formats with publisher and licence")
     fetch_command = commands.add_parser("fetch", help="download the published files of a data set, checked by sha256")
-    fetch_command.add_argument("name", choices=list(DOWNLOADS))
+    fetch_command.add_argument("name", choices=[*DOWNLOADS, *BY_HAND])
     fetch_command.add_argument(
         "--to",
         type=Path,

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from medcritical.config.choices import Accelerator, EngineKind, StudentKind, TeacherKind, TemplateLevel
 from medcritical.config.schema import Config, EngineConfig, TeacherConfig, TemplateConfig
 
+_OWN_FIELDS = {"model", "messages", "temperature", "top_p", "max_tokens", "stop", "n", "seed", "stream"}
 _WRITES_OUTLINE = (TemplateLevel.outline, TemplateLevel.both)
 _WRITES_CHAIN = (TemplateLevel.detailed, TemplateLevel.both)
 
@@ -53,6 +54,9 @@ def _faults(name: str, engine: EngineConfig) -> Iterator[str]:
             )
         if not engine.health.startswith("/"):
             yield f"{name}.health={engine.health!r} must be a path, e.g. /health."
+    taken = sorted(_OWN_FIELDS & set(engine.extra))
+    if taken:
+        yield f"{name}.extra may not hold {', '.join(taken)}, which other keys decide: remove it there."
     if engine.api_key_env and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", engine.api_key_env):
         # The value is not shown: it may be the key itself.
         yield f"{name}.api_key_env must be the NAME of an environment variable, e.g. OPENAI_API_KEY, never the key itself."

@@ -7,7 +7,7 @@ Closed choices are enums (choices.py). A group that may be absent is Optional an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 from medcritical.config.choices import (
     Accelerator,
@@ -120,6 +120,7 @@ class EngineConfig:
     samples_per_request: int = key(
         "most choices asked for in one request; 1 for a server without n", machine=True, ge=1
     )
+    extra: dict[str, Any] = key("fields of the server's own that every request carries, e.g. {top_k: 20}")
     timeout: float = key("seconds that one request may take", machine=True, gt=0)
     retries: int = key("times that a failed request is sent again", machine=True, ge=0)
     backoff: float = key("seconds before the first of them, doubled with each, with jitter", machine=True, gt=0)

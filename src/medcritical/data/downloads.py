@@ -114,6 +114,29 @@ DOWNLOADS: dict[str, Download] = {
 }
 
 
+@dataclass(frozen=True)
+class ByHand:
+    """A data set that cannot be had in one command, and why."""
+
+    format: DataFormat
+    reason: str
+
+
+BY_HAND: dict[str, ByHand] = {
+    "medmcqa": ByHand(
+        DataFormat.medmcqa_jsonl,
+        "the authors' archive is on a shared drive (link in github.com/medmcqa/medmcqa), which no program can rely on, and "
+        "the copy on Hugging Face (openlifescienceai/medmcqa) is parquet, which no loader reads: put train.json and dev.json "
+        "of the archive into FOLDER/medmcqa",
+    ),
+    "mmlu_pro": ByHand(
+        DataFormat.medqa_jsonl,
+        "the authors publish parquet (Hugging Face, TIGER-Lab/MMLU-Pro), which no loader reads: take the JSON Lines of "
+        "github.com/gersteinlab/medagents-benchmark and put them at FOLDER/medagents_benchmark/mmlu-pro/test.jsonl",
+    ),
+}
+
+
 def provider_of(path: Path, folder: Path) -> str | None:
     """The data set whose download puts a file at `path` of the data folder; None where none does."""
     for name, download in DOWNLOADS.items():

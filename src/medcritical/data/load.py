@@ -12,7 +12,7 @@ from medcritical.data.build import build_question
 from medcritical.data.duplicates import resolve_duplicates
 from medcritical.data.formats import FORMATS
 from medcritical.data.publications import how_to_get
-from medcritical.data.report import Fault, LoadReport, RejectedRow, SkippedRow, quote
+from medcritical.data.report import ALL_REJECTED, Fault, LoadReport, RejectedRow, SkippedRow, quote
 from medcritical.data.rows import Row, read_text
 from medcritical.errors import DataError
 from medcritical.records import Question, Split
@@ -50,7 +50,7 @@ def load_questions(
         path, format, encoding=encoding, language=language, source=source, on_error=on_error, split=split
     )
     if not result.questions:
-        raise DataError("\n".join([f"{path} has no usable question.", *result.report.lines()]))
+        raise DataError("\n".join([f"{path} has no usable question.", *result.report.lines(10, rest=ALL_REJECTED)]))
     return result
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medcritical.config.choices import DataFormat
-from medcritical.data.downloads import DOWNLOADS
+from medcritical.data.downloads import BY_HAND, DOWNLOADS
 
 _OWN = "your own file"
 
@@ -66,4 +66,5 @@ def _remedy(format: DataFormat) -> str:
     names = [name for name, download in DOWNLOADS.items() if download.format is format]
     if names:
         return f"Run `medcritical-data fetch {names[0]} --to FOLDER` and set paths.data to that folder, or"
-    return "Download it yourself and"
+    reasons = [one.reason for one in BY_HAND.values() if one.format is format]
+    return "Download it yourself" + "".join(f" ({reason})" for reason in reasons) + " and"

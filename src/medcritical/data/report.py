@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+ALL_REJECTED = "`medcritical-data check FILE --format F --json` has them all"
+
 
 class SkippedRow(Exception):
     """SkippedRow(reason, detail): a sound record that is of no use, as without an answer. Stays in this package."""
@@ -60,8 +62,11 @@ class LoadReport:
             "rejected": [{"record": fault.record, "reason": fault.sentence} for fault in self.rejected],
         }
 
-    def lines(self, most: int = 10) -> list[str]:
-        """The report for a terminal: totals, counts by kind, and the first `most` rejected records."""
+    def lines(self, most: int, *, rest: str) -> list[str]:
+        """The report for a terminal: totals, counts by kind, and the first `most` rejected records.
+
+        `rest` says where the others can be read.
+        """
         totals = (
             f"{self.path}: {self.read} records read, {self.accepted} accepted, "
             f"{len(self.skipped)} skipped, {len(self.rejected)} rejected"
@@ -71,7 +76,7 @@ class LoadReport:
         lines += [f"  skipped    {count:>6}  {reason}" for reason, count in count_reasons(self.skipped).most_common()]
         lines += [f"  rejected   record {fault.record}: {fault.sentence}" for fault in self.rejected[:most]]
         if len(self.rejected) > most:
-            lines.append(f"  rejected   {len(self.rejected) - most} more")
+            lines.append(f"  rejected   {len(self.rejected) - most} more: {rest}")
         return lines
 
 

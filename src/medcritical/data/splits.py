@@ -44,11 +44,21 @@ def assign_splits(
         if size is not None and len(taken) != size:
             raise DataError(
                 f"The {split} split of {size} questions cannot be filled without putting copies of one question into "
-                f"two splits: set data.sizes.{split}={len(taken)}"
-                + ("." if near is None else f", or raise data.contamination={near:g}, which says what a copy is.")
+                f"two splits: {_ways_out(split, len(taken), near)}."
             )
         chosen += [msgspec.structs.replace(question, split=split) for question in taken]
     return chosen
+
+
+def _ways_out(split: str, can_be_filled: int, near: float | None) -> str:
+    """What to change, for the end of a sentence."""
+    ways = [f"set data.sizes.{split}={can_be_filled}"] if can_be_filled else []
+    if near is not None:
+        ways.append(
+            "where questions are made from one pattern and are no copies, set data.contamination=null (near copies are those "
+            f"alike from data.contamination={near:g} on; with null, only those with the same stem and options)"
+        )
+    return ", or, ".join(ways) or "give more questions"
 
 
 def limit_splits(questions: Iterable[Question], sizes: SplitSizes, seed: int) -> list[Question]:

@@ -13,7 +13,7 @@ from medcritical.data.duplicates import resolve_duplicates
 from medcritical.data.formats import FORMATS
 from medcritical.data.load import close_report, convert_rows, read_rows
 from medcritical.data.normalise import clean_text
-from medcritical.data.report import LoadReport, SkippedRow
+from medcritical.data.report import ALL_REJECTED, LoadReport, SkippedRow
 from medcritical.data.rows import Row
 from medcritical.errors import ConfigError, DataError
 from medcritical.records import Question
@@ -86,7 +86,7 @@ def load_traces(
     traces = [trace for record, trace in numbered if record not in left_out]
     close_report(report, len(traces), skipped, rejected, on_error)
     if not traces:
-        raise DataError("\n".join([f"{path} has no usable trace.", *report.lines()]))
+        raise DataError("\n".join([f"{path} has no usable trace.", *report.lines(10, rest=ALL_REJECTED)]))
     return TraceResult(traces, report)
 
 

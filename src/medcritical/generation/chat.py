@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,12 +51,13 @@ class _Body(msgspec.Struct):
     usage: _Usage | None = None
 
 
-def write_request(prompt: Prompt, sampling: Sampling, *, model: str) -> dict[str, Any]:
-    """The request but for `n` and `seed`: what tells one question to a model from another."""
+def write_request(prompt: Prompt, sampling: Sampling, *, model: str, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The request but for `n` and `seed`: what tells one question to a model from another. `extra` is added as it is."""
     messages = [{"role": "user", "content": prompt.user}]
     if prompt.system:
         messages.insert(0, {"role": "system", "content": prompt.system})
     request: dict[str, Any] = {
+        **extra,
         "model": model,
         "messages": messages,
         "temperature": sampling.temperature,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from medcritical.errors import GenerationError
 from medcritical.records import Completion, Prompt, Record
 
 
@@ -50,6 +51,19 @@ class Usage:
     retries: int = 0
 
 
+class PartlyAnswered(GenerationError):
+    """An engine that works could not answer some of the prompts.
+
+    `answers` has an entry for every prompt, None where it has no answer; `reasons` says why, by the place of the prompt.
+    Whoever can do without those answers takes the others from here; to everyone else it is an error like any other.
+    """
+
+    def __init__(self, answers: list[list[Completion] | None], reasons: dict[int, str]) -> None:
+        first = next(iter(reasons.values()))
+        super().__init__(f"{len(reasons)} of {len(answers)} prompts have no answer. The first: {first}")
+        self.answers, self.reasons = answers, reasons
+
+
 class Engine(Protocol):
     """Anything that answers prompts."""
 
@@ -69,7 +83,8 @@ class Engine(Protocol):
         `on_progress` hears (responses done, responses in all) and cannot change the result.
 
         Raises:
-            GenerationError: a prompt cannot be answered.
+            PartlyAnswered: single prompts cannot be answered; the answers to the others are in it.
+            GenerationError: the engine cannot answer.
         """
         ...
 

@@ -1,14 +1,17 @@
 """A server that lives as long as one piece of work: started on a free port, awaited, stopped with all its processes.
 
-So vLLM and its like are used without being imported, and the GPU is free again for training.
+So vLLM and its like are used without being imported, and the GPU is free again for training. Between this process and
+the server stands a guard, which ends the server also when this process is killed with -9.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,10 +20,11 @@ from pathlib import Path
 import httpx
 
 from medcritical.errors import GenerationError
+from medcritical.generation import guard
 
 HOST = "127.0.0.1"
 _POLL_SECONDS = 0.2
-_KILL_SECONDS = 5.0  # what the kernel may take; longer only where orphans stay as zombies, because nothing reaps them
+_KILL_SECONDS = 8.0  # what the guard may take to kill what ignored the first signal
 _TAIL_LINES = 20
 
 
@@ -31,8 +35,8 @@ def managed_server(
     """A healthy server; yields its root, e.g. "http://127.0.0.1:40123". It is stopped on the way out, whatever happens.
 
     {model}, {host} and {port} in the parts of `command` are filled in. The server is healthy when `health` (a path)
-    answers 200, which it must within `start_timeout` seconds. Its output goes to `log`. On the way out its process
-    group gets SIGTERM and after `grace` seconds SIGKILL.
+    answers 200, which it must within `start_timeout` seconds. Its output goes to `log`. On the way out it and all
+    processes that come of it get SIGTERM and after `grace` seconds SIGKILL; so they do when this process is killed.
 
     Raises:
         GenerationError: there is no such program, or it dies or stays unhealthy; with the last lines of the log.
@@ -40,20 +44,18 @@ def managed_server(
     port = _free_port()
     parts = [_fill(part, {"model": model, "host": HOST, "port": str(port)}) for part in command]
     log.parent.mkdir(parents=True, exist_ok=True)
+    if shutil.which(parts[0]) is None:
+        raise GenerationError(f"the engine's command cannot start {parts[0]!r}: install it or give its path.")
+    guarded = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), str(grace), *parts]
     with log.open("wb") as output:
-        try:
-            process = subprocess.Popen(
-                parts, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
-        except OSError as error:
-            raise GenerationError(
-                f"the engine's command cannot start {parts[0]!r} ({error.strerror}): install it or give its path."
-            ) from error
+        process = subprocess.Popen(
+            guarded, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
     try:
         _await_health(process, f"http://{HOST}:{port}{health}", start_timeout, log)
         yield f"http://{HOST}:{port}"
     finally:
-        _stop_group(process, grace)
+        _stop(process, grace)
 
 
 def _fill(part: str, values: dict[str, str]) -> str:
@@ -95,35 +97,24 @@ def _tail(log: Path) -> str:
     return f"the end of {log}:\n" + "\n".join(f"    {line}" for line in lines)
 
 
-def _stop_group(process: subprocess.Popen[bytes], grace: float) -> None:
-    """End every process of the server's group: its leader may be gone and its children still hold the GPU."""
-    _signal_group(process.pid, signal.SIGTERM)
+def _stop(process: subprocess.Popen[bytes], grace: float) -> None:
+    """Have the guard end the server and all its processes. Ctrl-C meanwhile ends the grace."""
+    process.terminate()
     try:
-        _await_end(process, grace)
-    finally:  # also when the user presses Ctrl-C again
-        _signal_group(process.pid, signal.SIGKILL)
+        process.wait(grace + _KILL_SECONDS)
+    except KeyboardInterrupt:
+        process.terminate()
+        raise
+    except subprocess.TimeoutExpired:
+        pass  # the guard itself is stuck or stopped
+    finally:
+        _kill_group(process)
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """The last resort, where the guard did not do its work: it leads the group that the server is in."""
+    try:
+        process.wait(_KILL_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        _await_end(process, _KILL_SECONDS)
-
-
-def _await_end(process: subprocess.Popen[bytes], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while _is_alive(process) and time.monotonic() < deadline:
-        time.sleep(0.05)
-
-
-def _is_alive(process: subprocess.Popen[bytes]) -> bool:
-    """True while a process of the group is left. The leader is reaped on the way, or it would stay as a zombie."""
-    process.poll()
-    try:
-        os.killpg(process.pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def _signal_group(group: int, number: signal.Signals) -> None:
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        return  # all of it is gone

@@ -1,8 +1,9 @@
 """The engine over HTTP: any OpenAI-compatible chat server, remote or on this machine.
 
 A fault that may pass (429, 5xx, a timeout, a cut connection, an unreadable reply) is met with another try, later each
-time; a fault that will not (a wrong key, an unknown model) ends the work with one sentence. Every answer goes to a
-journal before it is used, and what the journal holds is never asked again.
+time. What still fails, or is refused for what it says, is one prompt without an answer: the others are asked all the
+same. A fault of the whole (nobody listens, a wrong key, an unknown model, nothing but failures) ends the work with one
+sentence. Every answer goes to a journal before it is used, and what the journal holds is never asked again.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tenacity.wait import wait_random_exponential
 from medcritical.config.schema import EngineConfig
 from medcritical.errors import GenerationError
 from medcritical.generation.chat import Reply, UnreadableReply, read_reply, write_request
-from medcritical.generation.engine import Sampling, Usage
+from medcritical.generation.engine import PartlyAnswered, Sampling, Usage
 from medcritical.generation.journal import Answer, Journal
 from medcritical.records import Completion, Prompt
 from medcritical.store.hashing import derive_seed, hash_json
@@ -34,14 +35,19 @@ _LONGEST_WAIT = 600.0  # seconds; a server that asks for more has closed for the
 _PASSING_STATUS = (408, 409, 425, 429)  # and all 5xx
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SHOWN = 300  # characters of a server's own words
+_HOPELESS = 10  # failed requests in a row, each with all its tries: the server is at fault and not what it is asked
 
 
 class PassingFault(Exception):
     """A request that failed and may succeed when sent again, after `wait` seconds at least."""
 
-    def __init__(self, reason: str, wait: float = 0.0) -> None:
+    def __init__(self, reason: str, wait: float = 0.0, *, is_of_server: bool = False) -> None:
         super().__init__(reason)
-        self.wait = wait
+        self.wait, self.is_of_server = wait, is_of_server
+
+
+class RequestFailed(GenerationError):
+    """One request that has no answer, while another may have one."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,8 @@ class ServerEngine:
         self.url, self.model, self.config, self.journal = url.rstrip("/"), model, config, journal
         self.usage = Usage()
         self._key = _read_key(config.api_key_env)
+        self._has_answered = False
+        self._failed_in_a_row = 0
 
     def generate(
         self,
@@ -80,7 +88,8 @@ class ServerEngine:
         """Return `samples` completions per prompt; see `Engine`. What the journal has is not asked again.
 
         Raises:
-            GenerationError: the server refuses a request, or fails it `retries` + 1 times. Answers until then are kept.
+            PartlyAnswered: the server refuses single requests, or fails them `retries` + 1 times.
+            GenerationError: it does so to all of them, or is at fault as a whole. Answers until then are kept.
         """
         keys = [self._request_key(prompt, sampling, seed) for prompt in prompts]
         wanted = {key: number * samples for key, number in Counter(keys).items()}  # a prompt may come twice
@@ -95,13 +104,16 @@ class ServerEngine:
             if on_progress is not None:
                 on_progress(done, total)
 
-        if asks:
-            asyncio.run(self._ask_all(asks, sampling, seed, on_answers))
-        given = {key: iter(self._given(key, number)) for key, number in wanted.items()}
-        return [[next(given[key]) for _ in range(samples)] for key in keys]
+        failed = asyncio.run(self._ask_all(asks, sampling, seed, on_answers)) if asks else {}
+        given = {key: iter(self._given(key, number)) for key, number in wanted.items() if key not in failed}
+        answers = [[next(given[key]) for _ in range(samples)] if key in given else None for key in keys]
+        complete = [answer for answer in answers if answer is not None]
+        if len(complete) < len(answers):
+            raise PartlyAnswered(answers, {place: failed[key] for place, key in enumerate(keys) if key in failed})
+        return complete
 
     def _request_key(self, prompt: Prompt, sampling: Sampling, seed: int) -> str:
-        return hash_json([write_request(prompt, sampling, model=self.model), seed])
+        return hash_json([write_request(prompt, sampling, model=self.model, extra=self.config.extra), seed])
 
     def _missing(self, prompts: dict[str, Prompt], wanted: dict[str, int]) -> Iterator[_Ask]:
         """What has to be asked, at most `samples_per_request` samples at a time."""
@@ -124,18 +136,27 @@ class ServerEngine:
 
     async def _ask_all(
         self, asks: Sequence[_Ask], sampling: Sampling, seed: int, on_answers: Callable[[int], None]
-    ) -> None:
-        """Ask with bounded concurrency. After a failure nothing new is begun, and what is on its way is awaited."""
-        waiting, failures = iter(asks), list[GenerationError]()
+    ) -> dict[str, str]:
+        """Ask with bounded concurrency; why requests failed, by their keys.
+
+        After a fault of the whole server nothing new is begun, and what is on its way is awaited.
+        """
+        waiting, failed, faults = iter(asks), dict[str, str](), list[GenerationError]()
 
         async def work() -> None:
             for ask in waiting:  # all workers take from one iterator
-                if failures:
+                if faults:
                     return
                 try:
                     await self._ask(client, ask, sampling, seed, on_answers)
+                except RequestFailed as error:
+                    failed[ask.key] = str(error)
+                    self._failed_in_a_row += 1
+                    is_last = len(failed) == len({ask.key for ask in asks})
+                    if self._failed_in_a_row >= _HOPELESS or (is_last and not self._has_answered):
+                        faults.append(error)
                 except GenerationError as error:
-                    failures.append(error)
+                    faults.append(error)
 
         headers = {"Content-Type": "application/json"}
         if self._key:
@@ -143,8 +164,9 @@ class ServerEngine:
         is_near = urlsplit(self.url).hostname in _LOOPBACK  # a proxy knows nothing of this machine's ports
         async with httpx.AsyncClient(headers=headers, timeout=None, trust_env=not is_near) as client:
             await asyncio.gather(*(work() for _ in range(min(self.config.concurrency, len(asks)))))
-        if failures:
-            raise failures[0]
+        if faults:
+            raise faults[0]
+        return failed
 
     async def _ask(
         self, client: httpx.AsyncClient, ask: _Ask, sampling: Sampling, seed: int, on_answers: Callable[[int], None]
@@ -152,10 +174,11 @@ class ServerEngine:
         """Ask until every sample is there: a server may know no `n` and give fewer choices than asked for."""
         missing = ask.samples
         while missing:
-            request = write_request(ask.prompt, sampling, model=self.model)
+            request = write_request(ask.prompt, sampling, model=self.model, extra=self.config.extra)
             # Another seed for the rest, or a server that gives one choice would give the same one again.
             request |= {"n": len(missing), "seed": derive_seed(seed, ask.key, missing[0])}
             reply = await self._send_until_answered(client, request, ask.prompt, sampling.stop)
+            self._has_answered, self._failed_in_a_row = True, 0
             completions = reply.completions[: len(missing)]
             for place, completion in enumerate(completions):
                 answer = Answer(
@@ -183,7 +206,8 @@ class ServerEngine:
         try:
             return await retrying(self._send, client, request, prompt, stop)
         except PassingFault as fault:
-            raise GenerationError(
+            kind = GenerationError if fault.is_of_server else RequestFailed
+            raise kind(
                 f"{self.url} failed a request {attempts} times, at last with: {fault}. Answers "
                 "until then are kept; the same command goes on from them."
             ) from fault
@@ -202,11 +226,17 @@ class ServerEngine:
         except TimeoutError as error:
             raise PassingFault(f"no answer within {self.config.timeout:g} s") from error
         except httpx.TransportError as error:
-            raise PassingFault(f"{type(error).__name__} {error}".strip()) from error
+            is_of_server = isinstance(error, httpx.ConnectError)  # nobody listens: it is gone
+            raise PassingFault(f"{type(error).__name__} {error}".strip(), is_of_server=is_of_server) from error
         if response.status_code in _PASSING_STATUS or response.status_code >= 500:
-            raise PassingFault(f"status {response.status_code}: {self._words(response)}", self._asked_wait(response))
+            raise PassingFault(
+                f"status {response.status_code}: {self._words(response)}",
+                self._asked_wait(response),
+                is_of_server=response.status_code == 429,
+            )
         if response.status_code != 200:
-            raise GenerationError(self._refusal(response))
+            kind = GenerationError if response.status_code in (401, 403, 404) else RequestFailed
+            raise kind(self._refusal(response))
         try:
             return read_reply(response.content, prompt, stop)
         except UnreadableReply as error:

@@ -5,31 +5,48 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 
 from medcritical.config.choices import Allocation, TeacherKind
-from medcritical.config.schema import Config
-from medcritical.config.stages import CORRECTING, DpoStage, EvaluateStage, PlayStage, PrepareStage, TeachStage
+from medcritical.config.schema import Config, PricesConfig
+from medcritical.config.stages import (
+    CORRECTING,
+    DpoStage,
+    EvaluateStage,
+    PlayStage,
+    PrepareStage,
+    ReportStage,
+    TeachStage,
+)
 from medcritical.pipeline.plan import Plan, StageCall
 from medcritical.pipeline.slices import SHARED, title_of
+from medcritical.reporting.ledger import priced
 from medcritical.selfplay.formula import step_formula
+from medcritical.store import Costs
 
 
 def describe_plan(plan: Plan, missing: AbstractSet[str]) -> str:
-    """One line per stage (done or to run, artefact, estimated tokens) and a total. Estimates are upper bounds."""
-    lines, teacher, student, judge = [], 0, 0, 0
-    for call in plan.calls:
-        to_run = call.ref.key in missing
-        tokens = estimated_tokens(call, plan)
-        if to_run and isinstance(call.config, TeachStage):
-            teacher += tokens
-        elif to_run:
-            student += tokens
-            judge += estimated_judge_tokens(call, plan)
-        cost = f"  <= {tokens:,} tokens" if tokens and to_run else ""
-        lines.append(f"{'run ' if to_run else 'done'}  {call.ref!s:<28} {call.label:<36}{cost}")
+    """One line per stage (done or to run, artefact, estimated tokens, their price where there are prices) and a total.
+
+    Estimates are upper bounds of what is written; what is read is not estimated, and not in the price.
+    """
+    prices = _prices(plan)
+    lines, estimates = [], [estimated_costs(call, plan) if call.ref.key in missing else Costs() for call in plan.calls]
+    for call, costs in zip(plan.calls, estimates, strict=True):
+        to_do = "run " if call.ref.key in missing else "done"
+        lines.append(f"{to_do}  {call.ref!s:<28} {call.label:<36}{_shown(costs, prices)}")
+    total = Costs.sum(estimates)
     lines.append(
         f"{len(plan.calls)} stages: {len(plan.calls) - len(missing)} done, {len(missing)} to run; "
-        f"at most {teacher:,} teacher tokens and {student:,} student tokens to generate"
-        + (f", and {judge:,} judge tokens." if judge else ".")
+        f"at most {total.teacher_tokens:,} teacher tokens and {total.student_tokens:,} student tokens to generate"
+        + (f", and {total.judge_tokens:,} judge tokens." if total.judge_tokens else ".")
     )
+    if prices is not None:
+        money = priced(total, prices)
+        payees = {"teacher": money.teacher, "student": money.student, "judge": money.judge}
+        shown = ", ".join(
+            f"{who} {price:,.4f}" for who, price in payees.items() if who != "judge" or total.judge_tokens
+        )
+        lines.append(
+            f"At most {sum(payees.values()):,.4f} {money.currency} for that ({shown}); what the models read comes on top."
+        )
     return "\n".join(lines)
 
 
@@ -52,6 +69,33 @@ def describe_losses(plan: Plan) -> str:
     stages = [call.config for call in plan.calls if isinstance(call.config, DpoStage)]
     formulas = dict.fromkeys(step_formula(stage.loss, stage.beta, stage.nll_weight) for stage in stages)
     return "\n".join(f"loss of a step: {formula}" for formula in formulas)
+
+
+def estimated_costs(call: StageCall, plan: Plan) -> Costs:
+    """Upper bounds of the tokens that a call has written, by who writes them."""
+    tokens, is_taught = estimated_tokens(call, plan), isinstance(call.config, TeachStage)
+    return Costs(
+        teacher_tokens=tokens if is_taught else 0,
+        student_tokens=0 if is_taught else tokens,
+        judge_tokens=estimated_judge_tokens(call, plan),
+    )
+
+
+def _prices(plan: Plan) -> PricesConfig | None:
+    assert isinstance(plan.report.config, ReportStage)
+    return plan.report.config.report.prices
+
+
+def _shown(costs: Costs, prices: PricesConfig | None) -> str:
+    """A stage's tokens and what they cost; empty where it writes none."""
+    tokens = costs.teacher_tokens + costs.student_tokens
+    if not tokens:
+        return ""
+    judge = f" + {costs.judge_tokens:,} of the judge" if costs.judge_tokens else ""
+    if prices is None:
+        return f"  <= {tokens:,} tokens{judge}"
+    money = priced(costs, prices)
+    return f"  <= {tokens:,} tokens{judge}, {money.teacher + money.student + money.judge:,.4f} {money.currency}"
 
 
 def estimated_tokens(call: StageCall, plan: Plan) -> int:

@@ -50,7 +50,7 @@ def result_table(
         Column("unparsed %", lambda pool: percent(pool.mean(_share(row, row.unparsed) for row in pool.rows))),
         *([undecided] if judges else []),
         Column("difference", lambda pool: _difference(differences.get(pool.checkpoint))),
-        Column("difference interval", lambda pool: _difference_interval(differences.get(pool.checkpoint))),
+        Column("its interval", lambda pool: _difference_interval(differences.get(pool.checkpoint))),
         Column("p (Holm)", lambda pool: _p_value(differences.get(pool.checkpoint))),
         Column("n", lambda pool: sizes(row.num_questions for row in pool.rows)),
     ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from medcritical.config.schema import JudgeConfig, TemplateConfig
-from medcritical.generation.engine import Engine, Sampling
-from medcritical.records import Judgement, Prompt, Question
+from medcritical.generation.engine import Engine, PartlyAnswered, Sampling
+from medcritical.records import Completion, Judgement, Prompt, Question
 from medcritical.text.prompts import neutralise, render_question
 
 _THINKING_END = re.compile(r"</\s*think(?:ing)?\s*>", re.IGNORECASE)
@@ -16,21 +17,33 @@ _DECISIONS: dict[int, Judgement] = {1: "right", 2: "wrong"}
 
 
 class Judge:
-    """Decides through an engine, greedily."""
+    """Decides through an engine, greedily. `failures` counts why the engine gave no reply, `asked` what it was asked."""
 
     def __init__(self, engine: Engine, config: JudgeConfig, template: TemplateConfig) -> None:
         self.engine, self.config, self.template = engine, config, template
+        self.asked = 0
+        self.failures: Counter[str] = Counter()
 
     def decide(
         self, answered: Sequence[tuple[Question, str]], on_progress: Callable[[int, int], None] | None = None
     ) -> list[Judgement]:
-        """What the judge makes of each question's reply, in order. Raises GenerationError when it cannot be asked."""
+        """What the judge makes of each question's reply, in order; undecided where it gives no usable reply.
+
+        Raises:
+            GenerationError: the judge cannot be asked at all.
+        """
         sampling = Sampling(
             temperature=0, top_p=1, max_new_tokens=self.config.max_new_tokens, batch_size=self.config.batch_size
         )
         prompts = [judge_prompt(self.config, self.template, question, reply) for question, reply in answered]
-        answers = self.engine.generate(prompts, sampling, seed=0, on_progress=on_progress)
-        return [read_decision(answer.text) for (answer,) in answers]
+        self.asked += len(prompts)
+        answers: Sequence[list[Completion] | None]
+        try:
+            answers = self.engine.generate(prompts, sampling, seed=0, on_progress=on_progress)
+        except PartlyAnswered as partly:
+            answers = partly.answers
+            self.failures.update(partly.reasons.values())
+        return ["undecided" if answer is None else read_decision(answer[0].text) for answer in answers]
 
 
 def judge_prompt(config: JudgeConfig, template: TemplateConfig, question: Question, reply: str) -> Prompt:

@@ -34,13 +34,16 @@ class ExactVerifier:
 
 
 class JudgeVerifier:
-    """A judge decides; what the rule reads is kept beside it. A blank reply is unparsed without asking."""
+    """A judge decides; what the rule reads is kept beside it. A blank reply is unparsed without asking.
+
+    An attempt that the judge fails on is undecided: neither right nor wrong, so no side of a pair.
+    """
 
     def __init__(self, form: ThoughtFormat, judge: Judge) -> None:
         self.form, self.judge = form, judge
 
     def verify(self, answered: Sequence[tuple[Question, Completion]], *, round: int) -> list[Attempt]:
-        """See `Verifier`. Raises GenerationError when the judge cannot be asked."""
+        """See `Verifier`. Raises GenerationError when the judge cannot be asked at all."""
         attempts = ExactVerifier(self.form).verify(answered, round=round)
         said = [attempt for attempt in attempts if attempt.text.strip()]
         decisions = iter(self.judge.decide([(attempt.question, attempt.text) for attempt in said]) if said else [])

@@ -71,7 +71,7 @@ def run(config: EvaluateStage, inputs: Inputs, output: Output) -> None:
     write_records(output.folder / PREDICTIONS, predictions)
     write_json(output.folder / SCORE, score)
     if inputs.refs["checkpoint"].stage != "student":  # an untrained student does not know the form
-        output.facts["alarms"] = [alarm for alarm in [format_collapse(predictions)] if alarm]
+        output.facts.setdefault("alarms", []).extend(alarm for alarm in [format_collapse(predictions)] if alarm)
     output.facts["shown"] = [_describe(score)]
 
 

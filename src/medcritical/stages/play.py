@@ -227,7 +227,7 @@ def _describe(trials: list[Trial], output: Output) -> None:
     corrections = [item for trial in trials for item in trial.corrections]
     pools = Counter(trial.pool for trial in trials)
     output.facts["pools"] = dict(pools)
-    output.facts["alarms"] = [alarm for alarm in [format_collapse(attempts)] if alarm]
+    output.facts.setdefault("alarms", []).extend(alarm for alarm in [format_collapse(attempts)] if alarm)
     output.facts["attempts"] = len(attempts)
     output.facts["right_attempts"] = sum(attempt.is_correct for attempt in attempts)
     output.facts["outcomes"] = dict(Counter(attempt.outcome for attempt in attempts))

@@ -107,4 +107,4 @@ def _load_files(data: DataConfig, split: Split, output: Output) -> list[Question
 
 def _note(report: LoadReport, output: Output) -> None:
     output.facts.setdefault("load_reports", []).append(report.to_dict())
-    output.facts["details"] += report.lines(most=3)
+    output.facts["details"] += report.lines(most=3, rest="manifest.json of this artefact has them all")

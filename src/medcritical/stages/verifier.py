@@ -25,5 +25,13 @@ def open_verifier(
         return
     assert config.judge is not None  # the configuration check has seen to it
     with asked_engine(config.judge.engine, inputs, output) as engine:
-        yield JudgeVerifier(form, Judge(engine, config.judge, template))
+        judge = Judge(engine, config.judge, template)
+        yield JudgeVerifier(form, judge)
         output.spend("judge", engine.usage)
+    if judge.failures:
+        reason, _ = judge.failures.most_common(1)[0]
+        alarm = (
+            f"The judge gave no reply on {judge.failures.total()} of {judge.asked} answers, which stay undecided. "
+            f"Most often: {reason}"
+        )
+        output.facts.setdefault("alarms", []).append(alarm)

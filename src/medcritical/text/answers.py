@@ -55,14 +55,14 @@ def extract_answer(text: str, options: Mapping[str, str]) -> Extraction:
 
 
 def _prepare(passage: Passage, choices: Options) -> Passage:
-    named = name_ordinals(passage.text, choices)
+    named = name_ordinals(passage)
     if named != passage.text:
         passage = Passage(named, named.lower(), choices)
     return cut_quotations(passage)
 
 
 def _read_unfinished(passage: Passage) -> Extraction:
-    """Thinking that never ended answers only if it closes with an explicit commitment."""
+    """Thinking that nothing follows answers only if it closes with an explicit commitment."""
     passage = _prepare(passage, passage.options)
     last, _ = find_last_commitment(passage)
     if last is not None and last.letters and is_final_word(passage.lowered, last.end):

@@ -25,7 +25,7 @@ def words(text: str) -> list[str]:
 # "is", ":", "would be", "->": what ties "the answer" to a letter.
 _LINKS = [
     *words("is are was were be becomes being remains here therefore : = \\| -> --> => →"),
-    *(f"{modal} be" for modal in ("must", "should", "would", "will", "has to", "have to")),
+    *(rf"{modal}(?: \w{{4,12}})? be" for modal in ("must", "should", "would", "will", "has to", "have to")),
     *("to this(?: question| item)?", "in this case", "for this (?:question|item)"),
     "i (?:would )?(?:choose|chose|select|picked?)",
 ]
@@ -50,7 +50,7 @@ _CHANGES = ["chang(?:e|ed|ing)", "switch(?:ed|ing)?", "revis(?:e|ed|ing)", "corr
 _PRONOUNS = words("it this that which one")
 _CONSEQUENCES = words(
     "so hence thus therefore ergo correction consequently finally overall amended revised corrected updated"
-    " elimination summary makes"
+    " elimination summary conclusion makes"
 )
 _KEYS = "(?:label|letter|key|pred|prediction|result|output|selected|final|option|value|选项|选择|结果)"
 
@@ -62,6 +62,7 @@ MARKUP_CUES = [
 ]
 ENGLISH_CUES = [
     rf"answers?(?:_\w{{1,12}})?(?:{_LINK}|[\"'\s]{{1,3}}[(\[]|\s{{0,2}}(?:option|choice)\s|\n| - |>)",
+    r"is (?=(?:option|choice)\s[\"'(\[*]{0,2}[a-z][)\"'\]*.\s]{0,4}\Z)",  # the last words are "… is option A."
     r"\na\s?:(?=\s?[a-z](?![a-z]))",
     *(rf"{noun}s?(?:_\w{{1,12}})?{_LINK}" for noun in _NOUNS),
     *(rf"{quote}{_KEYS}{quote}\s?:" for quote in "\"'"),
@@ -90,7 +91,7 @@ CHINESE_CUES = [
 LOOSE_CUE = compile_any(
     [
         rf"(?:{'|'.join((*_CONSEQUENCES, *_PRONOUNS, 'only', 'just'))})\b",
-        *("indicate", "support", "favou?r", "point", "matches", "tick", r"answer\s\Z"),
+        *("indicate", "support", "favou?r", "point", "matches", "tick", r"answer\s\Z", r"is\s\Z"),
         *("因此", "因而", "所以", "综上", r"故\Z", "由此可知", "可知", "可见", "仅", "考虑", "支持", "指向"),
         *(r"应该\Z", "回答"),
     ]

@@ -20,11 +20,11 @@ _RIGHT = rf"""
     {_BE}(?:\s{_ADVERB}){{0,2}}\s(?:
         (?:the|my|our)\s(?:\w{{1,16}}\s){{0,4}}(?:answer|choice|option|pick|selection|one(?:\sleft)?|fit|match)s?
         |(?:the\s)?(?:single\s|only\s|one\s)?(?:correct|right|best|true|accurate|fitting|most\s\w{{1,16}})|left
-        |what\si\s(?:would\s)?(?:choose|pick|select))(?![a-z])(?!\s(?:if|only|when|about|that))
+        |what\si\s(?:would\s)?(?:choose|pick|select|answer|say|go\swith))(?![a-z])(?!\s(?:if|only|when|about|that))
     |(?:alone\s)?(?:remains|stands|fits|matches|wins|holds|it\sis|best\s(?:fits|explains|matches|describes)|gets\smy\svote
         |(?:explains|fits)\s(?:\w{{1,16}}\s){{0,4}}best|makes\s(?:the\smost\s)?sense)(?![a-z])(?!\s(?:if|only|when))
     |(?:完全)?正确|最?符合(?:题意|题干|要求|条件)?|对(?=的?(?:[)\]、,。;:\s]|\Z)|[a-z]|不)|成立|当选|入选|为佳
-    |最佳|最为?(?:合适|恰当|合理|准确|可能|适合|贴切)|[{_TICK}]"""
+    |最佳|[最更]为?(?:合适|恰当|合理|准确|可能|适合|贴切)|[{_TICK}]"""
 _WRONG = rf"""
     {_BE}(?:\s{_ADVERB}){{0,2}}\s(?:incorrect|wrong|false|not|excluded|eliminated|ruled\sout|unlikely|implausible|out)(?![a-z])
     |(?:can|could|may|must|should)\sbe\s(?:excluded|eliminated|ruled\sout|discarded|rejected)|(?:is|are|was|were|do|does|can)n't
@@ -45,6 +45,8 @@ _SUBJECT = re.compile(
     re.VERBOSE,
 )
 _TEXT_TAIL = re.compile(r"""["')\]*]{0,4}""" + _COPULA, re.VERBOSE)
+# "excluding A, B and C, D is left": the list ended, and what is judged comes after it.
+_AFTER_LIST = re.compile(r"(?:\band|[和与及])\s?[A-Z]\s?,\s?([A-Z])\Z")
 _CONJUNCTION = re.compile(r"\b(?:and|options?|choices?)\b")
 # Words that may stand before an option letter. Any other word makes it part of a name: "vitamin B", "维生素C".
 _INTRODUCES = re.compile(
@@ -53,7 +55,7 @@ _INTRODUCES = re.compile(
     r"|(?:项|只有|唯有|仅|故|即|对|错|误|和|与|及|而|所以|因此|只剩|确|只|有|则|但|其中|可知|意|认为|显然|排除|除了?)\s?\Z"
 )
 _EXCEPT = re.compile(
-    r"(?:\b(?:except(?:\sfor)?|but|other\sthan|apart\sfrom)\s(?:options?\s|choices?\s)?|除了?(?:选项)?)[\"'(\[*]{0,3}\Z"
+    r"(?:\b(?:except(?:\sfor)?|(?:all|any|every|each|everything|anything|nothing|none|one|options?|choices?|others?)\sbut|other\sthan|apart\sfrom)\s(?:options?\s|choices?\s)?|除了?(?:选项)?)[\"'(\[*]{0,3}\Z"
 )
 
 _MARK_FIRST = re.compile(
@@ -116,13 +118,15 @@ def _read_subject(passage: Passage, end: int) -> tuple[str, bool] | None:
     if found is not None and (
         found["open"] or found["named"] or _INTRODUCES.search(passage.lowered, start, found.start("letters"))
     ):
-        letters, first = _join_runs(found["letters"], passage), found.start()
+        after_list = _AFTER_LIST.search(found["letters"])
+        letters = _join_runs(after_list[1] if after_list else found["letters"], passage)
+        first = found.start()
     else:
         tail = _TEXT_TAIL.search(passage.lowered, start, end)
         text_end = tail.start() if tail else end
         letters = passage.options.text_before(passage.lowered, text_end) or ""
         first = text_end - len(passage.options.texts[letters]) if letters else end
-    if not letters:
+    if not letters or passage.text[:first].endswith("比"):  # "A比B更合适" speaks of A
         return None
     return letters, _EXCEPT.search(passage.lowered, max(0, first - 24), first) is not None
 

@@ -37,7 +37,7 @@ _TIE_OBJECT = re.compile(
 
 _REASON = (
     r"(?:because|since|as|for|due|given|based|which|where|with|here|but|not|rather|instead|over|by|according|from|when|while|so"
-    r"|that(?=\s(?:is|best|fits))|the\s(?:correct|right|best)|thanks|owing|in|alone|only|overall|then|though|indeed|too|after|on|and\s(?:not|the|it|this|none|no)|again|per|of\scourse)(?![a-z])"
+    r"|that(?=\s(?:is|best|fits))|the\s(?:correct|right|best|most)|thanks|owing|in|alone|only|overall|then|though|indeed|too|after|on|and\s(?:not|the|it|this|none|no)|again|per|of\scourse)(?![a-z])"
 )
 _CLEAN = re.compile(
     rf"""["')\]}}*_`$]{{0,6}}[ \t]{{0,3}}(?:\Z|[\n。!;,、)\]}}`|~$\\…(#←]|:|["'](?![a-z])|[*_]
@@ -52,10 +52,14 @@ _QUESTIONED = re.compile(r"""["')\]}*_`\s.]{0,6}(?:\?|吗|么|呢\?|,?\s(?:or\sn
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """Options named together. `letters` is sorted; it is "" for a tie, a letter that is no option, or a shared text."""
+    """Options named together. `letters` is sorted; it is "" for a tie, a letter that is no option, or a shared text.
+
+    `letter_end` is where a letter ends that its own text follows.
+    """
 
     letters: str
     end: int
+    letter_end: int | None = None
 
 
 def read_mention(passage: Passage, start: int, *, allow_text: bool = True) -> Mention | None:
@@ -80,6 +84,8 @@ def _read_list(passage: Passage, start: int, allow_text: bool, depth: int) -> Me
     if item is None:
         return None
     found, is_closed = item, _is_clean(passage, item.end)
+    if not is_closed and item.letter_end is not None:  # "B. Warfarin needs …": the text begins the next sentence
+        found, is_closed = Mention(item.letters, item.letter_end), _is_clean(passage, item.letter_end)
     separator = _SEPARATOR.match(passage.lowered, _CLOSERS.match(passage.lowered, item.end).end())  # type: ignore[union-attr]
     if separator and depth < 25:
         rest = _read_list(passage, separator.end(), allow_text, depth + 1)
@@ -142,5 +148,5 @@ def _read_letters(passage: Passage, start: int) -> Mention | None:
     text_start = _OWN_TEXT.match(passage.lowered, found.end()).end()  # type: ignore[union-attr]
     if own and (text_start > found.end() or not own[0].isascii()) and passage.lowered.startswith(own, text_start):
         closing = _OWN_TEXT_END.match(passage.lowered, text_start + len(own))
-        return Mention(letter, closing.end() if closing else text_start + len(own))
+        return Mention(letter, closing.end() if closing else text_start + len(own), found.end())
     return Mention(letter, found.end())

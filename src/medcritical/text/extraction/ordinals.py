@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from medcritical.text.extraction.passage import Options
+from medcritical.text.extraction.passage import Options, Passage
 
 _WORDS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 _CARDINALS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _CHINESE = "一二三四五六七八九十"
-_PLACE = r"(?:listed|in\sthe|on\sthe|above|given|is\s(?:correct|right|the)|of\s|,|\.|\Z)"
+_PLACE = r"(?:listed|in\sthe|on\sthe|above|given|is\s(?:correct|right|best|the|my|what)|of\s|,|\.|\Z)"
 _THING = (
     r"(?:options?|items?|answers?|alternatives?|listed|entry|possibility|response|statement"
     rf"|of\s(?:the\s|these\s)?(?:\w{{1,6}}\s)?(?:options|choices)|(?:one|choice)(?=\s?{_PLACE}))"
@@ -28,16 +28,25 @@ _ZH = re.compile(
 _ZH_NUMBERED = re.compile(
     r"选(?:项\s?([一二三四五六七八九十]|\d{1,2})(?![\d.%])|([一二三四五六七八九十])(?=[。.,\s]|\Z))"
 )
+# Plain beginnings, which a search finds quickly; the patterns above decide.
+_ENGLISH_HINT = re.compile("|".join((*_WORDS, "last", "final", r"\dst", r"\dnd", r"\drd", r"\dth")))
+_NUMBERED_HINT = re.compile(
+    "|".join(
+        rf"{noun}\s?(?:number\s|no\.?\s?|#)?(?:\d|{'|'.join(_CARDINALS)})"
+        for noun in ("option", "choice", "answer", "alternative", "item", "number", r"no\.", "#")
+    )
+)
 
 
-def name_ordinals(text: str, options: Options) -> str:
+def name_ordinals(passage: Passage) -> str:
     """Returns the text with places in the order of the options replaced by "option D" or "选项D"."""
+    text, options = passage.text, passage.options
     if "第" in text or "最后" in text or "选" in text:
         text = _ZH.sub(lambda found: _zh_letter(found, options), text)
         text = _ZH_NUMBERED.sub(lambda found: _zh_letter(found, options), text)
-    if _ENGLISH.search(text):
+    if _ENGLISH_HINT.search(passage.lowered):
         text = _ENGLISH.sub(lambda found: _english_letter(found, options), text)
-    if _NUMBERED.search(text):
+    if _NUMBERED_HINT.search(passage.lowered):
         text = _NUMBERED.sub(lambda found: _numbered_letter(found, options), text)
     return text
 

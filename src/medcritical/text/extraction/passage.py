@@ -17,6 +17,7 @@ _FOLD |= (
     | dict.fromkeys(map(ord, "】〕］"), "]")
 )
 _FOLD |= {0x3008: "<", 0x3009: ">", 0x3000: " ", 0xA0: " ", 0x130: "I"}
+_FOLDED = re.compile(f"[{re.escape(''.join(map(chr, _FOLD)))}]")
 
 _EDGES = " \t\r\n.。;；,，\"'"
 _SIGNS = frozenset("+-<>=%±×÷^")
@@ -26,7 +27,7 @@ _MANY_BREAKS = re.compile(r"\n\s{2,}")
 
 def fold(text: str) -> str:
     """Returns the text in one notation of widths, quotes and dashes; long runs of blanks are shortened."""
-    if not text.isascii():
+    if not text.isascii() and _FOLDED.search(text):
         text = text.translate(_FOLD)
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -99,17 +100,15 @@ def _is_continuation(text: str, start: int) -> bool:
 
 @lru_cache(maxsize=4096)
 def _build_options(items: tuple[tuple[str, str], ...]) -> Options:
-    texts = {letter.upper(): fold(text).lower().strip(_EDGES) for letter, text in items}
-    owners: dict[str, list[str]] = {}
+    # All texts are folded in one go: items that come once, as a set of questions does, should not pay for each option.
+    folded = fold("\0".join(text.replace("\0", " ") for _, text in items)).lower().split("\0")
+    texts = {letter.upper(): text.strip(_EDGES) for (letter, _), text in zip(items, folded, strict=True)}
+    owners: dict[str, str] = {}
     for letter, text in texts.items():
         if text:
-            owners.setdefault(text, []).append(letter)
-    by_length = sorted(owners, key=lambda text: (-len(text), text))
-    return Options(
-        letters="".join(texts),
-        texts=texts,
-        by_length=tuple((text, owners[text][0] if len(owners[text]) == 1 else "") for text in by_length),
-    )
+            owners[text] = "" if text in owners else letter
+    by_length = sorted(owners.items(), key=lambda owner: (-len(owner[0]), owner[0]))
+    return Options(letters="".join(texts), texts=texts, by_length=tuple(by_length))
 
 
 @dataclass(frozen=True, slots=True)

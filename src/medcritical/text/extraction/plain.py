@@ -19,6 +19,8 @@ _AFTER_LETTER = re.compile(
     r"[\"')\]*_`]{0,4}[ \t]?"
     r"(?:\Z|[\n:。;!,)]|\.(?=\s{1,2}[A-Z\u4e00-\u9fff\"']|[\u4e00-\u9fff])|\.\Z|-\s|--|、(?=[\u4e00-\u9fff]))"
 )
+_LABEL_END = re.compile(r"[\"')\]*_`.:、-]{0,4}\s{0,2}")
+_IS = re.compile(r"\s(?:is|are|was|were)\s(?!not\b|un|in|wrong|false|less)")
 _PROSE_I = re.compile(r"i[\s,']", re.IGNORECASE)
 _CLOSING = re.compile(
     r"(?:(?:-{1,2}>?|=>|→|:|\.|。|…|\n)\s{1,2}|->|=>|→|--|:)[\"'(\[*]{0,3}[A-Z][\"')\]*]{0,3}[.。!]?\s{0,3}\Z"
@@ -92,7 +94,11 @@ def _read_opening(passage: Passage) -> Mention | None:
         return mention  # the letter with its own text
     if text[start] in "aiI" and _PROSE_I.match(text, start) and "\n" not in text[mention.end : mention.end + 2]:
         return None
-    return mention if _AFTER_LETTER.match(text, mention.end) else None
+    if _AFTER_LETTER.match(text, mention.end):
+        return mention
+    own = passage.options.text_at(passage.lowered, _LABEL_END.match(text, mention.end).end())  # type: ignore[union-attr]
+    tells_of_it = own is not None and own[0] == mention.letters and _IS.match(passage.lowered, own[1])
+    return mention if tells_of_it else None
 
 
 def read_option_text(passage: Passage) -> tuple[str, str] | None:

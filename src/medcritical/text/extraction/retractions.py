@@ -29,7 +29,8 @@ _IF_FILLERS = words(
     " thought"
 )
 _IF_ZH = words(
-    "如果 若 假如 假设 倘若 要是 有人 有同学 考生 很多人 许多人 容易 易 是否 能否 起初 最初 (?<!最)可能 也许 或许"
+    "如果 若 假如 假设 倘若 要是 有人 有同学 考生 很多人 许多人 容易 易 是否 能否 起初 最初 一开始 原先 原本 原来 本来 先前"
+    " 初看 (?<!最)可能 也许 或许"
 )
 _IF_FILLERS_ZH = words("本题 此题 的话 认为 会 就 可能 误 直接 应该 应 我 把 ,")
 SUPPOSED = compile_any(
@@ -123,8 +124,9 @@ CORRECTION = compile_any(
             "写错",
             "看错",
         ),
-        *("纠正", "应更改", "搞错", "抱歉"),
-    ]
+        *("纠正", "应更改", "搞错", "抱歉", "[哦噢啊嗯]不", "不不"),
+    ],
+    after="(?:[,\\s]{0,2}(?:应该?|应当|而|就)?是)?",
 )
 _UNABLE = "(?:cannot|can't|can not|unable to|could not|impossible to|hard to|difficult to|not able to)"
 _DECIDE_ZH = "(?:确定|判断|抉择|决定|取舍|选择|定夺)"

@@ -24,14 +24,14 @@ _ANSWER_TITLE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Visible:
-    """What a response says besides its thinking; with `is_unfinished` the thinking itself, which never ended."""
+    """What a response says besides its thinking; with `is_unfinished` the thinking itself, after which nothing came."""
 
     passage: Passage
     is_unfinished: bool = False
 
 
 def drop_thinking(passage: Passage) -> Visible:
-    """Returns what follows the thinking; where it never ended, the thinking itself, marked as unfinished."""
+    """Returns what follows the thinking; where nothing does, the thinking itself, marked as unfinished."""
     visible = _drop_tagged(passage) if "<" in passage.lowered or "[" in passage.lowered else Visible(passage)
     if visible.is_unfinished or (
         "#" not in passage.lowered and "**" not in passage.lowered and "[" not in passage.lowered
@@ -55,7 +55,11 @@ def _drop_tagged(passage: Passage) -> Visible:
     next_turn = find_next_turn(passage, closers[0].end())
     last = [tag for tag in closers if tag.start() <= next_turn or tag is closers[0]][-1]
     reopened = next((tag.start() for tag in openers if tag.start() > last.end()), None)
-    return Visible(passage.slice(last.end(), reopened))
+    visible = passage.slice(last.end(), reopened)
+    if visible.lowered.strip():
+        return Visible(visible)
+    start = openers[0].end() if openers and openers[0].end() <= last.start() else 0
+    return Visible(passage.slice(start, last.start()), is_unfinished=True)  # nothing was said after it
 
 
 def _drop_section(passage: Passage) -> Visible:

@@ -18,6 +18,7 @@ _QUESTION = [
     r"(?:Next|New) (?:question|item|case)\b",
     rf"(?:下一[题道个]|另一题|新题|问题|题目|试题|例题|提问|问) ?{_NUMBER_ZH}{{0,3}}(?:\] ?[:.、\n]?| ?[:.、\n])",
     rf"第 ?{_NUMBER_ZH}{{1,4}} ?题",
+    r"\d{1,3}[.、)] ?[^\n]{4,300}(?:[?是为]|\( ?\))[ \t]{0,3}\n[ \t]{0,3}[(\[]?A[.、)]",  # a numbered stem with its options
 ]
 _TURN = [
     r"(?:[Uu]ser|[Hh]uman|[Aa]ssistant|USER|HUMAN|ASSISTANT|用户|助手|人类) ?:",
