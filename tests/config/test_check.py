@@ -180,7 +180,7 @@ def test_every_fault_is_told_at_once() -> None:
             ["arm=[sft_continued,rejection_sft_tokens]", "arms.rejection_sft_tokens.against=sft_continued"],
             ["arms.rejection_sft_tokens.against=sft_continued", "method=selfplay"],
         ),
-        ([TOKENS, "selfplay=gated"], ["selfplay.gate", "arms.rejection_sft_tokens.match=tokens", "compare.at=steps"]),
+        ([TOKENS, "selfplay=gated"], ["selfplay.gate", "arms.rejection_sft_tokens.match=tokens", "by steps"]),
         (["compare.at=tokens", "compare.arm=none"], ["compare.at=tokens needs compare.arm=none", "arm=[none,"]),
         (["compare.at=tokens", "compare.arm=sft_continued"], ["compare.arm=sft_continued plays no self-play"]),
         (["arms.sft_continued.retry=[resample]"], ["arms.sft_continued.retry", "method=continued_sft plays none"]),
@@ -293,7 +293,7 @@ def test_every_key_of_the_schema_is_given_by_conf() -> None:
             return set()
         return set().union(*({f"{prefix}{name}"} | names(item, f"{prefix}{name}.") for name, item in value.items()))
 
-    composed = [("selfplay=gated", "arms.dpo_self.match=steps"), REAL, ASKED, (*JUDGED, *PRICED)]
+    composed = [(), ("selfplay=gated", "arm=dpo_self"), REAL, ASKED, (*JUDGED, *PRICED)]
     given = set().union(*(names(to_plain(configure(*overrides))) for overrides in composed))
     assert set(all_keys()) - given == set()
     assert len(all_keys()) > 100

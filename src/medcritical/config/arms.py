@@ -99,7 +99,10 @@ def _match_faults(config: Config, name: str, arm: ArmConfig) -> Iterator[str]:
     elif other.method is not Method.selfplay:
         yield f"{named} plays no self-play: name an arm with method=selfplay."
     if config.selfplay.gate is not None:
-        yield f"selfplay.gate may stop the arm that {key} measures by: set compare.at=steps, or selfplay.gate=null."
+        yield (
+            f"selfplay.gate may stop the arm that {key} measures arms.{name} by: leave that arm out, match it by steps, or set "
+            "selfplay.gate=null."
+        )
 
 
 def _is_matched(config: Config, name: str, arm: ArmConfig) -> bool:
