@@ -185,16 +185,26 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_the_teachers_arms_and_the_vote(finished: tuple[Path, Run]) -> None:
-    """Who writes what is preferred, in one iteration each; and the loss that is printed and stored."""
+def test_the_teachers_arms_the_vote_and_a_baseline(finished: tuple[Path, Run]) -> None:
+    """Who writes what is preferred, in one iteration each; the loss that is printed and stored; and a card.
+
+    The baseline is the stage-1 model under another name, as a folder: it must score what it scored as a student.
+    """
     root, _ = finished
-    arms = "arm=[dpo_eliminate,dpo_teacher,dpo_thought,dpo_answer,majority_vote]"
-    loss = ["dpo.loss=conservative", "dpo.label_smoothing=0.1"]
     run = run_toy(
-        root, arms, "selfplay.iterations=1", "dpo.steps=3", "dpo.warmup_steps=1", "experiment.row=dpo_teacher", *loss
+        root,
+        *("arm=[dpo_eliminate,dpo_teacher,dpo_thought,dpo_answer,majority_vote]", "selfplay.iterations=1"),
+        *("dpo.steps=3", "dpo.warmup_steps=1", "dpo.loss=conservative", "dpo.label_smoothing=0.1"),
+        *("experiment.row=dpo_teacher", "baseline=any", f"baselines.any.student.source={second_pass_model(root)}"),
+        *("baselines.any.title=Known", "baselines.any.published=12.5", "baselines.any.max_new_tokens=50"),
+        *("template@baselines.any.template=clinic", "baselines.any.template.level=both"),
+        "baselines.any.template.attempt='{question}'",
+        "baselines.any.template.answer='<answer> {answer} </answer>'",
     )
     by_arm = {row.arm: row for row in read_summary(run.folder / "summary.json").rows}
-    assert list(by_arm) == ["base", "sft", "dpo_eliminate", "dpo_teacher", "dpo_thought", "dpo_answer", "majority_vote"]
+    arms = ["dpo_eliminate", "dpo_teacher", "dpo_thought", "dpo_answer", "majority_vote"]
+    assert list(by_arm) == ["base", "any", "sft", *arms]
+    assert (by_arm["any"].num_correct, by_arm["any"].unparsed) == (by_arm["sft"].num_correct, by_arm["sft"].unparsed)
     assert by_arm["majority_vote"].accuracy >= by_arm["sft"].accuracy - 0.1
     made = {manifest["config"]["chosen"]: manifest for manifest in manifests(root, "pair")}
     pairs = {}
@@ -211,6 +221,7 @@ def test_the_teachers_arms_and_the_vote(finished: tuple[Path, Run]) -> None:
     assert smoothed in run.stderr
     published = (run.folder / "published.md").read_text(encoding="utf-8")
     assert f"{100 * by_arm['dpo_teacher'].accuracy:.1f}" in published
+    assert all(text in published for text in ("Known", "12.50", "greedy, 50 tokens"))
 
 
 def test_a_loop_that_stands_still_stops_with_its_best(finished: tuple[Path, Run]) -> None:
@@ -233,28 +244,6 @@ def test_a_loop_that_stands_still_stops_with_its_best(finished: tuple[Path, Run]
     assert len(taught) == trained["facts"]["corrector_examples"] > 0
     assert all(pair["chosen"].startswith("<error>") and pair["rejected"] is None for pair in taught)
     assert "nothing: the loop has stopped" in run.stderr
-
-
-def test_a_baseline_is_scored_on_the_same_questions_and_has_a_card(finished: tuple[Path, Run]) -> None:
-    """The stage-1 model under another name, as a folder: it must score what it scored as a student."""
-    root, first = finished
-    sft = next(row for row in read_summary(first.folder / "summary.json").rows if row.arm == "sft")
-    run = run_toy(
-        root,
-        *("arm=[]", "baseline=any", "evaluation.base=false", "evaluation.sft=false", "report.baseline=any"),
-        *(
-            f"baselines.any.student.source={second_pass_model(root)}",
-            "baselines.any.title=Known",
-            "baselines.any.published=12.5",
-        ),
-        *("template@baselines.any.template=clinic", "baselines.any.template.level=both"),
-        *("baselines.any.template.attempt='{question}'", "baselines.any.max_new_tokens=50"),
-        "baselines.any.template.answer='<answer> {answer} </answer>'",
-    )
-    (row,) = read_summary(run.folder / "summary.json").rows
-    assert (row.arm, row.title, row.num_correct, row.unparsed) == ("any", "Known", sft.num_correct, sft.unparsed)
-    card = (run.folder / "published.md").read_text(encoding="utf-8")
-    assert all(text in card for text in ("Known", "12.50", f"{100 * row.accuracy:.1f}", "greedy, 50 tokens"))
 
 
 def second_pass_model(root: Path) -> Path:
