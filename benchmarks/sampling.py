@@ -32,9 +32,9 @@ def main() -> None:
         temperature=generation.temperature,
         top_p=generation.top_p,
         max_new_tokens=generation.max_new_tokens,
-        batch_size=generation.batch_size,
+        batch_tokens=generation.batch_tokens,
     )
-    greedy = Sampling(temperature=0, top_p=1, max_new_tokens=sampled.max_new_tokens, batch_size=sampled.batch_size)
+    greedy = Sampling(temperature=0, top_p=1, max_new_tokens=sampled.max_new_tokens, batch_tokens=sampled.batch_tokens)
     cases = [
         _case(f"greedy answers to {len(prompts)} questions", clinic, prompts, greedy, 1, turns),
         _case(
@@ -86,7 +86,8 @@ def generate_with_transformers(
     """
     encoded = [encode_prompt(student.tokenizer, prompt) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda index: -len(encoded[index]))
-    size = max(1, sampling.batch_size // samples)
+    longest = max(map(len, encoded)) + sampling.max_new_tokens
+    size = max(1, sampling.batch_tokens // longest // samples)
     choice = (
         {"do_sample": False}
         if sampling.temperature == 0

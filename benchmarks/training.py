@@ -1,9 +1,9 @@
-"""`train_sft` and `train_dpo`, which run on Lightning, against a plain torch loop over the same micro-batches.
+"""`train_sft` and `train_dpo`, which run on Lightning and packed rows, against a plain torch loop over padded ones.
 
     python benchmarks/training.py [--turns N]
 
-The loop takes the same losses, optimizer and learning rates and must end at the same weights: what is measured is what
-Lightning, the metric rows and the checks cost, the set-up of each training included.
+The loop takes the same examples per step, losses, optimizer and learning rates and must end at the same weights: what is
+measured is what packing saves, less what Lightning, the metric rows and the checks cost, set-up included.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import copy
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,14 @@ from torch import Tensor, nn
 from clinic import Clinic, open_clinic
 from measure import Case, compare, read_arguments, record
 from medcritical.batching import (
-    Example,
-    PairBatch,
-    PairExample,
-    SftBatch,
+    Batch,
     collate_examples,
     collate_pairs,
+    pad_rows,
     step_batches,
 )
-from medcritical.batching.collate import Batch
+from medcritical.batching.examples import AnyExample, prompt_key
+from medcritical.batching.micro import MicroBatches, cut_by_examples
 from medcritical.config.schema import OptimConfig
 from medcritical.objectives import completion_loss, dpo_loss, sequence_logps, sequence_nll
 from medcritical.training import train_dpo, train_sft
@@ -71,8 +71,10 @@ def _sft_case(clinic: Clinic, metrics: Path, turns: int) -> Case:
             on_progress=lambda *progress: None,
         ).trained_tokens
 
-    def loss(model: nn.Module, batch: SftBatch) -> Tensor:
-        sums_B, _ = sequence_logps(model(input_ids=batch.input_ids_RT, use_cache=False).logits, batch.labels_RT)
+    def loss(model: nn.Module, batch: Any) -> Tensor:
+        sums_B, _ = sequence_logps(
+            model(input_ids=batch.rows.input_ids_RT, use_cache=False).logits, batch.rows.labels_RT
+        )
         return completion_loss(sums_B, num_tokens=batch.normaliser)
 
     def theirs(model: nn.Module) -> int:
@@ -105,8 +107,9 @@ def _dpo_case(clinic: Clinic, metrics: Path, turns: int) -> Case:
             on_progress=lambda *progress: None,
         ).trained_tokens
 
-    def loss(model: nn.Module, batch: PairBatch) -> Tensor:
-        sums_R, counts_R = sequence_logps(model(input_ids=batch.input_ids_RT, use_cache=False).logits, batch.labels_RT)
+    def loss(model: nn.Module, batch: Any) -> Tensor:
+        logits = model(input_ids=batch.rows.input_ids_RT, use_cache=False).logits
+        sums_R, counts_R = sequence_logps(logits, batch.rows.labels_RT)
         chosen_B, rejected_B = sums_R.chunk(2)
         references = batch.reference_chosen_logps_B, batch.reference_rejected_logps_C
         chosen_lengths_B, rejected_lengths_B = counts_R.chunk(2)
@@ -120,7 +123,8 @@ def _dpo_case(clinic: Clinic, metrics: Path, turns: int) -> Case:
             config=config.dpo,
         ).losses_B
         nll_B = sequence_nll(chosen_B, chosen_lengths_B)
-        return (preference + config.dpo.nll_weight * nll_B).sum() / batch.normaliser
+        total: Tensor = (preference + config.dpo.nll_weight * nll_B).sum() / batch.normaliser
+        return total
 
     def theirs(model: nn.Module) -> int:
         return train_plainly(model, optim, DPO_STEPS, micros, collate_pairs, clinic.pad_id, loss)
@@ -142,7 +146,7 @@ def train_plainly(
     optimizer = build_adamw(list(model.parameters()), optim)
     num_tokens = 0
     for number, micro in enumerate(micros, start=1):
-        batch = collate(micro.examples, pad_id=pad_id, normaliser=micro.normaliser)
+        batch = collate(micro.examples, layout=partial(pad_rows, pad_id=pad_id), normaliser=micro.normaliser)
         loss_of(model, batch).backward()  # type: ignore[no-untyped-call]
         num_tokens += batch.num_tokens
         step, rest = divmod(number, len(micros) // steps)
@@ -155,16 +159,10 @@ def train_plainly(
     return num_tokens
 
 
-def _order(
-    clinic: Clinic, examples: Sequence[Example] | Sequence[PairExample], optim: OptimConfig, steps: int
-) -> list[list[list[int]]]:
-    return step_batches(
-        [example.length for example in examples],
-        batch_size=optim.batch_size,
-        micro_batch_size=clinic.config.trainer.micro_batch_size,
-        steps=steps,
-        seed=0,
-    )
+def _order(clinic: Clinic, examples: Sequence[AnyExample], optim: OptimConfig, steps: int) -> MicroBatches:
+    prompts = [prompt_key(example) for example in examples]
+    batches = step_batches(prompts, batch_size=optim.batch_size, steps=steps, seed=0)
+    return cut_by_examples(batches, examples, clinic.config.trainer.micro_batch_size)
 
 
 def _compare(name: str, clinic: Clinic, ours: Train, theirs: Train, turns: int) -> Case:

@@ -1,92 +1,64 @@
 """The training order: invariants over generated sizes."""
 
 from collections import Counter
+from itertools import groupby
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from medcritical.batching import num_steps, step_batches
-from medcritical.batching.schedule import WINDOW_STEPS
 from medcritical.errors import TrainingError
 
 sizes = st.fixed_dictionaries(
-    {
-        "batch_size": st.integers(1, 12),
-        "micro_batch_size": st.integers(1, 15),
-        "steps": st.integers(1, 40),
-        "seed": st.integers(0, 5),
-    }
+    {"batch_size": st.integers(1, 12), "steps": st.integers(1, 40), "seed": st.integers(0, 5)}
 )
-some_lengths = st.lists(st.integers(1, 99), min_size=1, max_size=60)
+some_prompts = st.lists(st.integers(1, 20), min_size=1, max_size=60)
 
 
-def flat(step: list[list[int]]) -> list[int]:
-    return [index for micro in step for index in micro]
+@given(prompts=some_prompts, size=sizes)
+def test_every_step_is_full(prompts: list[int], size: dict[str, int]) -> None:
+    order = step_batches(prompts, **size)
+    assert [len(step) for step in order] == [size["batch_size"]] * size["steps"]
 
 
-@given(lengths=some_lengths, size=sizes)
-def test_every_step_is_full_and_cut_alike(lengths: list[int], size: dict[str, int]) -> None:
-    order = step_batches(lengths, **size)
-    assert len(order) == size["steps"]
-    for step in order:
-        assert len(flat(step)) == size["batch_size"]
-        assert [len(micro) for micro in step] == [len(micro) for micro in order[0]]
-        assert all(0 < len(micro) <= size["micro_batch_size"] for micro in step)
+@given(prompts=some_prompts, size=sizes)
+def test_no_example_is_favoured(prompts: list[int], size: dict[str, int]) -> None:
+    uses = Counter(index for step in step_batches(prompts, **size) for index in step)
+    assert max(uses.values()) - min(uses[index] for index in range(len(prompts))) <= 1
 
 
-@given(lengths=some_lengths, size=sizes)
-def test_no_example_is_favoured(lengths: list[int], size: dict[str, int]) -> None:
-    uses = Counter(index for step in step_batches(lengths, **size) for index in flat(step))
-    assert max(uses.values()) - min(uses[index] for index in range(len(lengths))) <= 1
-
-
-@given(lengths=some_lengths, size=sizes)
-def test_a_step_repeats_an_example_only_across_passes(lengths: list[int], size: dict[str, int]) -> None:
-    for step in step_batches(lengths, **size):
+@given(prompts=some_prompts, size=sizes)
+def test_a_step_repeats_an_example_only_across_passes(prompts: list[int], size: dict[str, int]) -> None:
+    for step in step_batches(prompts, **size):
         # A batch touches this many passes at most, and a pass holds every example once.
-        passes = -(-(size["batch_size"] - 1) // len(lengths)) + 1
-        assert max(Counter(flat(step)).values()) <= passes
+        passes = -(-(size["batch_size"] - 1) // len(prompts)) + 1
+        assert max(Counter(step).values()) <= passes
 
 
-@given(lengths=some_lengths, size=sizes, other=st.integers(1, 15))
-def test_micro_batch_size_does_not_change_what_a_step_holds(
-    lengths: list[int], size: dict[str, int], other: int
-) -> None:
-    one, two = step_batches(lengths, **size), step_batches(lengths, **{**size, "micro_batch_size": other})
-    assert [flat(step) for step in one] == [flat(step) for step in two]
+@given(prompts=some_prompts, seed=st.integers(0, 5))
+def test_examples_of_a_question_come_one_after_the_other(prompts: list[int], seed: int) -> None:
+    (step,) = step_batches(prompts, batch_size=len(prompts), steps=1, seed=seed)
+    assert sorted(step) == list(range(len(prompts)))
+    runs = [prompt for prompt, _ in groupby(step, key=prompts.__getitem__)]
+    assert len(runs) == len(set(prompts))
 
 
-def test_first_pass_is_complete_when_it_fits_a_window() -> None:
-    order = step_batches([5] * 48, batch_size=8, micro_batch_size=8, steps=6, seed=3)
-    assert sorted(index for step in order for index in flat(step)) == list(range(48))
+def test_questions_come_in_another_order_each_pass() -> None:
+    one, two, three = step_batches(range(30), batch_size=30, steps=3, seed=0)
+    assert sorted(one) == sorted(two) == sorted(three) == list(range(30))
+    assert list(range(30)) != one != two != three != one
 
 
 def test_the_seed_decides() -> None:
-    lengths = list(range(10, 74))
-    one, same, other = (step_batches(lengths, batch_size=8, micro_batch_size=4, steps=20, seed=s) for s in (1, 1, 2))
+    one, same, other = (step_batches(range(64), batch_size=8, steps=20, seed=s) for s in (1, 1, 2))
     assert one == same
     assert one != other
 
 
-def test_micro_batches_hold_examples_of_similar_length() -> None:
-    lengths = [20 + (37 * index) % 200 for index in range(WINDOW_STEPS * 16)]
-    order = step_batches(lengths, batch_size=16, micro_batch_size=4, steps=WINDOW_STEPS, seed=0)
-    micros = [micro for step in order for micro in step]
-    padded = sum(len(micro) * max(lengths[index] for index in micro) for micro in micros)
-    assert padded / sum(lengths) < 1.02
-
-
-def test_steps_are_not_run_in_order_of_length() -> None:
-    lengths = list(range(256))
-    order = step_batches(lengths, batch_size=16, micro_batch_size=16, steps=16, seed=0)
-    means = [sum(flat(step)) / 16 for step in order]
-    assert means != sorted(means)
-
-
 def test_nothing_to_train_on() -> None:
     with pytest.raises(TrainingError, match="nothing to train on"):
-        step_batches([], batch_size=2, micro_batch_size=2, steps=1, seed=0)
+        step_batches([], batch_size=2, steps=1, seed=0)
 
 
 @pytest.mark.parametrize(

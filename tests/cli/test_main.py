@@ -142,10 +142,13 @@ def test_a_plan_is_printed_and_nothing_is_made(medcritical, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_cell_of_a_sweep_is_planned(medcritical) -> None:  # type: ignore[no-untyped-def]
+def test_every_cell_of_a_sweep_is_planned(medcritical, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     ended = medcritical("-m", "plan=true", "arm=dpo_self", "selfplay.iterations=1", "selfplay.beta=0.1,0.2")
     assert ended.code == 0
-    assert ended.out.count(" 0 done, ") == 2
+    assert ended.err == ""
+    assert ended.out.count("15 stages: 0 done, 15 to run, ") == 2
+    assert "TOTAL over 2 cells, shared stages once: 18 stages (30 if nothing were shared)" in ended.out
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ones_own_experiments_lie_in_the_working_folder(medcritical, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -193,8 +193,10 @@ def test_files_are_written_and_repeat_byte_for_byte(runs, call, tmp_path):
     for name in ("first", "second"):
         assert call(runs, "--to", tmp_path / name)[0] == 0
     names = sorted(path.name for path in (tmp_path / "first").iterdir())
-    tables = ("costs", "ledger", "stages", "table")
-    assert names == ["accuracy.png", *(f"{table}.{kind}" for table in tables for kind in ("csv", "md"))]
+    tables = ("main", "grid", "table", "costs", "stages", "ledger", "provenance")
+    written = {f"{table}.{kind}" for table in tables for kind in ("csv", "md", "tex")}
+    drawn = {f"{figure}.{kind}" for figure in ("accuracy", "costs") for kind in ("png", "pdf")}
+    assert set(names) == written | drawn | {"report.html", "report.json", "report.tex"}
     for name in names:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
     with (tmp_path / "first" / "table.csv").open(encoding="utf-8", newline="") as file:
@@ -209,6 +211,57 @@ def test_lost_predictions_leave_a_seed_out_and_say_so(runs, call, tmp_path):
     assert json.loads(out)["differences"][0]["value"] == pytest.approx(0.25)  # seed 0 alone
     assert "evaluate/dpo_self11" in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_usage_error_is_one_line(call):
+    for arguments in ((), ("--to",), ("runs", "--nothing")):
+        status, out, err = call(*arguments)
+        assert (status, out) == (2, "")
+        assert err.startswith("error: ")
+        assert err.endswith("see medcritical-report --help.\n")
+        assert len(err.splitlines()) == 1
+
+
+def test_trainings_that_left_the_store_are_named_once(tmp_path, call):
+    row, attempts = scored("dpo_self", 1, 0, [True, False], "DPO")
+    score = score_attempts(attempts, data="clinic", split="test", confidence=0.95)
+    summary = summarise([row], {row.artefact: score}, "store")
+    made = {"dpo/gone": LedgerEntry(stage="dpo", costs=Costs())}
+    lineage = {row.artefact: ("teach/shared", "dpo/gone")}
+    write_summary(
+        tmp_path / "summary.json", msgspec.structs.replace(summary, lineage=lineage, ledger={**summary.ledger, **made})
+    )
+    status, _, err = call(tmp_path)
+    assert status == 0
+    assert "no longer has: dpo/gone" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_main_table_has_a_bootstrap_interval_over_seeds(runs, call, tmp_path):
+    call(runs, "--to", tmp_path / "out")
+    with (tmp_path / "out" / "main.csv").open(encoding="utf-8", newline="") as file:
+        sft, dpo = csv.DictReader(file)
+    assert (sft["accuracy %"], dpo["accuracy %"], dpo["difference"]) == ("50.0", "80.0", "+30.0***")
+    low, high = (float(bound) for bound in dpo["95 % interval"].strip("[]").split(","))
+    # 80 questions over both seeds, 64 of them right: standard error sqrt(.8 * .2 / 80) = 4.5 points
+    assert low == pytest.approx(80 - 1.96 * 4.5, abs=1.5)
+    assert high == pytest.approx(80 + 1.96 * 4.5, abs=1.5)
+
+
+def test_every_number_of_the_json_names_its_artefacts(runs, call):
+    content = json.loads(call(runs, "--json")[1])
+    names = {"arm", "run", "data", "beta", "iteration", "stage"}
+    num_cells = 0
+    for table in content["tables"].values():
+        for line in table["rows"]:
+            for heading, cell in zip(table["header"], line, strict=True):
+                assert set(cell["artefacts"]) <= set(content["ledger"])
+                if heading not in names and cell["text"] is not None:
+                    assert cell["artefacts"], (heading, line)
+                    num_cells += 1
+                if cell["text"] is None:
+                    assert not cell["artefacts"]
+    assert num_cells > 50
 
 
 def test_a_missing_folder_and_a_folder_without_runs_end_with_one_sentence(call, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from configurations import ASKED, REAL, configure
 from medcritical.cli.compose import check_overrides
+from medcritical.config.check import contradictions
 from medcritical.config.fields import key, range_faults
 from medcritical.config.load import all_keys, to_plain
 from medcritical.config.schema import Config
@@ -294,6 +295,7 @@ def test_every_key_of_the_schema_is_given_by_conf() -> None:
         return set().union(*({f"{prefix}{name}"} | names(item, f"{prefix}{name}.") for name, item in value.items()))
 
     composed = [(), ("selfplay=gated", "arm=dpo_self"), REAL, ASKED, (*JUDGED, *PRICED)]
+    composed.append(("sweep=study", "evaluation.split=dev"))
     given = set().union(*(names(to_plain(configure(*overrides))) for overrides in composed))
     assert set(all_keys()) - given == set()
     assert len(all_keys()) > 100
@@ -304,3 +306,36 @@ def test_range_faults_reach_into_arms_and_groups() -> None:
     config.data.world.noise_min = -1  # type: ignore[union-attr]
     config.selfplay.beta = math.inf
     assert [fault.split("=")[0] for fault in range_faults(config)] == ["data.world.noise_min", "selfplay.beta"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["sweep.on_error=ignore"], "sweep.on_error=ignore is not allowed: choose stop or continue."),
+        (["sweep.failed=forget"], "sweep.failed=forget is not allowed: choose retry or keep."),
+        (["sweep=study"], "sweep.study chooses by what evaluation.split=test scores"),
+        (["data.sizes.train=1000"], "selfplay.questions=800 is more than the 760 train questions"),
+        (["generation.max_new_tokens=256"], "generation.max_new_tokens=256 does not fit beside a prompt"),
+        (
+            ["student.architecture.max_position_embeddings=64"],
+            "generation.correction_max_new_tokens=64 does not fit beside a prompt into "
+            "student.architecture.max_position_embeddings=64",
+        ),
+    ],
+)
+def test_what_could_only_fail_or_mislead_later_is_refused_before(overrides: list[str], said: str) -> None:
+    assert refusal(*overrides).startswith(said)
+
+
+def test_ranges_of_a_study_are_checked() -> None:
+    config: Config = configure("sweep=study", "evaluation.split=dev")
+    assert config.sweep.study is not None
+    span = config.sweep.study.space["selfplay.beta"]
+    span.low = -1.0
+    assert list(contradictions(config)) == [
+        "sweep.study.space.selfplay.beta: low=-1 has no logarithm: set log: false, or low above 0."
+    ]
+    span.low = 2.0
+    assert [fault.split(":")[1] for fault in contradictions(config)] == [" low=2 is not less than high=1."]
+    config.sweep.study.space = {}
+    assert "sweep.study.space is empty" in next(contradictions(config))

@@ -33,14 +33,22 @@ FILES_PER_FOLDER = {
     "conf/sft": 2,
     "conf/strategy": 1,
     "conf/student": 3,
+    "conf/sweep": 2,
     "conf/teacher": 4,
     "conf/template": 6,
     "conf/trainer": 2,
     "conf/verifier": 3,
     "experiments": 28,
-    "sweeps": 2,
+    "sweeps": 6,
 }
-CELLS = {"sweeps/seeds.yaml": 3, "sweeps/beta_iterations.yaml": 3}
+CELLS = {
+    "sweeps/arms_seeds.yaml": 15,
+    "sweeps/beta_iterations.yaml": 9,
+    "sweeps/optuna_study.yaml": 1,  # the others are asked for
+    "sweeps/reference.yaml": 4,
+    "sweeps/seeds.yaml": 3,
+    "sweeps/template_level.yaml": 4,
+}
 CPU = ("trainer.accelerator=cpu",)
 PARTNERS: dict[str, Sequence[str]] = {
     "arm/rejection_sft_tokens": ["arm=[dpo_self,rejection_sft_tokens]"],
@@ -64,7 +72,9 @@ PARTNERS: dict[str, Sequence[str]] = {
     "student/smollm2_135m": ["sft=pretrained", "dpo=pretrained"],
     "student/qwen2_5_7b": ["sft=pretrained", "dpo=pretrained"],
     "teacher/recorded": REAL,
+    "generation/chat": REAL,
     "selfplay/gated": ["arm=[dpo_self,rejection_sft]"],
+    "sweep/study": ["evaluation.split=dev"],
     "report/priced": ["report.prices.teacher.prompt=0.5", "report.prices.teacher.completion=2"],
     **{f"verifier/{name}": ["verifier.judge.engine.model=some/judge"] for name in ("judge", "judge_zh")},
     "teacher/explanations_zh": [*REAL, "template=paper_zh"],
@@ -133,14 +143,16 @@ def test_file_is_composed_checked_and_planned(path: Path) -> None:
 @pytest.mark.parametrize("path", [p for p in files_that_ship() if p.parts[0] == "sweeps"], ids=str)
 def test_every_cell_of_a_sweep_is_composed_and_checked(path: Path) -> None:
     text = (ROOT / path).read_text(encoding="utf-8")
-    params = yaml.safe_load(text)["hydra"]["sweeper"]["params"]
+    params = yaml.safe_load(text)["hydra"].get("sweeper", {"params": {}})["params"]
     configs = check_overrides([f"sweeps={path.stem}"])
     assert len(configs) == CELLS[path.as_posix()]
     for config in configs:
         assert_says(config, path)
     for key, values in params.items():
         group, _, name = key.rpartition(".")
-        seen = {getattr(getattr(config, group) if group else config, name) for config in configs}
+        seen = {
+            next(iter(c.arms)) if key == "arm" else getattr(getattr(c, group) if group else c, name) for c in configs
+        }
         assert seen == {type(value)(text) for value in seen for text in str(values).split(",")}
     assert len({make_plan(config, {}).report.ref for config in configs}) == len(configs)
 
@@ -148,5 +160,5 @@ def test_every_cell_of_a_sweep_is_composed_and_checked(path: Path) -> None:
 def test_a_sweep_given_with_other_overrides_is_checked_whole() -> None:
     configs = check_overrides(["sweeps=beta_iterations", "seed=4,5"])
     assert sorted((config.seed, config.selfplay.beta) for config in configs) == [
-        (seed, beta) for seed in (4, 5) for beta in (0.05, 0.1, 0.3)
+        (seed, beta) for seed in (4, 5) for beta in (0.05, 0.1, 0.3) for _ in (1, 2, 3)
     ]

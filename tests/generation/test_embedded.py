@@ -8,14 +8,15 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
 
 from medcritical.errors import GenerationError
-from medcritical.generation.embedded import TransformersEngine
+from medcritical.generation import decoding
+from medcritical.generation.embedded import TransformersEngine, similar_lengths
 from medcritical.generation.engine import Engine, Sampling
 from medcritical.modeling.checkpoint import Student
 from medcritical.modeling.prompts import encode_prompt
 from medcritical.records import Prompt
 
-GREEDY = Sampling(temperature=0, top_p=1, max_new_tokens=24, batch_size=16)
-DRAWN = Sampling(temperature=1, top_p=1, max_new_tokens=24, batch_size=16)
+GREEDY = Sampling(temperature=0, top_p=1, max_new_tokens=24, batch_tokens=1024)
+DRAWN = Sampling(temperature=1, top_p=1, max_new_tokens=24, batch_tokens=1024)
 
 
 def generate_with_transformers(student, prompts, max_new_tokens):
@@ -38,13 +39,13 @@ def as_tuples(completions):
     return [(one.text, one.completion_tokens, one.is_finished) for (one,) in completions]
 
 
-@pytest.mark.parametrize("batch_size", [1, 16, 64])
-def test_greedy_equals_transformers_generate(student, prompts, batch_size):
+@pytest.mark.parametrize("batch_tokens", [1, 500, 1024, 8192])
+def test_greedy_equals_transformers_generate(student, prompts, batch_tokens):
     expected = generate_with_transformers(student, prompts, 24)
     lengths = {num_tokens for _, num_tokens, is_finished in expected if is_finished}
     assert len(lengths) > 5, "rows must leave the batch at different steps for this test to mean anything"
     assert any(not is_finished for _, _, is_finished in expected)
-    sampling = Sampling(temperature=0, top_p=1, max_new_tokens=24, batch_size=batch_size)
+    sampling = Sampling(temperature=0, top_p=1, max_new_tokens=24, batch_tokens=batch_tokens)
     assert as_tuples(TransformersEngine(student).generate(prompts, sampling, seed=0)) == expected
 
 
@@ -75,12 +76,30 @@ def test_other_architectures_decode_alike(student, prompts, family):
     assert as_tuples(TransformersEngine(other).generate(prompts, GREEDY, seed=0)) == expected
 
 
+@pytest.mark.parametrize("share", [0.25, 0.75])
+def test_responses_that_join_others_are_written_alike(student, prompts, monkeypatch, share):
+    expected = generate_with_transformers(student, prompts, 24)
+    drawn = TransformersEngine(student).generate(prompts, DRAWN, samples=2, seed=1)
+    monkeypatch.setattr(decoding, "REFILL_BELOW", share)
+    assert as_tuples(TransformersEngine(student).generate(prompts, GREEDY, seed=0)) == expected
+    assert TransformersEngine(student).generate(prompts, DRAWN, samples=2, seed=1) == drawn
+
+
+def test_like_lengths_are_decoded_together_and_equal_prompts_stand_together():
+    def response(number, length):
+        return decoding.Response((number,) * length, budget=10, seed=0)
+
+    responses = [response(1, 5), response(2, 30), response(3, 9), response(1, 5), response(4, 90)]
+    # With 10 tokens to come: 15, 40, 19, 15 and 100 tokens.
+    assert similar_lengths(responses) == [[4], [1], [2, 0, 3]]
+
+
 def test_seed_decides_and_the_batch_does_not(student, prompts):
     engine = TransformersEngine(student)
     first = engine.generate(prompts, DRAWN, samples=3, seed=1)
     assert engine.generate(prompts, DRAWN, samples=3, seed=1) == first
     assert engine.generate(prompts, DRAWN, samples=3, seed=2) != first
-    other = Sampling(temperature=1, top_p=1, max_new_tokens=24, batch_size=7)
+    other = Sampling(temperature=1, top_p=1, max_new_tokens=24, batch_tokens=300)
     assert engine.generate(prompts, other, samples=3, seed=1) == first
     assert all(len(samples) == 3 for samples in first)
     assert any(samples[0] != samples[1] for samples in first)
@@ -133,7 +152,7 @@ def two_token_distribution(student, prompt, temperature):
 def test_drawn_pairs_of_tokens_follow_the_softmax(make_student):
     student = make_student(num_words=4, initializer_range=0.1)
     prompt, total = Prompt(system="", user="w1 w3"), 6000
-    sampling = Sampling(temperature=0.8, top_p=1, max_new_tokens=2, batch_size=2000)
+    sampling = Sampling(temperature=0.8, top_p=1, max_new_tokens=2, batch_tokens=10000)
     (samples,) = TransformersEngine(student).generate([prompt], sampling, samples=total, seed=0)
     ids = student.tokenizer.get_vocab()
     eos = student.tokenizer.eos_token_id
@@ -151,7 +170,7 @@ def test_drawn_pairs_of_tokens_follow_the_softmax(make_student):
 
 def test_nucleus_draws_only_from_the_most_likely(student, prompts):
     greedy = TransformersEngine(student).generate(prompts, GREEDY, seed=0)
-    narrow = Sampling(temperature=1, top_p=1e-6, max_new_tokens=24, batch_size=16)
+    narrow = Sampling(temperature=1, top_p=1e-6, max_new_tokens=24, batch_tokens=1024)
     assert TransformersEngine(student).generate(prompts, narrow, seed=0) == greedy
 
 
@@ -165,7 +184,8 @@ def test_equal_prompts_are_read_once(student, prompts, monkeypatch):
 
     monkeypatch.setattr(student.model, "forward", spy)
     long = max(prompts, key=lambda prompt: len(prompt.user))
-    TransformersEngine(student).generate([long, long], DRAWN, samples=8, seed=0)
+    roomy = Sampling(temperature=1, top_p=1, max_new_tokens=24, batch_tokens=2048)
+    TransformersEngine(student).generate([long, long], roomy, samples=8, seed=0)
     assert widths[0] == (1, len(encode_prompt(student.tokenizer, long)))
     assert widths[1] == (16, 1)
     assert widths[-1][0] < 16, "rows that ended are taken out of the batch"
@@ -221,9 +241,9 @@ def test_model_answers_in_evaluation_mode(student):
 
 
 @pytest.mark.parametrize(
-    "change", [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.1}, {"max_new_tokens": 0}, {"batch_size": 0}]
+    "change", [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.1}, {"max_new_tokens": 0}, {"batch_tokens": 0}]
 )
 def test_impossible_sampling_is_refused(change):
-    fields = {"temperature": 1, "top_p": 1, "max_new_tokens": 8, "batch_size": 4}
+    fields = {"temperature": 1, "top_p": 1, "max_new_tokens": 8, "batch_tokens": 64}
     with pytest.raises(ValueError, match="must be"):
         Sampling(**{**fields, **change})

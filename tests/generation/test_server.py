@@ -26,7 +26,7 @@ from medcritical.generation.journal import open_journal
 from medcritical.generation.server import ServerEngine, read_retry_after
 from medcritical.records import Completion, Prompt
 
-SAMPLING = Sampling(temperature=0.5, top_p=0.9, max_new_tokens=64, batch_size=1)
+SAMPLING = Sampling(temperature=0.5, top_p=0.9, max_new_tokens=64, batch_tokens=1)
 FAULTS = ("429 0", "500", "503", "hang", "cut", "cut body", "truncated", "empty", "page")
 FATAL = ("400", "401", "403", "404", "422")
 
@@ -227,7 +227,7 @@ def test_retry_after_by_hand() -> None:
 
 
 def test_sampling_is_passed_on(tmp_path: Path) -> None:
-    sampling = Sampling(temperature=0.5, top_p=0.9, max_new_tokens=64, batch_size=1, stop=("END",))
+    sampling = Sampling(temperature=0.5, top_p=0.9, max_new_tokens=64, batch_tokens=1, stop=("END",))
     with ChatServer() as server, engine(server, tmp_path) as asked:
         asked.generate([Prompt(system="be brief", user="why?")], sampling, samples=2, seed=3)
     (request,) = server.requests
@@ -287,7 +287,7 @@ def test_another_seed_model_or_temperature_is_another_question(tmp_path: Path) -
     with ChatServer() as server, open_journal(tmp_path / "journal.jsonl") as journal:
         first = ServerEngine(server.url, "m", config(), journal)
         other = ServerEngine(server.url, "n", config(), journal)
-        warm = Sampling(temperature=0.6, top_p=0.9, max_new_tokens=64, batch_size=9)
+        warm = Sampling(temperature=0.6, top_p=0.9, max_new_tokens=64, batch_tokens=9)
         for _ in range(2):
             first.generate(prompts(1), SAMPLING, seed=3)
             first.generate(prompts(1), SAMPLING, seed=4)
@@ -402,7 +402,7 @@ def test_every_answer_is_on_the_disk_before_the_next_step(tmp_path: Path, monkey
     ],
 )
 def test_what_a_choice_says(message: dict[str, Any], reason: str | None, text: str, is_finished: bool, tmp_path: Path):
-    sampling = Sampling(temperature=0.5, top_p=0.9, max_new_tokens=64, batch_size=1, stop=("END", "FIN"))
+    sampling = Sampling(temperature=0.5, top_p=0.9, max_new_tokens=64, batch_tokens=1, stop=("END", "FIN"))
     with ChatServer() as server, engine(server, tmp_path) as asked:
         server.write = lambda request: {"choices": [{"message": message, "finish_reason": reason}]}
         ((answer,),) = asked.generate(prompts(1), sampling, seed=3)

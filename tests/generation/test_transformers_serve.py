@@ -18,8 +18,8 @@ from medcritical.modeling.student import create_student
 from medcritical.records import Prompt
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-SAMPLING = Sampling(temperature=0.8, top_p=0.95, max_new_tokens=12, batch_size=1)
-GREEDY = Sampling(temperature=0, top_p=1, max_new_tokens=12, batch_size=1)
+SAMPLING = Sampling(temperature=0.8, top_p=0.95, max_new_tokens=12, batch_tokens=1)
+GREEDY = Sampling(temperature=0, top_p=1, max_new_tokens=12, batch_tokens=1)
 
 
 @pytest.fixture(scope="module")

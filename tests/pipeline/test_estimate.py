@@ -1,8 +1,15 @@
 """What a plan says before anything runs."""
 
+import re
+from pathlib import Path
+
 from configurations import ASKED, REAL, configure
 from medcritical.pipeline.estimate import describe_plan, estimated_costs, estimated_judge_tokens, estimated_tokens
+from medcritical.pipeline.pace import Pace
 from medcritical.pipeline.plan import Plan, make_plan
+from medcritical.store import Store
+
+NO_STORE = Store(Path("nowhere"))
 
 
 def plan_of(*overrides: str) -> Plan:
@@ -46,9 +53,9 @@ def test_a_judge_decides_once_for_every_reply() -> None:
     assert found["play", "own errors for stage 1"] == 120 * 4 * 3
     assert found["play", "dpo_self iteration 1"] == 800 * (2 + 24) * 3
     assert {count for (stage, _), count in found.items() if stage not in ("play", "evaluate")} == {0}
-    described = describe_plan(plan, {call.ref.key for call in plan.calls})
-    assert described.endswith(f", and {sum(found.values()):,} judge tokens.")
-    assert "judge" not in describe_plan(plan_of("arm=dpo_self"), set())
+    described = describe_plan(plan, {call.ref.key for call in plan.calls}, Pace(NO_STORE))
+    assert re.search(f", and {sum(found.values()):,} judge tokens; about [0-9]+ (s|min).$", described)
+    assert "judge" not in describe_plan(plan_of("arm=dpo_self"), set(), Pace(NO_STORE))
     uniform = plan_of("arm=dpo_self", "selfplay=uniform", *judged)
     (play,) = (call for call in uniform.calls if call.label == "dpo_self iteration 1" and call.ref.stage == "play")
     assert estimated_judge_tokens(play, uniform) == 800 * (4 + 4 * 4) * 3
@@ -57,7 +64,9 @@ def test_a_judge_decides_once_for_every_reply() -> None:
 def test_what_is_done_is_not_counted_again() -> None:
     plan = plan_of("arm=dpo_self", "selfplay.iterations=1")
     keys = {call.ref.key for call in plan.calls}
-    fresh, resumed, done = (describe_plan(plan, missing) for missing in (keys, {plan.report.ref.key}, set()))
+    fresh, resumed, done = (
+        describe_plan(plan, missing, Pace(NO_STORE)) for missing in (keys, {plan.report.ref.key}, set())
+    )
     total = sum(count for (stage, _), count in tokens(plan).items() if stage != "teach")
     assert f"{len(keys)} stages: 0 done, {len(keys)} to run" in fresh
     assert f"{total:,} student tokens" in fresh
@@ -74,7 +83,7 @@ def test_money_stands_beside_tokens_where_there_are_prices() -> None:
     ]
     judged = ["verifier=judge", "verifier.judge.engine.model=m", "report.prices.judge.completion=10"]
     plan = plan_of("arm=dpo_self", "selfplay.iterations=1", *judged, *prices)
-    described = describe_plan(plan, {call.ref.key for call in plan.calls})
+    described = describe_plan(plan, {call.ref.key for call in plan.calls}, Pace(NO_STORE))
     (taught,) = (line for line in described.splitlines() if "thought templates" in line)
     assert taught.endswith("<= 9,000 tokens, 0.1800 USD")  # 120 * 1.5 * 50 tokens at 20 a million
     (scored,) = (
@@ -89,5 +98,5 @@ def test_money_stands_beside_tokens_where_there_are_prices() -> None:
         f"At most {teacher + student + judge:,.4f} USD for that (teacher {teacher:,.4f}, student {student:,.4f}, judge "
         f"{judge:,.4f}); what the models read comes on top."
     )
-    assert describe_plan(plan, set()).splitlines()[-1].startswith("At most 0.0000 USD")
-    assert "USD" not in describe_plan(plan_of("arm=dpo_self"), set())
+    assert describe_plan(plan, set(), Pace(NO_STORE)).splitlines()[-1].startswith("At most 0.0000 USD")
+    assert "USD" not in describe_plan(plan_of("arm=dpo_self"), set(), Pace(NO_STORE))

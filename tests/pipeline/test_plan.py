@@ -407,8 +407,9 @@ MACHINE_SIDE = {
     "plan",
     *("paths.store", "paths.outputs", "paths.data"),
     *("trainer.accelerator", "trainer.threads", "trainer.micro_batch_size", "trainer.log_every_n_steps"),
-    *("logger.wandb", "logger.project", "logger.entity", "logger.tags"),
+    *("logger.wandb", "logger.project", "logger.entity", "logger.tags", "logger.samples", "logger.system_seconds"),
     "cluster.isolate",
+    "cluster.workers",
     *("engine.url", "engine.api_key_env", "engine.serves_checkpoint", "engine.health", "engine.start_timeout"),
     *("engine.concurrency", "engine.samples_per_request", "engine.timeout", "engine.retries", "engine.backoff"),
 }

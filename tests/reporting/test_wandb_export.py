@@ -1,8 +1,4 @@
-import json
 import logging
-import struct
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,23 +8,9 @@ from medcritical.errors import ConfigError, DataError
 from medcritical.reporting import wandb_export
 from medcritical.reporting.figures import accuracy_figure
 from medcritical.reporting.wandb_export import REDACTED, RunExport, export_run, redact
+from wandb_log import axes, history, items, of_kind, table
 
-
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch, tmp_path):
-    """W&B finds a closed port of this machine, and neither login nor settings of whoever runs the tests."""
-    for name, value in {
-        "WANDB_MODE": "offline",
-        "WANDB_BASE_URL": "http://127.0.0.1:9",
-        "WANDB_SILENT": "true",
-        "WANDB_ERROR_REPORTING": "false",
-        "WANDB_CONFIG_DIR": str(tmp_path / "config"),
-        "WANDB_CACHE_DIR": str(tmp_path / "cache"),
-        "WANDB_DATA_DIR": str(tmp_path / "data"),
-        "NETRC": str(tmp_path / "netrc"),
-    }.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+pytestmark = pytest.mark.usefixtures("no_network")
 
 
 @pytest.fixture
@@ -50,36 +32,6 @@ def export(run: RunExport, folder: Path, mode: WandbMode = WandbMode.offline) ->
     return place
 
 
-def read_log(folder: Path) -> Iterator[object]:
-    """The records of an offline run: a LevelDB log behind a header of 7 bytes, in blocks of 32 KiB."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    (path,) = folder.glob("*.wandb")
-    content = path.read_bytes()
-    assert content[:4] == b":W&B"
-    place, message = 7, b""
-    while place + 7 <= len(content):
-        left_in_block = 32768 - place % 32768
-        crc, size, kind = struct.unpack_from("<IHB", content, place)
-        if left_in_block < 7 or kind == 0:  # the rest of a block is padding
-            place += left_in_block
-            continue
-        part = content[place + 7 : place + 7 + size]
-        assert zlib.crc32(part, zlib.crc32(bytes([kind]))) == crc
-        message = part if kind in (1, 2) else message + part  # full, first; middle, last
-        place += 7 + size
-        if kind in (1, 4):
-            yield Record.FromString(message)
-
-
-def items(entries) -> dict[str, object]:
-    return {entry.key or "/".join(entry.nested_key): json.loads(entry.value_json) for entry in entries}
-
-
-def of_kind(folder: Path, kind: str) -> list:
-    return [getattr(record, kind) for record in read_log(folder) if record.WhichOneof("record_type") == kind]
-
-
 def test_offline_export_holds_run_config_history_and_summary(run, tmp_path):
     place = export(run, tmp_path / "wandb-out")
     assert (tmp_path / "wandb-out") in place.parents
@@ -89,9 +41,7 @@ def test_offline_export_holds_run_config_history_and_summary(run, tmp_path):
     config = {key: value for key, value in items(header.config.update).items() if not key.startswith("_")}
     assert config == {"seed": 3, "generation": {"max_new_tokens": 64}, "teacher": {"api_key": REDACTED}}
 
-    history = [items(row.item) for row in of_kind(place, "history")]
-    metrics = [{key: value for key, value in row.items() if not key.startswith("_")} for row in history]
-    assert metrics[:5] == [
+    assert history(place)[:5] == [
         {"sft/step": 1, "sft/train/loss": 2.0},
         {"sft/step": 5, "sft/train/loss": 0.5},
         {"sft/second/step": 1, "sft/second/train/loss": 9.0},
@@ -106,9 +56,7 @@ def test_offline_export_holds_run_config_history_and_summary(run, tmp_path):
 
 
 def test_each_series_has_its_own_step_axis(run, tmp_path):
-    metrics = of_kind(export(run, tmp_path), "metric")
-    axes = {metric.name: metric.step_metric for metric in metrics if metric.step_metric}
-    assert axes == {
+    assert axes(export(run, tmp_path)) == {
         "sft/train/loss": "sft/step",
         "sft/second/train/loss": "sft/second/step",
         "dpo_self/1/train/margin": "dpo_self/1/step",
@@ -118,10 +66,7 @@ def test_each_series_has_its_own_step_axis(run, tmp_path):
 
 def test_summary_is_a_table_and_figures_are_images(run, tmp_path):
     place = export(run, tmp_path)
-    (table,) = (place / "files" / "media" / "table").glob("summary_*.table.json")
-    content = json.loads(table.read_text(encoding="utf-8"))
-    rows = [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
-    assert [(row["title"], row["beta"], row["num_correct"]) for row in rows] == [
+    assert [(row["title"], row["beta"], row["num_correct"]) for row in table(place, "summary")] == [
         ("监督微调", None, 100),
         ("DPO_SELF", 0.1, 121),
     ]
@@ -179,6 +124,14 @@ def test_a_project_that_wandb_refuses_is_a_config_error(run, tmp_path):
 )
 def test_secrets_are_redacted_by_key(key):
     assert redact({"a": [{key: "x"}]}) == {"a": [{key: REDACTED}]}
+
+
+def test_the_user_in_a_url_is_redacted():
+    url = "https://anna:s3cr3t@host:8000/v1"
+    assert redact({"url": url, "other": "http://host/a@b"}) == {
+        "url": f"https://{REDACTED}@host:8000/v1",
+        "other": "http://host/a@b",
+    }
 
 
 @pytest.mark.parametrize("key", ["max_new_tokens", "tokenizer", "monkey", "keys_seen", "title"])

@@ -18,7 +18,7 @@ from medcritical.stages.context import Inputs, Output
 from medcritical.stages.engines import asked_engine, student_engine
 from medcritical.store import ArtefactRef, Costs, Store
 
-SAMPLING = Sampling(temperature=0, top_p=1, max_new_tokens=4, batch_size=2)
+SAMPLING = Sampling(temperature=0, top_p=1, max_new_tokens=4, batch_tokens=2)
 CHECKPOINTS = {
     "policy": ArtefactRef(stage="sft", key="1" * 64),
     "corrector": ArtefactRef(stage="dpo", key="2" * 64),

@@ -16,8 +16,8 @@ from medcritical.pipeline.plan import make_plan
 from medcritical.records import Attempt, Completion, Judged, Prompt, Question, Score
 from medcritical.stages import evaluate
 from medcritical.stages.context import Inputs, Output
-from medcritical.stages.evaluate import PREDICTIONS, SCORE
 from medcritical.stages.prepare import QUESTIONS
+from medcritical.stages.results import PREDICTIONS, SCORE
 from medcritical.store import ArtefactRef, Costs, Store, read_json, read_records, write_records
 
 QUESTION_FILE, CHECKPOINT = ArtefactRef(stage="prepare", key="0" * 64), ArtefactRef(stage="sft", key="1" * 64)

@@ -18,7 +18,7 @@ from medcritical.text.prompts import attempt_prompt
 
 CONFIG = configure(*REAL, "evaluation.permutations=4")
 STAGE = next(call.config for call in make_plan(CONFIG, {}).calls if isinstance(call.config, EvaluateStage))
-GREEDY = Sampling(temperature=0, top_p=1, max_new_tokens=8, batch_size=4)
+GREEDY = Sampling(temperature=0, top_p=1, max_new_tokens=8, batch_tokens=4)
 
 
 class Answering:

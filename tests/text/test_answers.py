@@ -63,6 +63,7 @@ OPTIONS = {
     "pressure": {"A": "PaO2 < 60 mmHg", "B": "PaO2 > 60 mmHg", "C": "pH + 1", "D": "pH - 1"},
 }
 WORDINGS = Path(__file__).with_name("wordings.jsonl")
+UNSEEN = Path(__file__).with_name("unseen_wordings.jsonl")
 
 
 def judge(letters: str | None, gold: str | None) -> str:
@@ -80,33 +81,46 @@ def tally(rows: list[tuple[str, str]]) -> str:
     return "\n".join(f"{kind}: {dict(count)}" for kind, count in sorted(kinds.items()) if len(count) > 1)
 
 
-@pytest.fixture(scope="module")
-def raw_answers(shared_data: Path) -> list[dict]:
-    lines = (shared_data / "model_outputs" / "raw_answers.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
+def read_labelled(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_labelled_raw_answers(raw_answers):
+def assert_read_right(rows: list[dict]) -> None:
+    """At least 97 % right, at most 1 % invented."""
     verdicts = [
-        (row["kind"], judge(extract_answer(row["text"], row["options"]).letters, row["gold_extracted"]))
-        for row in raw_answers
+        (row["kind"], judge(extract_answer(row["text"], row["options"]).letters, row["gold_extracted"])) for row in rows
     ]
     counts = Counter(verdict for _, verdict in verdicts)
-    assert len(verdicts) >= 300
     assert counts["right"] / len(verdicts) >= 0.97, tally(verdicts)
     assert counts["invented"] / len(verdicts) <= 0.01, tally(verdicts)
 
 
+@pytest.fixture(scope="module")
+def raw_answers(shared_data: Path) -> list[dict]:
+    return read_labelled(shared_data / "model_outputs" / "raw_answers.jsonl")
+
+
+def test_labelled_raw_answers(raw_answers):
+    assert len(raw_answers) >= 300
+    assert_read_right(raw_answers)
+
+
+def test_wordings_of_an_author_who_had_not_seen_the_rules():
+    """Written after the rules were finished: 97.5 % were right at first sight and none invented. No rule was changed."""
+    rows = read_labelled(UNSEEN)
+    assert len(rows) == 240
+    assert_read_right(rows)
+
+
 @pytest.mark.parametrize("held_out_round", [1, 2, 3, 4, 5])
 def test_held_out_wordings(held_out_round):
-    """Wordings of the same kinds, written in five rounds, each before the rules had seen it.
+    """Wordings of the same kinds, written in five rounds, each before a rule was changed for it.
 
     At first sight 96.5%, 92.3%, 95.7%, 95.8% and 89.1% were right and 0.2%, 1.9%, 1.2%, 0% and 0% invented; the rules
     were then made more general. What an unseen wording meets is better judged by those first numbers than by the bounds
     below.
     """
-    rows = [json.loads(line) for line in WORDINGS.read_text(encoding="utf-8").splitlines()]
-    rows = [row for row in rows if row["round"] == held_out_round]
+    rows = [row for row in read_labelled(WORDINGS) if row["round"] == held_out_round]
     verdicts = [
         (row["kind"], judge(extract_answer(row["text"], OPTIONS[row["options"]]).letters, row["gold"])) for row in rows
     ]

@@ -8,7 +8,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from medcritical.batching import Example, PairExample
-from medcritical.config.choices import Precision, Schedule
+from medcritical.config.choices import Batching, Precision, Schedule
 from medcritical.config.schema import OptimConfig, TrainerConfig
 from medcritical.training import score_responses
 
@@ -44,9 +44,18 @@ def make_model() -> Callable[..., LlamaForCausalLM]:
             eos_token_id=2,
             **changes,
         )
-        return LlamaForCausalLM(config).double()
+        return in_float64(LlamaForCausalLM(config))
 
     return make
+
+
+def in_float64(model: LlamaForCausalLM) -> LlamaForCausalLM:
+    """The model with norms of float64: its own work in float32 whatever they are given, and hide differences."""
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if type(child).__name__ == "LlamaRMSNorm":
+                setattr(module, name, torch.nn.RMSNorm(child.weight.shape[0], eps=child.variance_epsilon))
+    return model.double()
 
 
 @pytest.fixture
@@ -81,7 +90,10 @@ def make_trainer() -> Callable[..., TrainerConfig]:
             "accelerator": "cpu",
             "precision": Precision.float32,
             "threads": None,
+            "batching": Batching.packed,
+            "micro_batch_tokens": 128,
             "micro_batch_size": 6,
+            "gradient_checkpointing": False,
             "log_every_n_steps": 1,
         }
         return TrainerConfig(**{**values, **changes})

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from losses import FAMILY, loss_config
-from medcritical.batching import PairExample, collate_pairs
+from medcritical.batching import PairExample, collate_pairs, pad_rows
 from medcritical.config.choices import Length, Loss
 from medcritical.config.schema import LossConfig
 from medcritical.training.modules import DpoModule
@@ -90,7 +91,7 @@ def test_loss_and_gradients_equal_trl(
     module = DpoModule(
         policy, make_optim(), 1, beta=0.3, nll_weight=0.0, loss=PEERS[name][1], starts_at_reference=False
     )
-    ours, _ = module.objective(collate_pairs(pairs, pad_id=0, normaliser=5))
+    ours, _ = module.objective(collate_pairs(pairs, layout=partial(pad_rows, pad_id=0), normaliser=5))
     ours.backward()
 
     start = {"ipo": 1 / (4 * 0.3**2), "hinge": 1.0}.get(name, 0.6931)

@@ -17,6 +17,8 @@ from torch import nn
 
 from losses import FAMILY
 from medcritical.batching import Example, PairExample, step_batches
+from medcritical.batching.examples import prompt_key
+from medcritical.config.choices import Batching
 from medcritical.errors import TrainingError
 from medcritical.training import TrainingResult, score_responses, train_dpo, train_sft
 from medcritical.training.modules import disable_dropout
@@ -69,11 +71,11 @@ def logp(model: nn.Module, prompt: Any, response: Any) -> torch.Tensor:
 def plain_dpo(model: nn.Module, pairs: list[PairExample], optim: Any, steps: int) -> list[float]:
     """Three steps of the objective as it is written down, an example at a time. Returns the losses."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=optim.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    order = step_batches([p.length for p in pairs], batch_size=6, micro_batch_size=6, steps=steps, seed=1)
+    order = step_batches([prompt_key(pair) for pair in pairs], batch_size=6, steps=steps, seed=1)
     losses = []
     for step in order:
         loss = torch.zeros((), dtype=torch.float64)
-        for pair in (pairs[index] for micro in step for index in micro):
+        for pair in (pairs[index] for index in step):
             chosen = logp(model, pair.prompt_ids, pair.chosen_ids)
             loss = loss + 0.7 * -chosen / len(pair.chosen_ids)
             if pair.rejected_ids is not None:
@@ -95,20 +97,59 @@ def assert_same_weights(one: nn.Module, other: nn.Module, tolerance: float) -> N
         torch.testing.assert_close(a, b, rtol=0, atol=tolerance, msg=name)
 
 
-@pytest.mark.parametrize("micro_batch_size", [1, 4, 6])
+LAYOUTS = [
+    {"batching": Batching.packed, "micro_batch_tokens": 1},
+    {"batching": Batching.packed, "micro_batch_tokens": 40},
+    {"batching": Batching.packed, "micro_batch_tokens": 500},
+    {"batching": Batching.packed, "micro_batch_tokens": 40, "gradient_checkpointing": True},
+    {"batching": Batching.padded, "micro_batch_size": 1},
+    {"batching": Batching.padded, "micro_batch_size": 4},
+    {"batching": Batching.padded, "micro_batch_size": 6, "gradient_checkpointing": True},
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_dpo_is_the_objective_written_down(
-    make_model: Make, make_pairs: Make, make_optim: Make, make_trainer: Make, tmp_path: Path, micro_batch_size: int
+    make_model: Make, make_pairs: Make, make_optim: Make, make_trainer: Make, tmp_path: Path, layout: dict[str, Any]
 ) -> None:
     model, plain = make_model(), make_model()
     pairs, optim = make_pairs(model), make_optim()
-    dpo(model, pairs, optim, make_trainer(micro_batch_size=micro_batch_size), tmp_path)
+    dpo(model, pairs, optim, make_trainer(**layout), tmp_path)
     losses = plain_dpo(plain, pairs, optim, steps=3)
     assert [row["train/loss"] for row in rows_of(tmp_path)] == pytest.approx(losses, rel=1e-10)
     assert_same_weights(model, plain, 1e-9)
 
 
+@pytest.mark.parametrize("is_adapted", [False, True])
+def test_ten_steps_of_three_attempts_and_a_correction_are_those_of_padded_rows(
+    make_model: Make, make_optim: Make, make_trainer: Make, tmp_path: Path, is_adapted: bool
+) -> None:
+    torch.manual_seed(3)
+
+    def ids(length: int) -> list[int]:
+        return torch.randint(3, 17, (length,)).tolist()
+
+    pairs = []
+    for number in range(5):
+        prompt, correction = ids(4 + number), ids(6)
+        pairs += [PairExample(prompt, correction, ids(3 + attempt), -9.0, -8.0) for attempt in range(3)]
+    models, losses = [], []
+    for layout in LAYOUTS[1:]:
+        torch.manual_seed(4)
+        model = make_model()
+        if is_adapted:
+            model = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear")).double()
+        dpo(model, pairs, make_optim(), make_trainer(**layout), tmp_path, steps=10, starts_at_reference=False)
+        models.append(model)
+        losses.append([row["train/loss"] for row in rows_of(tmp_path)])
+    assert len(losses[0]) == 10
+    for model, loss in zip(models[1:], losses[1:], strict=True):
+        assert loss == pytest.approx(losses[0], rel=1e-9)
+        assert_same_weights(model, models[0], 1e-8)
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])
-def test_micro_batch_size_changes_nothing_in_sft(
+def test_the_layout_changes_nothing_in_sft(
     make_model: Make,
     examples: list[Example],
     make_optim: Make,
@@ -118,16 +159,15 @@ def test_micro_batch_size_changes_nothing_in_sft(
     tolerance: float,
 ) -> None:
     models, rows = [], []
-    for size in (1, 4, 6):
+    for layout in LAYOUTS:
         model = make_model().to(dtype)
-        sft(model, examples, make_optim(), make_trainer(micro_batch_size=size), tmp_path)
+        sft(model, examples, make_optim(), make_trainer(**layout), tmp_path)
         models.append(model)
-        rows.append(rows_of(tmp_path))
-    assert_same_weights(models[0], models[2], tolerance)
-    assert_same_weights(models[1], models[2], tolerance)
-    for one, whole in zip(rows[0], rows[2], strict=True):
-        del one["seconds"], whole["seconds"]
-        assert one == pytest.approx(whole, rel=1e-4 if dtype == torch.float32 else 1e-9)
+        rows.append([{name: value for name, value in row.items() if name != "seconds"} for row in rows_of(tmp_path)])
+    for model, metrics in zip(models[1:], rows[1:], strict=True):
+        assert_same_weights(model, models[0], tolerance)
+        for one, other in zip(metrics, rows[0], strict=True):
+            assert one == pytest.approx(other, rel=1e-4 if dtype == torch.float32 else 1e-9)
 
 
 def test_sft_loss_is_the_mean_over_response_tokens(
@@ -145,9 +185,9 @@ def test_sft_loss_is_the_mean_over_response_tokens(
 
 def test_scores_are_in_the_order_given(make_model: Make, examples: list[Example], make_trainer: Make) -> None:
     model, seen = make_model(), []
-    scores = score_responses(
-        model, PAD, examples, make_trainer(micro_batch_size=4), lambda done, total, _: seen.append((done, total))
-    )
+    padded = make_trainer(batching=Batching.padded, micro_batch_size=4)
+    scores = score_responses(model, PAD, examples, padded, lambda done, total, _: seen.append((done, total)))
+    assert score_responses(model, PAD, examples, make_trainer(), silent) == pytest.approx(scores, abs=1e-11)
     assert scores == pytest.approx([logp(model, e.prompt_ids, e.response_ids).item() for e in examples], abs=1e-12)
     assert seen == [(1, 3), (2, 3), (3, 3)]
     assert score_responses(model, PAD, [], make_trainer(), silent) == []
@@ -312,7 +352,7 @@ def test_the_seed_decides_everything_but_seconds(
         outer = torch.get_rng_state()
         model = make_model(attention_dropout=0.2)
         torch.set_rng_state(outer)
-        sft(model, examples, make_optim(), make_trainer(), tmp_path, seed=seed)
+        sft(model, examples, make_optim(), make_trainer(batching=Batching.padded), tmp_path, seed=seed)
         assert torch.equal(torch.get_rng_state(), outer)
         histories.append([{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(tmp_path)])
     assert histories[0] == histories[1]

@@ -1,26 +1,23 @@
 """From token ids to batches: which examples each optimizer step holds, and what one forward pass sees."""
 
-from medcritical.batching.collate import (
-    Example,
-    PairBatch,
-    PairCollate,
-    PairExample,
-    SftBatch,
-    SftCollate,
-    collate_examples,
-    collate_pairs,
-)
+from medcritical.batching.collate import Batch, PairBatch, SftBatch, collate_examples, collate_pairs
+from medcritical.batching.examples import Example, PairExample
+from medcritical.batching.rows import PackedRow, PaddedRows, Question, pack_row, pad_rows
 from medcritical.batching.schedule import num_steps, step_batches
 
 __all__ = [
+    "Batch",
     "Example",
+    "PackedRow",
+    "PaddedRows",
     "PairBatch",
-    "PairCollate",
     "PairExample",
+    "Question",
     "SftBatch",
-    "SftCollate",
     "collate_examples",
     "collate_pairs",
     "num_steps",
+    "pack_row",
+    "pad_rows",
     "step_batches",
 ]

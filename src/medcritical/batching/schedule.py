@@ -1,19 +1,16 @@
-"""The whole training order, as a pure function of lengths and seed.
+"""Which examples each optimizer step holds, as a pure function of prompts and seed.
 
-Knowing it up front makes the order independent of how loaders shuffle, equal for every micro-batch size, and lets a
-step know its normaliser before its first forward pass.
+Knowing it up front makes the order independent of how loaders shuffle, equal for every layout and micro-batch, and
+lets a step know its normaliser before its first forward pass.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from medcritical.errors import TrainingError
-
-WINDOW_STEPS = 16
-"""Optimizer steps sorted by length together: enough for little padding, few enough to keep the order random."""
 
 
 def num_steps(num_examples: int, batch_size: int, epochs: float | None, steps: int | None) -> int:
@@ -31,45 +28,33 @@ def num_steps(num_examples: int, batch_size: int, epochs: float | None, steps: i
     return max(1, math.ceil(round(epochs * num_examples / batch_size, 6)))
 
 
-def step_batches(
-    lengths: Sequence[int], *, batch_size: int, micro_batch_size: int, steps: int, seed: int
-) -> list[list[list[int]]]:
-    """Indices of examples per optimizer step, per micro-batch.
+def step_batches(prompts: Sequence[Hashable], *, batch_size: int, steps: int, seed: int) -> list[list[int]]:
+    """Indices of examples per optimizer step.
 
-    Every step holds exactly `batch_size` examples and is cut into the same number of micro-batches, the last one
-    smaller where `batch_size` is no multiple. Over all steps no example is used more than once more often than
-    another. Which examples share a step does not depend on `micro_batch_size`.
+    Every step holds exactly `batch_size` examples, and over all steps no example is used more than once more often
+    than another. Questions come in random order, but the examples of a question come one after the other: a packed
+    row then computes their prompt, and the correction that several wrong attempts share, once. What it costs in
+    randomness is that a step holds fewer questions than pairs, where a question has several.
 
     Args:
-        lengths: tokens of each example.
+        prompts: what tells the question of each example apart.
 
     Raises:
         TrainingError: there are no examples.
     """
-    if not lengths:
+    if not prompts:
         raise TrainingError("There is nothing to train on: no example is left. Use more questions or a larger budget.")
+    questions: dict[Hashable, list[int]] = {}
+    for index, prompt in enumerate(prompts):
+        questions.setdefault(prompt, []).append(index)
     order = random.Random(seed)
-    stream = _passes(len(lengths), steps * batch_size, order)
-    window = WINDOW_STEPS * batch_size
-    batches: list[list[int]] = []
-    for start in range(0, len(stream), window):
-        # By pass first: sorted by length alone, copies of one example from several passes would meet in one step.
-        examples = [i for _, i in sorted(stream[start : start + window], key=lambda use: (use[0], lengths[use[1]]))]
-        window_batches = _cut(examples, batch_size)
-        order.shuffle(window_batches)
-        batches += window_batches
-    return [_cut(batch, micro_batch_size) for batch in batches]
+    stream: list[int] = []
+    while len(stream) < steps * batch_size:
+        stream += _one_pass(list(questions.values()), order)
+    return [stream[step * batch_size : (step + 1) * batch_size] for step in range(steps)]
 
 
-def _passes(num_examples: int, num_uses: int, order: random.Random) -> list[tuple[int, int]]:
-    """The first `num_uses` entries of an endless stream of permutations, as (pass, index)."""
-    stream: list[tuple[int, int]] = []
-    for number in range(math.ceil(num_uses / num_examples)):
-        permutation = list(range(num_examples))
-        order.shuffle(permutation)
-        stream += [(number, index) for index in permutation]
-    return stream[:num_uses]
-
-
-def _cut(items: list[int], size: int) -> list[list[int]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
+def _one_pass(questions: list[list[int]], order: random.Random) -> list[int]:
+    """Every example once, question by question."""
+    shuffled = order.sample(questions, len(questions))
+    return [index for examples in shuffled for index in order.sample(examples, len(examples))]

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,10 +43,28 @@ def hydra_initialized() -> Iterator[None]:
         yield
 
 
-def check_command(arguments: Sequence[str]) -> list[Config]:
-    """The checked configuration of every cell that a command line runs; none where Hydra only shows one.
+@dataclass(frozen=True)
+class Composed:
+    """One checked cell: its overrides, those of them that are swept, and its configuration, with Hydra's own part too."""
 
-    Raises ConfigError for an argument that is no override, a sweep without -m, and every fault of `check_overrides`.
+    overrides: tuple[str, ...]
+    swept: tuple[str, ...]
+    config: Config
+    whole: DictConfig
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command line asks for: cells to run, none where Hydra only shows something."""
+
+    cells: tuple[Composed, ...]
+    is_sweep: bool
+
+
+def check_command(arguments: Sequence[str]) -> Command:
+    """The checked cells that a command line runs.
+
+    Raises ConfigError for an argument that is no override, a sweep without -m, and every fault of `compose_cells`.
 
     With another root configuration or search path Hydra must look by itself: composing here would see this one.
     """
@@ -57,34 +76,52 @@ def check_command(arguments: Sequence[str]) -> list[Config]:
         if len(choices) > 1 and not known.multirun:
             raise ConfigError(f"{override} names {len(choices)} values: add -m to sweep over them.")
     if known.config_name or known.config_path or known.config_dir or known.experimental_rerun:
-        return []
-    cells = check_overrides(known.overrides)
-    return [] if known.cfg or known.info else cells
+        if known.multirun:
+            raise ConfigError(
+                "-m does not go with another root configuration: put files into experiments/ or sweeps/ of this folder."
+            )
+        return Command((), False)
+    cells = compose_cells(known.overrides)
+    is_sweep = known.multirun or _is_multirun(cells[0].whole)
+    return Command(() if known.cfg or known.info else tuple(cells), is_sweep)
 
 
 def check_overrides(overrides: Sequence[str]) -> list[Config]:
-    """The checked configuration of every cell that the overrides span, one when there is no sweep.
+    """The checked configuration of every cell that the overrides span, one when there is no sweep."""
+    return [cell.config for cell in compose_cells(overrides)]
+
+
+def compose_cells(overrides: Sequence[str]) -> list[Composed]:
+    """Every cell that the overrides span, composed and checked, in Hydra's order; one when there is no sweep.
 
     Raises ConfigError for the first cell with a fault, naming the cell when there are several.
     """
     with hydra_initialized():
-        swept = _expand(overrides)
-        first = _compose([choices[0] for choices in swept])
-        cells = [list(cell) for cell in itertools.product(*swept, *_expand(_file_params(first, overrides)))]
-        if cells == [[choices[0] for choices in swept]]:
-            return [_check(first)]
-        configs = []
+        axes = _expand(overrides)
+        first = _compose([choices[0] for choices in axes])
+        if _is_multirun(first):
+            axes += _expand(_file_params(first, overrides))
+        swept = [number for number, choices in enumerate(axes) if len(choices) > 1]
+        cells = list(itertools.product(*axes))
+        found = []
         for cell in cells:
             try:
-                configs.append(_check(_compose(cell)))
+                whole = first if len(cells) == 1 and len(cell) == len(overrides) else _compose(list(cell))
+                found.append(Composed(cell, tuple(cell[number] for number in swept), _check(whole), whole))
             except ConfigError as error:
-                raise ConfigError(f"in cell {' '.join(cell)}: {error}") from error
-        return configs
+                raise ConfigError(f"in cell {' '.join(cell)}: {error}" if len(cells) > 1 else str(error)) from error
+        return found
+
+
+def _is_multirun(composed: DictConfig) -> bool:
+    """True where a sweeps/ file makes the run a sweep."""
+    mode = composed.hydra.get("mode")
+    return mode is not None and mode.name == "MULTIRUN"
 
 
 def _file_params(composed: DictConfig, overrides: Sequence[str]) -> list[str]:
     """What a sweeps/ file sweeps over (hydra.sweeper.params) and the command line does not set."""
-    params = composed.hydra.sweeper.get("params") if composed.hydra.get("mode") is not None else None
+    params = composed.hydra.sweeper.get("params")
     named = {override.split("=")[0].lstrip("+~") for override in overrides}
     return [f"{key}={value}" for key, value in (params or {}).items() if key not in named]
 
@@ -149,6 +186,8 @@ def _sentence(error: Exception) -> str:
         listed = re.search(r"Available options in '.*':\n((?:\t.*\n?)+)", text)
         shipped = sorted(path.stem for path in (configuration_folder() / group).glob("*.yaml"))
         allowed = ", ".join(listed.group(1).split() if listed else shipped)
+        if group == "hydra/launcher":
+            allowed += "; others come with pip install 'medcritical[launchers]'"
         return f"{group}={option} is not available: choose one of {allowed}."
     if match := re.search(r"Could not override '([^']+)'\.\s*No match in the defaults list", text):
         return unknown_key(match.group(1))

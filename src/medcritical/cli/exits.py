@@ -6,8 +6,10 @@ import os
 import signal
 import sys
 import traceback
+from argparse import ArgumentParser
 from collections.abc import Callable
 from types import FrameType
+from typing import NoReturn
 
 from medcritical.errors import MedCriticalError
 
@@ -16,13 +18,26 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, as schedulers and `timeout` send it: ends a command in the same good order as Ctrl-C."""
 
 
+class CommandParser(ArgumentParser):
+    """A parser whose usage errors are one line, like every other error of a user."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with status 2."""
+        self.exit(2, f"error: {message}; see {self.prog} --help.\n")
+
+
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
+def end_in_good_order() -> None:
+    """From now on SIGTERM ends this process as Ctrl-C does: workers are stopped, unfinished artefacts cleared."""
+    signal.signal(signal.SIGTERM, _terminate)
+
+
 def run_command(command: Callable[[], int]) -> int:
     """The exit status of a command; messages go to stderr, after their traceback with MEDCRITICAL_DEBUG=1."""
-    signal.signal(signal.SIGTERM, _terminate)
+    end_in_good_order()
     try:
         return command()
     except MedCriticalError as error:

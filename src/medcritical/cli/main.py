@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from medcritical.cli.compose import check_command, configuration_folder
 from medcritical.cli.exits import run_command
-from medcritical.config.schema import Config
-from medcritical.store.jsonl import write_atomically
 
 # Hydra answers these itself; so does a completion query.
 _HYDRA_ANSWERS = ("--help", "-h", "--hydra-help", "--version", "--shell-completion", "-sc")
@@ -25,17 +22,13 @@ def main() -> None:
 def _main() -> int:
     arguments = sys.argv[1:]
     if not any(argument.split("=")[0] in _HYDRA_ANSWERS for argument in arguments):
-        cells = check_command(arguments)
-        if len(cells) > 1:
-            _claim_outputs(cells)
+        command = check_command(arguments)
+        if command.is_sweep and command.cells:
+            from medcritical.cli.launch import run_sweep
+
+            return run_sweep(command.cells)
     _hydra_application()
     return 0
-
-
-def _claim_outputs(cells: Sequence[Config]) -> None:
-    """Write the file that Hydra opens a sweep with, for Hydra ends with a traceback where it cannot."""
-    for outputs in {cell.paths.outputs for cell in cells}:
-        write_atomically(Path(outputs) / "multirun.yaml", b"")
 
 
 def _hydra_application() -> None:
@@ -45,7 +38,7 @@ def _hydra_application() -> None:
 
 
 def _application(composed: DictConfig) -> None:
-    """One cell, as Hydra calls it."""
+    """The run that is no sweep, as Hydra calls it."""
     status = run_command(lambda: _run(composed))
     if status != 0:
         sys.exit(status)

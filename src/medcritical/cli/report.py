@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medcritical.cli.exits import run_command
+from medcritical.cli.exits import CommandParser, run_command
 
 if TYPE_CHECKING:
-    from medcritical.reporting.pooling import Checkpoint, Difference
+    from medcritical.reporting.paper import Paper
     from medcritical.reporting.summary import Results, SummaryRow
 
 BASELINE = "sft"
 RESAMPLES = 10_000
+CONFIDENCE = 0.95
+ALSO_PRINTED = ("grid", "crossover", "alarms")
 
 
 def main() -> None:
@@ -24,13 +25,15 @@ def main() -> None:
     sys.exit(run_command(lambda: report(arguments.folders, arguments.baseline, arguments.json, arguments.to)))
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """The command line of `medcritical-report`."""
-    parser = argparse.ArgumentParser(prog="medcritical-report", description="Tables and figure of finished runs.")
+    parser = CommandParser(prog="medcritical-report", description="Tables and figures of finished runs and sweeps.")
     parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="run folder, or a folder above runs")
     parser.add_argument("--baseline", metavar="ARM", help=f"arm that differences are taken to (default: {BASELINE})")
-    parser.add_argument("--json", action="store_true", help="print what the tables are made from as JSON")
-    parser.add_argument("--to", metavar="FOLDER", type=Path, help="write all tables (.md, .csv) and accuracy.png")
+    parser.add_argument("--json", action="store_true", help="print all tables and what they are made from as JSON")
+    parser.add_argument(
+        "--to", metavar="FOLDER", type=Path, help="write report.html, tables (md, csv, tex) and figures"
+    )
     return parser
 
 
@@ -39,24 +42,57 @@ def report(folders: Sequence[Path], baseline: str | None, as_json: bool, to: Pat
 
     Raises DataError when a folder or summary is missing, a summary is damaged, or `baseline` names no arm there.
     """
-    from medcritical.reporting.contents import PRINTED, TITLES, make_tables
-    from medcritical.reporting.pooling import pool_seeds
+    from medcritical.reporting.contents import PRINTED
+    from medcritical.reporting.paper import HEADINGS, to_json, write_paper
     from medcritical.reporting.terminal import print_table
-    from medcritical.stages.compare import measure_differences, write_report
+
+    paper = make_report(folders, baseline)
+    if as_json:
+        print(to_json(paper))
+    else:
+        for name in (*PRINTED, *ALSO_PRINTED):
+            if name in paper.tables:
+                print_table(paper.tables[name].table, HEADINGS[name])
+    if to is not None:
+        write_paper(paper, to)
+        print(f"report: {to / 'report.html'}", file=sys.stderr)
+    return 0
+
+
+def make_report(folders: Sequence[Path], baseline: str | None) -> Paper:
+    """The report of all runs under the folders. Raises as `report`."""
+    from medcritical.reporting.arms import last_iterations
+    from medcritical.reporting.paper import Measured, make_paper
+    from medcritical.reporting.pooling import pool_seeds
+    from medcritical.stages.compare import PredictionReader, measure_differences, measure_intervals
 
     results = read_runs(folders)
-    arm = choose_arm(results.rows, baseline)
-    differences = measure_differences(pool_seeds(results.rows), arm, results.predictions, RESAMPLES)
-    tables = make_tables(results, differences, arm)
-    if as_json:
-        print(to_json(results, differences, arm))
-    else:
-        for name in PRINTED:
-            if name in tables:
-                print_table(tables[name], TITLES[name])
-    if to is not None:
-        write_report(to, results.rows, tables)
-    return 0
+    arm, pools, reader = (
+        choose_arm(results.rows, baseline),
+        pool_seeds(results.rows),
+        PredictionReader(results.predictions),
+    )
+    last = last_iterations(pools)
+    measured = Measured(
+        baseline=arm,
+        differences=measure_differences(pools, arm, reader, RESAMPLES),
+        main_differences=measure_differences(last, arm, reader, RESAMPLES),
+        intervals=measure_intervals(last, reader, RESAMPLES, CONFIDENCE),
+    )
+    reader.warn_of_missing()
+    _warn_of_lost_trainings(results)
+    return make_paper(results, measured)
+
+
+def _warn_of_lost_trainings(results: Results) -> None:
+    """Say once that curves and pair quality lack what the store no longer has."""
+    checkpoints = {made_of[-1] for made_of in results.lineage.values() if made_of}
+    lost = sorted(name for name in checkpoints - set(results.folders) if name.split("/")[0] in ("sft", "dpo"))
+    if lost:
+        print(
+            f"warning: curves and pair quality leave out what the store no longer has: {', '.join(lost)}",
+            file=sys.stderr,
+        )
 
 
 def read_runs(folders: Sequence[Path]) -> Results:
@@ -99,21 +135,3 @@ def choose_arm(rows: Sequence[SummaryRow], baseline: str | None) -> str | None:
     if baseline not in arms:
         raise DataError(f"no arm {baseline!r} in these runs; --baseline is one of {', '.join(arms)}.")
     return baseline
-
-
-def to_json(results: Results, differences: Mapping[Checkpoint, Difference], baseline: str | None) -> str:
-    """Rows, scores, lineage and ledger as in summary.json, and differences to the baseline arm as shares of questions."""
-    import msgspec
-
-    found = [
-        {**msgspec.to_builtins(checkpoint), "baseline": baseline, **msgspec.to_builtins(difference)}
-        for checkpoint, difference in differences.items()
-    ]
-    content = {
-        "rows": results.rows,
-        "differences": found,
-        "scores": results.scores,
-        "lineage": results.lineage,
-        "ledger": results.ledger,
-    }
-    return msgspec.json.format(msgspec.json.encode(content), indent=2).decode()

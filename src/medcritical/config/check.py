@@ -17,6 +17,7 @@ from medcritical.config.choices import (
 )
 from medcritical.config.engines import engine_faults
 from medcritical.config.schema import Config, OptimConfig, TemplateConfig, VerifierConfig
+from medcritical.config.sweeps import sweep_faults
 
 _PLACEHOLDERS = {
     "question": {"stem", "options"},
@@ -47,6 +48,7 @@ def contradictions(config: Config) -> Iterator[str]:
     if not re.fullmatch(r"\w[\w.-]*", config.name):
         yield f"name={config.name} is no folder name: use letters, digits, '.', '_' and '-', a letter or digit first."
     yield from _data_faults(config)
+    yield from _pool_faults(config)
     yield from _teacher_faults(config)
     yield from engine_faults(config)
     yield from _student_faults(config)
@@ -58,6 +60,7 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from _optim_faults("dpo", config.dpo)
     yield from arm_faults(config)
     yield from _baseline_faults(config)
+    yield from sweep_faults(config)
     if not config.paths.store:
         yield "paths.store is empty: name a folder, or unset MEDCRITICAL_STORE for the default."
     if config.evaluation.split not in ("dev", "test"):
@@ -112,6 +115,20 @@ def _size_faults(config: Config) -> Iterator[str]:
         )
 
 
+def _pool_faults(config: Config) -> Iterator[str]:
+    """More questions an iteration than there are, where the configuration says how many there are."""
+    train, wanted, sft = config.data.sizes.train, config.selfplay.questions, config.sft
+    if train is None or wanted is None or all(arm.method is not Method.selfplay for arm in config.arms.values()):
+        return
+    uses_own = config.teacher.kind is not TeacherKind.recorded and sft.templates is not None
+    taught = (sft.templates or 0) + (sft.correction.questions if sft.correction else 0) if uses_own else 0
+    if taught < train and wanted > train - taught:
+        yield (
+            f"selfplay.questions={wanted} is more than the {train - taught} train questions that data.sizes.train={train} "
+            f"and stage 1 leave: lower it, or set it to null for all."
+        )
+
+
 def _teacher_faults(config: Config) -> Iterator[str]:
     teacher, is_clinic = config.teacher, config.data.format is DataFormat.clinic
     if teacher.kind is TeacherKind.oracle and not is_clinic:
@@ -148,6 +165,8 @@ def _student_faults(config: Config) -> Iterator[str]:
                 f"student.architecture.hidden_size={student.architecture.hidden_size} must be an even multiple of "
                 f"num_heads={student.architecture.num_heads}."
             )
+        else:
+            yield from _position_faults(config, student.architecture.max_position_embeddings)
         if config.data.format is not DataFormat.clinic:
             yield (
                 f"student={student.name} knows only the clinic's words, not data={config.data.name}: choose a pretrained "
@@ -162,6 +181,17 @@ def _student_faults(config: Config) -> Iterator[str]:
                     f"{group}.learning_rate={optim.learning_rate:g} is for a student from scratch and would wreck a "
                     f"pretrained one: choose {group}=pretrained or a rate of at most 0.002."
                 )
+
+
+def _position_faults(config: Config, positions: int) -> Iterator[str]:
+    """Limits that no response can reach: its prompt takes at least one of the student's positions."""
+    limits = config.generation.max_new_tokens, config.generation.correction_max_new_tokens
+    for name, limit in zip(("max_new_tokens", "correction_max_new_tokens"), limits, strict=True):
+        if limit >= positions:
+            yield (
+                f"generation.{name}={limit} does not fit beside a prompt into "
+                f"student.architecture.max_position_embeddings={positions}: lower it or raise that."
+            )
 
 
 def _template_faults(group: str, template: TemplateConfig) -> Iterator[str]:

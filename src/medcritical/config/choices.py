@@ -214,6 +214,13 @@ class Precision(str, Enum):
     bfloat16 = "bfloat16"
 
 
+class Batching(str, Enum):
+    """packed: rows of several questions, each prompt once with all of its responses; padded: a row for every response."""
+
+    packed = "packed"
+    padded = "padded"
+
+
 class Accelerator(str, Enum):
     """auto: a GPU where there is one."""
 

@@ -13,6 +13,7 @@ from medcritical.config.choices import (
     Accelerator,
     Allocation,
     AnswerForm,
+    Batching,
     Chosen,
     ClusterKind,
     CorrectionForm,
@@ -134,7 +135,7 @@ class TeacherSamplingConfig:
     top_p: float = key("nucleus mass", gt=0, le=1)
     max_new_tokens: int = key("longest answer, tokens", ge=1)
     stop: list[str] = key("texts that end an answer before they are written")
-    batch_size: int = key("sequences decoded together by an embedded teacher", ge=1)
+    batch_tokens: int = key("embedded teacher: tokens, prompts and longest answers, decoded together", ge=1)
 
 
 @dataclass
@@ -385,7 +386,7 @@ class GenerationConfig:
     top_p: float = key("nucleus mass", gt=0, le=1)
     max_new_tokens: int = key("longest response, tokens", ge=1)
     correction_max_new_tokens: int = key("longest correction, tokens", ge=1)
-    batch_size: int = key("sequences decoded together", ge=1)
+    batch_tokens: int = key("embedded engine: tokens, prompts and longest responses, decoded together", ge=1)
 
 
 @dataclass
@@ -397,7 +398,7 @@ class JudgeConfig:
     system: str = key("system message; empty for none")
     prompt: str = key("{question}, {gold} and {reply}: what the judge is asked, with 1 and 2 as the only answers")
     max_new_tokens: int = key("longest decision, tokens; one that thinks first needs room for it", ge=1)
-    batch_size: int = key("decisions made together", ge=1)
+    batch_tokens: int = key("embedded judge: tokens, prompts and longest decisions, decoded together", ge=1)
 
 
 @dataclass
@@ -433,7 +434,14 @@ class TrainerConfig:
     accelerator: Accelerator = key("where the model is")
     precision: Precision = key("numbers of the forward pass")
     threads: Optional[int] = key("CPU threads of one worker; null: torch's choice", ge=1)
-    micro_batch_size: int = key("examples per forward pass; the batch is accumulated from these", ge=1)
+    batching: Batching = key("layout of a forward pass: packed does the least work; padded runs any architecture")
+    micro_batch_tokens: int = key(
+        "packed: tokens per forward pass, shared prompts counted once; the batch is accumulated from these. A single pair "
+        "may be longer",
+        ge=1,
+    )
+    micro_batch_size: int = key("padded: examples per forward pass; the batch is accumulated from these", ge=1)
+    gradient_checkpointing: bool = key("compute activations again in the backward pass: less memory, a third slower")
     log_every_n_steps: int = key("optimizer steps between logged metrics", ge=1)
 
 
@@ -445,11 +453,42 @@ class StrategyConfig:
 
 
 @dataclass
+class StudyRange:
+    """Where a study looks for the value of one key."""
+
+    low: float = key("least value")
+    high: float = key("greatest value")
+    log: bool = key("look on a logarithmic scale")
+
+
+@dataclass
+class StudyConfig:
+    """An Optuna study over cells. It maximises the accuracy that the first arm ends at, on the dev questions."""
+
+    trials: int = key("cells that are asked for in all", ge=1)
+    batch: int = key("cells asked for before any of them is told; for launchers that run several at a time", ge=1)
+    seed: int = key("seed of the sampler", ge=0)
+    space: dict[str, StudyRange] = key("range by configuration key")
+
+
+@dataclass
+class SweepConfig:
+    """How the cells of a sweep are run. Nothing here changes what a cell computes."""
+
+    on_error: str = key("stop or continue: what a failed cell means for those that have not started")
+    failed: str = key("retry or keep: what the next launch does with cells that failed")
+    study: Optional[StudyConfig] = key("who asks for cells; null: the grid that the overrides span")
+
+
+@dataclass
 class ClusterConfig:
     """Where stages run."""
 
     kind: ClusterKind = key("local")
     isolate: bool = key("a process of its own for every stage")
+    workers: Optional[int] = key(
+        "stages made at a time; null: as many as cores allow with trainer.threads", ge=1, le=64
+    )
 
 
 @dataclass
@@ -460,6 +499,10 @@ class LoggerConfig:
     project: str = key("W&B project")
     entity: str = key("W&B entity; empty for the default")
     tags: list[str] = key("W&B tags")
+    samples: int = key(
+        "corrections per arm and iteration in W&B's table of samples; 0: no text leaves the machine", ge=0
+    )
+    system_seconds: float = key("between two looks at processor, memory and GPU while stages run; 0: none", ge=0)
 
 
 @dataclass
@@ -524,5 +567,6 @@ class Config:
     trainer: TrainerConfig = key("machine")
     strategy: StrategyConfig = key("spread over devices")
     cluster: ClusterConfig = key("where stages run")
+    sweep: SweepConfig = key("how cells are run")
     logger: LoggerConfig = key("metrics")
     report: ReportConfig = key("tables and figures")

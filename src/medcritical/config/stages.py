@@ -194,7 +194,7 @@ class EvaluateStage(StageConfig):
     top_p: float
     seed: int
     max_new_tokens: int
-    batch_size: int
+    batch_tokens: int
     precision: Precision
     template: TemplateConfig
 
@@ -227,7 +227,7 @@ class ReportStage(StageConfig):
     """Scores -> summary, tables and figures."""
 
     stage: ClassVar[str] = "report"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     name: str
     rows: list[ReportRow]
     published: list[PublishedValue]

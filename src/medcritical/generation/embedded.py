@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
 
 from medcritical.errors import GenerationError
-from medcritical.generation.decoding import ChooseTokens, decode
+from medcritical.generation.decoding import Response, decode
 from medcritical.generation.engine import Sampling, Usage, cut_at_stop
-from medcritical.generation.sampling import draw_tokens, draw_uniforms
 from medcritical.modeling.checkpoint import Student
 from medcritical.modeling.prompts import encode_prompt
 from medcritical.records import Completion, Prompt
@@ -45,10 +43,13 @@ class TransformersEngine:
         Raises:
             GenerationError: a prompt leaves no position for a response.
         """
-        encoded = [encode_prompt(self.tokenizer, prompt) for prompt in prompts]
+        encoded = [tuple(encode_prompt(self.tokenizer, prompt)) for prompt in prompts]
         budgets = [self._budget(number, len(ids), sampling.max_new_tokens) for number, ids in enumerate(encoded)]
         total = len(prompts) * samples
         seeds = torch.randint(2**62, (total,), generator=torch.Generator().manual_seed(seed)).tolist()
+        responses = [
+            Response(encoded[number // samples], budgets[number // samples], seeds[number]) for number in range(total)
+        ]
         completions: dict[int, Completion] = {}
         num_done = 0
 
@@ -58,24 +59,22 @@ class TransformersEngine:
             if on_progress is not None:
                 on_progress(num_done, total)
 
-        # Prompts of like length pad little, and the longest come first: what does not fit in memory fails at once.
-        rows = sorted(range(total), key=lambda row: -len(encoded[row // samples]))
-        for start in range(0, total, sampling.batch_size):
-            batch = rows[start : start + sampling.batch_size]
+        for numbers in similar_lengths(responses):
+            group = [responses[number] for number in numbers]
             tokens = decode(
                 self.model,
-                [encoded[row // samples] for row in batch],
-                [budgets[row // samples] for row in batch],
+                group,
+                sampling,
+                max_rows=max(1, sampling.batch_tokens // max(response.length for response in group)),
                 stop_ids=self.stop_ids,
-                choose=self._choose_tokens(sampling, [seeds[row] for row in batch]),
                 on_ended=on_ended,
             )
-            for row, ids in zip(batch, tokens, strict=True):
-                completions[row] = self._complete(len(encoded[row // samples]), ids, sampling.stop)
+            for number, ids in zip(numbers, tokens, strict=True):
+                completions[number] = self._complete(len(responses[number].prompt), ids, sampling.stop)
         self.usage.prompt_tokens += sum(map(len, encoded))
         self.usage.completion_tokens += sum(completion.completion_tokens for completion in completions.values())
         self.usage.answers += total
-        return [[completions[row] for row in range(first, first + samples)] for first in range(0, total, samples)]
+        return [[completions[number] for number in range(first, first + samples)] for first in range(0, total, samples)]
 
     def _budget(self, number: int, num_prompt_tokens: int, max_new_tokens: int) -> int:
         """Return how many tokens a response may have: the limit asked for or what the model's positions leave."""
@@ -89,15 +88,6 @@ class TransformersEngine:
             )
         return min(max_new_tokens, positions - num_prompt_tokens)
 
-    def _choose_tokens(self, sampling: Sampling, seeds: Sequence[int]) -> ChooseTokens:
-        uniforms_RT = draw_uniforms(seeds, sampling.max_new_tokens).to(self.model.device)
-
-        def choose(logits_BV: Tensor, rows_B: Tensor, step: int) -> Tensor:
-            uniforms_B = uniforms_RT[rows_B, step]
-            return draw_tokens(logits_BV, uniforms_B, temperature=sampling.temperature, top_p=sampling.top_p)
-
-        return choose
-
     def _complete(self, num_prompt_tokens: int, ids: list[int], stop: Sequence[str]) -> Completion:
         is_finished = ids[-1] in self.stop_ids
         text_ids = ids[:-1] if is_finished else ids
@@ -110,6 +100,20 @@ class TransformersEngine:
             completion_tokens=len(ids),
             is_finished=is_finished or is_stopped,
         )
+
+
+def similar_lengths(responses: Sequence[Response]) -> list[list[int]]:
+    """Places of the responses, in groups in which the longest may come to at most twice the tokens of any other.
+
+    The longest prompts stand first, so that what does not fit in memory fails at once, and equal ones side by side.
+    """
+    order = sorted(range(len(responses)), key=lambda number: (-len(responses[number].prompt), responses[number].prompt))
+    groups: list[list[int]] = []
+    for number in order:
+        if not groups or responses[groups[-1][0]].length > 2 * responses[number].length:
+            groups.append([])
+        groups[-1].append(number)
+    return groups
 
 
 def _find_stop_ids(student: Student) -> frozenset[int]:

@@ -14,22 +14,23 @@ class Sampling(Record, frozen=True):
     """How responses are drawn.
 
     `temperature` 0 is greedy. `top_p` is the nucleus mass (Holtzman et al., arXiv:1904.09751); 1 keeps every token.
-    `max_new_tokens` includes the end of the sequence. `batch_size` is the number of responses decoded together.
+    `max_new_tokens` includes the end of the sequence. `batch_tokens` bounds the responses that are decoded together: their
+    prompts and the most that they may write. One response is always decoded, however long.
     A response ends before the first of the texts in `stop`.
     """
 
     temperature: float
     top_p: float
     max_new_tokens: int
-    batch_size: int
+    batch_tokens: int
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.temperature < 0 or not 0 < self.top_p <= 1:
             raise ValueError(f"temperature {self.temperature} must be at least 0 and top_p {self.top_p} in (0, 1]")
-        if self.max_new_tokens < 1 or self.batch_size < 1:
+        if self.max_new_tokens < 1 or self.batch_tokens < 1:
             raise ValueError(
-                f"max_new_tokens {self.max_new_tokens} and batch_size {self.batch_size} must be at least 1"
+                f"max_new_tokens {self.max_new_tokens} and batch_tokens {self.batch_tokens} must be at least 1"
             )
 
 

@@ -34,7 +34,10 @@ def draw_tokens(logits_BV: Tensor, uniforms_B: Tensor, *, temperature: float, to
 def draw_uniforms(seeds: Sequence[int], num_steps: int) -> Tensor:
     """Return uniform numbers in [0, 1), shape [B, T] on CPU, row b from a generator seeded with seeds[b]."""
     generator = torch.Generator()
-    return torch.stack([torch.rand(num_steps, generator=generator.manual_seed(seed)) for seed in seeds])
+    uniforms_BT = torch.empty(len(seeds), num_steps)
+    for row_T, seed in zip(uniforms_BT, seeds, strict=True):
+        row_T.uniform_(generator=generator.manual_seed(seed))
+    return uniforms_BT
 
 
 def _invert(cdf_BV: Tensor, uniforms_B: Tensor, mass_B: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ class _Ask:
 class ServerEngine:
     """Answers prompts through the server at `url` (".../v1"), which knows the model by the name `model`.
 
-    Sampling is the server's: its seeds make runs alike, not equal. `Sampling.batch_size` says nothing here,
+    Sampling is the server's: its seeds make runs alike, not equal. `Sampling.batch_tokens` says nothing here,
     `config.concurrency` requests are on their way at a time.
 
     Raises:
@@ -116,7 +116,7 @@ class ServerEngine:
         return hash_json([write_request(prompt, sampling, model=self.model, extra=self.config.extra), seed])
 
     def _missing(self, prompts: dict[str, Prompt], wanted: dict[str, int]) -> Iterator[_Ask]:
-        """What has to be asked, at most `samples_per_request` samples at a time."""
+        """What has to be asked, at most `samples_per_request` samples at a time, those of one prompt one after the other."""
         size = self.config.samples_per_request
         for key, number in wanted.items():
             missing = [sample for sample in range(number) if self.journal.find(key, sample) is None]

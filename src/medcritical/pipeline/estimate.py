@@ -1,8 +1,13 @@
-"""What a plan will do and what it may cost, before anything runs."""
+"""What stage calls may cost, before anything runs: tokens as upper bounds, times as rough guesses."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from medcritical.config.choices import Allocation, TeacherKind
 from medcritical.config.schema import Config, PricesConfig
@@ -21,32 +26,64 @@ from medcritical.reporting.ledger import priced
 from medcritical.selfplay.formula import step_formula
 from medcritical.store import Costs
 
+if TYPE_CHECKING:
+    from medcritical.pipeline.pace import Pace
 
-def describe_plan(plan: Plan, missing: AbstractSet[str]) -> str:
+
+@dataclass(frozen=True)
+class Estimate:
+    """The most that calls may write, in tokens, and rough seconds; `unknown` counts the calls with no guess at a time."""
+
+    costs: Costs
+    unknown: int = 0
+
+    @classmethod
+    def sum(cls, estimates: Iterable[Estimate]) -> Estimate:
+        """All of them together; nothing costs nothing."""
+        estimates = list(estimates)
+        return cls(Costs.sum(each.costs for each in estimates), sum(each.unknown for each in estimates))
+
+    def __str__(self) -> str:
+        costs = self.costs
+        judge = f", and {costs.judge_tokens:,} judge tokens" if costs.judge_tokens else ""
+        return (
+            f"at most {costs.teacher_tokens:,} teacher tokens and {costs.student_tokens:,} student tokens to "
+            f"generate{judge}; {self.time()}"
+        )
+
+    def time(self) -> str:
+        """The rough time in words, and for how many calls there is none."""
+        known = f"about {readable_seconds(self.costs.seconds)}"
+        if not self.unknown:
+            return known
+        untold = f"no guess at the time of {self.unknown} stages, for nothing like them has run in this store"
+        return f"{known} and {untold}" if self.costs.seconds else untold
+
+
+def readable_seconds(seconds: float) -> str:
+    """Seconds in the largest unit that leaves a number to read: 40 s, 12 min, 3.5 h."""
+    if seconds < 99:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 99 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def describe_plan(plan: Plan, missing: AbstractSet[str], pace: Pace) -> str:
     """One line per stage (done or to run, artefact, estimated tokens, their price where there are prices) and a total.
 
-    Estimates are upper bounds of what is written; what is read is not estimated, and not in the price.
+    Tokens are upper bounds of what is written; what is read is not estimated, and not in the price.
     """
-    prices = _prices(plan)
-    lines, estimates = [], [estimated_costs(call, plan) if call.ref.key in missing else Costs() for call in plan.calls]
-    for call, costs in zip(plan.calls, estimates, strict=True):
-        to_do = "run " if call.ref.key in missing else "done"
-        lines.append(f"{to_do}  {call.ref!s:<28} {call.label:<36}{_shown(costs, prices)}")
-    total = Costs.sum(estimates)
-    lines.append(
-        f"{len(plan.calls)} stages: {len(plan.calls) - len(missing)} done, {len(missing)} to run; "
-        f"at most {total.teacher_tokens:,} teacher tokens and {total.student_tokens:,} student tokens to generate"
-        + (f", and {total.judge_tokens:,} judge tokens." if total.judge_tokens else ".")
-    )
+    prices = prices_of(plan)
+    lines, estimates = [], []
+    for call in plan.calls:
+        to_run = call.ref.key in missing
+        if to_run:
+            estimates.append(estimate(call, plan, pace))
+        shown = _shown(estimates[-1].costs, prices) if to_run else ""
+        lines.append(f"{'run ' if to_run else 'done'}  {call.ref!s:<28} {call.label:<36}{shown}")
+    total = Estimate.sum(estimates)
+    lines.append(f"{len(plan.calls)} stages: {len(plan.calls) - len(missing)} done, {len(missing)} to run; {total}.")
     if prices is not None:
-        money = priced(total, prices)
-        payees = {"teacher": money.teacher, "student": money.student, "judge": money.judge}
-        shown = ", ".join(
-            f"{who} {price:,.4f}" for who, price in payees.items() if who != "judge" or total.judge_tokens
-        )
-        lines.append(
-            f"At most {sum(payees.values()):,.4f} {money.currency} for that ({shown}); what the models read comes on top."
-        )
+        lines.append(describe_price(total.costs, prices))
     return "\n".join(lines)
 
 
@@ -71,6 +108,23 @@ def describe_losses(plan: Plan) -> str:
     return "\n".join(f"loss of a step: {formula}" for formula in formulas)
 
 
+def describe_price(costs: Costs, prices: PricesConfig) -> str:
+    """What tokens cost at most, in all and for each model, as a sentence."""
+    money = priced(costs, prices)
+    payees = {"teacher": money.teacher, "student": money.student, "judge": money.judge}
+    shown = ", ".join(f"{who} {price:,.4f}" for who, price in payees.items() if who != "judge" or costs.judge_tokens)
+    return (
+        f"At most {sum(payees.values()):,.4f} {money.currency} for that ({shown}); what the models read comes on top."
+    )
+
+
+def estimate(call: StageCall, plan: Plan, pace: Pace) -> Estimate:
+    """What one call may cost."""
+    seconds = pace.seconds(call, plan)
+    costs = msgspec.structs.replace(estimated_costs(call, plan), seconds=seconds or 0.0)
+    return Estimate(costs, unknown=int(seconds is None))
+
+
 def estimated_costs(call: StageCall, plan: Plan) -> Costs:
     """Upper bounds of the tokens that a call has written, by who writes them."""
     tokens, is_taught = estimated_tokens(call, plan), isinstance(call.config, TeachStage)
@@ -81,7 +135,8 @@ def estimated_costs(call: StageCall, plan: Plan) -> Costs:
     )
 
 
-def _prices(plan: Plan) -> PricesConfig | None:
+def prices_of(plan: Plan) -> PricesConfig | None:
+    """What tokens cost in this plan's report; None where it names no prices."""
     assert isinstance(plan.report.config, ReportStage)
     return plan.report.config.report.prices
 

@@ -28,11 +28,11 @@ _GRACE_SECONDS = 20.0
 
 
 class StageFailed(MedCriticalError):
-    """A stage ended with an error; carries the exit code the program ends with."""
+    """A stage ended with an error; carries the exit code the program ends with, and the stage where it is known."""
 
-    def __init__(self, message: str, exit_code: int) -> None:
+    def __init__(self, message: str, exit_code: int, stage: str = "") -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.exit_code, self.stage = exit_code, stage
 
 
 class Executor(Protocol):
@@ -56,28 +56,41 @@ class LocalExecutor:
 
     def _run_worker(self, calls: list[StageCall], watcher: Watcher) -> None:
         work_path, log_path = self.folder / "work.json", self.folder / "worker.log"
-        files = [CallFile(ref=c.ref, config=to_plain(c.config), identity=c.identity, inputs=c.inputs) for c in calls]
-        write_json(work_path, WorkFile(store=str(self.store), trainer=to_plain(self.trainer), calls=files))
+        write_work(work_path, self.store, self.trainer, calls)
         with readable_write_errors(log_path):
             log = log_path.open("ab")
-        with log, _started(work_path, log) as (process, events):
+        with log, started(work_path, log, stdin=subprocess.DEVNULL) as (process, events):
             failure = _follow(events, watcher)
             exit_code = process.wait()
         if failure is not None:
-            label = next(call.label for call in calls if call.ref.key == failure.key)
-            stage = next(call.ref.stage for call in calls if call.ref.key == failure.key)
-            message = f"{stage} ({label}) failed: {failure.message}"
-            if failure.exit_code != 2:
-                message += f"\nThis is a defect of the program, not of your input; the traceback is in {log_path}."
-            failed = StageFailed(message, failure.exit_code)
-            failed.add_note(failure.traceback)  # shown where this one's own traceback is, with MEDCRITICAL_DEBUG=1
-            raise failed
+            raise stage_failed(next(call for call in calls if call.ref.key == failure.key), failure, log_path)
         if exit_code != 0:
-            raise StageFailed(f"the worker died ({_death(exit_code)}); its output is in {log_path}.", 1)
+            raise StageFailed(f"the worker died ({describe_death(exit_code)}); its output is in {log_path}.", 1)
+
+
+def write_work(path: Path, store: Path, trainer: TrainerConfig, calls: Sequence[StageCall]) -> None:
+    """Write what a worker needs to know, with the calls that it makes before it reads others from its standard input."""
+    files = [call_file(call) for call in calls]
+    write_json(path, WorkFile(store=str(store), trainer=to_plain(trainer), calls=files))
+
+
+def call_file(call: StageCall) -> CallFile:
+    """A call as a worker reads it."""
+    return CallFile(ref=call.ref, config=to_plain(call.config), identity=call.identity, inputs=call.inputs)
+
+
+def stage_failed(call: StageCall, failure: Event, log_path: Path) -> StageFailed:
+    """The error for a call that a worker could not make, from the worker's own words."""
+    message = f"{call.ref.stage} ({call.label}) failed: {failure.message}"
+    if failure.exit_code != 2:
+        message += f"\nThis is a defect of the program, not of your input; the traceback is in {log_path}."
+    failed = StageFailed(message, failure.exit_code, call.ref.stage)
+    failed.add_note(failure.traceback)  # shown where this one's own traceback is, with MEDCRITICAL_DEBUG=1
+    return failed
 
 
 @contextmanager
-def _started(work_path: Path, log: BinaryIO) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO]]:
+def started(work_path: Path, log: BinaryIO, *, stdin: int) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO]]:
     """A running worker and its event stream. On any error, Ctrl-C included, the worker is stopped first."""
     read_end, write_end = os.pipe()
     environment = {
@@ -89,7 +102,7 @@ def _started(work_path: Path, log: BinaryIO) -> Iterator[tuple[subprocess.Popen[
     with os.fdopen(read_end, "rb") as events:
         process = subprocess.Popen(
             [sys.executable, "-m", "medcritical.pipeline.worker", str(work_path)],
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=log,
             stderr=log,
             env=environment,
@@ -126,7 +139,8 @@ def _follow(events: BinaryIO, watcher: Watcher) -> Event | None:
     return failure
 
 
-def _death(exit_code: int) -> str:
+def describe_death(exit_code: int) -> str:
+    """How a process ended that could not say it itself."""
     if exit_code < 0:
         name = signal.Signals(-exit_code).name
         return f"{name}; the kernel kills processes that use too much memory" if name == "SIGKILL" else name

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,52 +15,112 @@ from medcritical.config.load import to_identity, to_plain
 from medcritical.config.schema import Config
 from medcritical.pipeline.estimate import describe_experiment, describe_losses, describe_plan
 from medcritical.pipeline.execute import Executor, LocalExecutor
-from medcritical.pipeline.plan import Plan, make_plan
+from medcritical.pipeline.monitor import watched_machine
+from medcritical.pipeline.pace import Pace
+from medcritical.pipeline.plan import Plan, StageCall, make_plan
+from medcritical.pipeline.run_folder import CONFIG, LOG, PlannedCall, PlannedRun, RunFolder
+from medcritical.pipeline.schedule import ParallelExecutor, num_workers
 from medcritical.pipeline.sources import fingerprint_sources
 from medcritical.pipeline.watch import Watcher
+from medcritical.reporting.summary import SUMMARY
 from medcritical.store import Store
 from medcritical.store.artefact import MANIFEST
 from medcritical.store.hashing import hash_json
 from medcritical.store.jsonl import read_json, readable_write_errors, write_json
 
-SUMMARY = "summary.json"
 REPORT = "report.json"  # the same in the store, where it is no run of its own
+MACHINE_SIDE = ("paths", "plan", "cluster", "sweep", "strategy", "logger", "trainer")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A checked configuration with its plan and places."""
+
+    config: Config
+    plan: Plan
+    store: Store
+    folder: RunFolder
+
+    def missing(self) -> list[StageCall]:
+        """The calls whose artefacts are not there yet."""
+        return [call for call in self.plan.calls if not self.store.is_complete(call.ref)]
+
+    @property
+    def is_done(self) -> bool:
+        """True when nothing is left to do."""
+        return self.folder.is_done(self.store, self.plan.report.ref)
+
+
+def plan_run(config: Config) -> Run:
+    """The run of a configuration; nothing is written but hashes of data files."""
+    store = Store(Path(config.paths.store).expanduser().resolve())
+    plan = make_plan(config, fingerprint_sources(config, store.root))
+    return Run(config, plan, store, RunFolder(run_folder(config)))
 
 
 def run(config: Config) -> Path | None:
     """Bring every artefact of the configuration into being; the path of summary.json (None for `plan: true`)."""
-    store = Store(Path(config.paths.store).expanduser().resolve())
-    plan = make_plan(config, fingerprint_sources(config, store.root))
-    missing = [call for call in plan.calls if not store.is_complete(call.ref)]
+    planned = plan_run(config)
+    pace = Pace(planned.store)
     if config.plan:
-        print("\n".join(text for text in (describe_experiment(config), describe_losses(plan)) if text))
-        print(describe_plan(plan, {call.ref.key for call in missing}))
+        missing = {call.ref.key for call in planned.missing()}
+        print("\n".join(text for text in (describe_experiment(config), describe_losses(planned.plan)) if text))
+        print(describe_plan(planned.plan, missing, pace))
         return None
-    folder = run_folder(config)
-    for place in (store.root, folder):  # both, before a finished run's files are touched
+    prepare_run(planned, pace)
+    return execute_run(planned)
+
+
+def prepare_run(run: Run, pace: Pace, swept: Sequence[str] = ()) -> None:
+    """Make the store and the run's folder and write there what is planned."""
+    for place in (run.store.root, run.folder.path):  # both, before a finished run's files are touched
         with readable_write_errors(place):
             place.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", to_plain(config))
-    if missing:
-        num_done = len(plan.calls) - len(missing)
-        print(
-            f"{len(plan.calls)} stages, {num_done} of them done before; log: {folder / 'worker.log'}", file=sys.stderr
-        )
-        _executor(config, store, folder).execute(missing, Watcher(plan.calls, num_done))
-    else:
-        print(f"nothing to do: all {len(plan.calls)} stages are done.", file=sys.stderr)
-    summary = _gather(plan, store, folder)
-    if config.logger.wandb is not WandbMode.disabled:
-        from medcritical.pipeline.tracking import export_to_wandb  # W&B takes a second to import
+    calls = [
+        PlannedCall(ref=call.ref, label=call.label, inputs=call.inputs, seconds=pace.seconds(call, run.plan))
+        for call in run.plan.calls
+    ]
+    run.folder.plan(PlannedRun(swept=list(swept), store=str(run.store.root), calls=calls))
+    write_json(run.folder.path / CONFIG, to_plain(run.config))
 
-        export_to_wandb(config, plan, store, summary)
+
+def execute_run(run: Run) -> Path:
+    """Have all that is missing made and gather the results; the path of summary.json.
+
+    Two processes that want one run do it one after the other, so that the second finds it done.
+    """
+    if run.folder.is_held():
+        print(f"{run.folder.path} is being worked on by another process; waiting for it.", file=sys.stderr)
+    with run.folder.hold():
+        run.folder.forgive()
+        missing, folder = run.missing(), run.folder.path
+        if missing:
+            num_done = len(run.plan.calls) - len(missing)
+            print(f"{len(run.plan.calls)} stages, {num_done} of them done before; log: {folder / LOG}", file=sys.stderr)
+            with watched_machine(folder, run.config.logger.system_seconds):
+                _executor(run.config, run.store, folder).execute(missing, Watcher(run.plan.calls, num_done))
+        else:
+            print(f"nothing to do: all {len(run.plan.calls)} stages are done.", file=sys.stderr)
+        summary = _gather(run.plan, run.store, folder)
+    logger = run.config.logger
+    if logger.wandb is not WandbMode.disabled:
+        from medcritical.pipeline.tracking import export_folder  # W&B takes a second to import
+
+        export_folder(
+            folder,
+            mode=logger.wandb,
+            project=logger.project,
+            entity=logger.entity,
+            tags=logger.tags,
+            samples=logger.samples,
+        )
     return summary
 
 
 def run_folder(config: Config) -> Path:
     """The run's folder: `<outputs>/<name>-<hash of the configuration>`, the same for the same configuration."""
     plain = to_identity(config)
-    for machine_side in ("paths", "plan", "cluster", "strategy", "logger", "trainer"):
+    for machine_side in MACHINE_SIDE:
         del plain[machine_side]
     plain["precision"] = config.trainer.precision.value
     return Path(config.paths.outputs).expanduser() / f"{config.name}-{hash_json(plain)[:8]}"
@@ -67,6 +129,9 @@ def run_folder(config: Config) -> Path:
 def _executor(config: Config, store: Store, folder: Path) -> Executor:
     match config.cluster.kind:
         case ClusterKind.local:
+            workers = num_workers(config.cluster, config.trainer)
+            if workers > 1:
+                return ParallelExecutor(store.root, folder, config.trainer, workers=workers)
             return LocalExecutor(store.root, folder, config.trainer, isolate=config.cluster.isolate)
 
 

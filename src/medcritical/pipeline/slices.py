@@ -82,7 +82,7 @@ class Slices:
             top_p=evaluation.top_p if is_sampled else 1.0,
             seed=self.seed("permutations") if is_sampled or evaluation.permutations > 1 else 0,
             max_new_tokens=evaluation.max_new_tokens or config.generation.max_new_tokens,
-            batch_size=config.generation.batch_size,
+            batch_tokens=config.generation.batch_tokens,
             precision=config.trainer.precision,
             template=template,
         )

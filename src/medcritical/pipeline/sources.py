@@ -28,7 +28,7 @@ class _Seen(Record, frozen=True, kw_only=True):
 def fingerprint_sources(config: Config, store: Path) -> dict[str, str]:
     """Path as written in the configuration -> SHA-256 of its content.
 
-    Raises DataError for a data file that is missing, and for anything that cannot be read.
+    Raises DataError for a data file or a student's folder that is missing, and for anything that cannot be read.
     A model given as a folder is known by the hashes of its files. Hashes of unchanged files are remembered in the store.
     """
     cache_path = store / _CACHE
@@ -45,6 +45,8 @@ def fingerprint_sources(config: Config, store: Path) -> dict[str, str]:
     for name in _models(config):
         folder = Path(name).expanduser()
         with _reading(name):
+            if name == config.student.source and _is_path(name) and not folder.is_dir():
+                raise DataError(f"{name} (student.source) is no folder of this machine: set it to where a model lies.")
             if name and folder.is_dir():
                 model_files = sorted(path for path in folder.iterdir() if path.is_file())
                 found[name] = hash_json([[path.name, _hash(path, cache)] for path in model_files])
@@ -76,6 +78,11 @@ def _models(config: Config) -> list[str]:
     students = [config.student.source] if config.student.kind is StudentKind.pretrained else []
     students += [baseline.student.source for baseline in config.baselines.values()]
     return students + [engine.model for engine in asked if engine is not None]
+
+
+def _is_path(name: str) -> bool:
+    """True for what can be no Hugging Face id (NAME or OWNER/NAME): it begins as a path does, or is deeper."""
+    return name.startswith(("/", ".", "~")) or (name.count("/") > 1 and not name.startswith("package:"))
 
 
 def _missing(name: str, config: Config) -> str:

@@ -8,6 +8,7 @@ Events go to the file descriptor named by MEDCRITICAL_EVENTS as JSON Lines; anyt
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import sys
 import time
@@ -112,15 +113,21 @@ def run_call(call: CallFile, store: Store, trainer: TrainerConfig, reporter: Rep
 
 
 def main(work_path: Path) -> int:
-    """Run all calls of a work file in order; the exit status."""
+    """Run all calls of a work file in order, then those that standard input brings, until it ends; the exit status."""
+    try:
+        return _make_all(work_path)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _make_all(work_path: Path) -> int:
     reporter = Reporter(int(os.environ["MEDCRITICAL_EVENTS"]))
     work = read_json(work_path, WorkFile)
     store, trainer = Store(Path(work.store)), msgspec.convert(work.trainer, TrainerConfig)
-    for call in work.calls:
+    given = (msgspec.json.decode(line, type=CallFile) for line in sys.stdin.buffer)
+    for call in itertools.chain(work.calls, given):
         try:
             run_call(call, store, trainer, reporter)
-        except KeyboardInterrupt:
-            return 130
         except Exception as error:
             is_readable = isinstance(error, MedCriticalError)
             message = str(error) if is_readable else "".join(traceback.format_exception_only(error)).strip()

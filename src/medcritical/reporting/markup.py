@@ -9,7 +9,10 @@ import unicodedata
 from medcritical.reporting.tables import Table
 
 MISSING = "–"
-WORDS = ("arm", "run", "data", "stage", "annotation", "value", "judge", "rule found")
+WORDS = (
+    *("arm", "run", "data", "stage", "annotation", "value", "judge", "rule found"),
+    *("other arm", "axis", "ahead at first", "scoring", "checkpoint", "artefact", "alarm"),
+)
 
 
 def to_markdown(table: Table) -> str:

@@ -103,13 +103,17 @@ class Summary(Record, frozen=True, kw_only=True):
 
 @dataclass
 class Results:
-    """What any number of summaries say together. `predictions` names the files that are there."""
+    """What any number of summaries say together.
+
+    `predictions` names the files that are there, `folders` the artefacts of `ledger` whose folder is.
+    """
 
     rows: list[SummaryRow] = field(default_factory=list)
     predictions: dict[str, Path] = field(default_factory=dict)
     scores: dict[str, Score] = field(default_factory=dict)
     lineage: dict[str, tuple[str, ...]] = field(default_factory=dict)
     ledger: dict[str, LedgerEntry] = field(default_factory=dict)
+    folders: dict[str, Path] = field(default_factory=dict)
 
 
 def gather(summaries: Iterable[tuple[Path, Summary]]) -> Results:
@@ -121,6 +125,10 @@ def gather(summaries: Iterable[tuple[Path, Summary]]) -> Results:
             path = summary.predictions_path(folder, artefact)
             if path is not None and path.is_file():
                 results.predictions.setdefault(artefact, path)
+        for artefact in summary.ledger:
+            place = folder / summary.store / artefact
+            if artefact not in results.folders and place.is_dir():
+                results.folders[artefact] = place
         results.scores = summary.scores | results.scores
         results.lineage = summary.lineage | results.lineage
         results.ledger = summary.ledger | results.ledger

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ import msgspec
 
 from medcritical.config.choices import WandbMode
 from medcritical.errors import ConfigError, DataError
+from medcritical.reporting.panels import ITERATION, Grid
 from medcritical.reporting.summary import SummaryRow
 from medcritical.store.jsonl import readable_write_errors
 
@@ -32,9 +33,11 @@ class RunExport:
         id: stable name of the run at W&B; an export under the same id replaces the one before.
         name, group, job_type: as W&B uses them.
         config: the resolved configuration; values under keys that name a secret are left out.
-        series: (prefix, rows) per training; every row has `step`, which is the axis of that series alone.
+        series: (prefix, rows) per curve; every row has `step`, which is the axis of that series alone.
         summary: one table row per scored checkpoint, all of one seed and one beta.
         figures: PNG files, shown under their stem.
+        iterations: rows with `iteration`, which is the axis of everything in them.
+        tables: by name; one without a row is left out.
     """
 
     id: str
@@ -45,6 +48,8 @@ class RunExport:
     series: Sequence[tuple[str, Sequence[Mapping[str, float]]]]
     summary: Sequence[SummaryRow]
     figures: Sequence[Path]
+    iterations: Sequence[Mapping[str, float]] = ()
+    tables: Mapping[str, Grid] = field(default_factory=dict)
 
 
 def export_run(
@@ -67,6 +72,8 @@ def export_run(
         try:
             with _open(run, mode, place) as session:
                 _log_series(session, run.series)
+                _log_iterations(session, run.iterations)
+                _log_tables(session, run.tables)
                 _log_summary(session, run.summary)
                 _log_figures(session, run.figures)
         finally:
@@ -85,13 +92,13 @@ def check_steps(run: RunExport) -> None:
 def redact(config: Any) -> Any:
     """The configuration with every value replaced whose key names a secret: api_key, hfToken, password ...
 
-    Keys are compared word by word, so `max_new_tokens` and `tokenizer` stay.
+    Keys are compared word by word, so `max_new_tokens` and `tokenizer` stay. What stands before the @ of a URL goes too.
     """
     if isinstance(config, Mapping):
         return {key: REDACTED if _is_secret(str(key)) else redact(value) for key, value in config.items()}
     if isinstance(config, list | tuple):
         return [redact(value) for value in config]
-    return config
+    return re.sub(r"(?<=://)[^/@\s]+@", f"{REDACTED}@", config) if isinstance(config, str) else config
 
 
 def _is_secret(key: str) -> bool:
@@ -159,6 +166,25 @@ def _log_series(session: Any, series: Sequence[tuple[str, Sequence[Mapping[str, 
             session.define_metric(f"{prefix}/{name}", step_metric=axis)
         for row in rows:
             session.log({f"{prefix}/{name}": value for name, value in row.items()})
+
+
+def _log_iterations(session: Any, rows: Sequence[Mapping[str, float]]) -> None:
+    """Rows against the iteration, and not against W&B's own step."""
+    if rows:
+        session.define_metric(ITERATION, hidden=True)
+    for name in dict.fromkeys(name for row in rows for name in row if name != ITERATION):
+        session.define_metric(name, step_metric=ITERATION)
+    for row in rows:
+        session.log(dict(row))
+
+
+def _log_tables(session: Any, tables: Mapping[str, Grid]) -> None:
+    import wandb
+
+    for name, grid in tables.items():
+        if grid.rows:
+            columns, rows = list(grid.columns), [list(row) for row in grid.rows]
+            session.log({name: wandb.Table(columns=columns, data=rows, allow_mixed_types=True)})
 
 
 def _log_summary(session: Any, rows: Sequence[SummaryRow]) -> None:

@@ -106,7 +106,7 @@ def _sampling(teacher: TeacherConfig) -> Sampling:
         temperature=teacher.sampling.temperature,
         top_p=teacher.sampling.top_p,
         max_new_tokens=teacher.sampling.max_new_tokens,
-        batch_size=teacher.sampling.batch_size,
+        batch_tokens=teacher.sampling.batch_tokens,
         stop=tuple(teacher.sampling.stop),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medcritical.config.stages import PublishedValue
-from medcritical.evaluation.statistics import PairedDifference, holm, mcnemar_pooled, pooled_bootstrap
+from medcritical.evaluation.statistics import PairedDifference, holm, mcnemar_pooled, pooled_bootstrap, wilson_interval
 from medcritical.records import Attempt
 from medcritical.reporting.figures import accuracy_figure
 from medcritical.reporting.markup import to_csv, to_markdown
@@ -21,15 +21,14 @@ SEED = 0  # of the bootstrap: the same runs print the same table
 
 
 def measure_differences(
-    pools: Sequence[Pool], baseline: str | None, predictions: Mapping[str, Path], resamples: int
+    pools: Sequence[Pool], baseline: str | None, reader: PredictionReader, resamples: int
 ) -> dict[Checkpoint, Difference]:
     """Accuracy of each checkpoint minus its baseline's, paired by question and pooled over the seeds of both.
 
     The p value is that of `mcnemar_pooled`: a question counts once, by the sign of its gains over all seeds; with one
     seed it is McNemar's exact test. Holm's adjustment is over all differences that come back, that is over the table.
-    A checkpoint is left out when it has no baseline; seeds whose predictions are gone are left out with one warning.
+    A checkpoint is left out when it has no baseline, and so is a seed whose predictions are gone (`reader.missing`).
     """
-    reader = PredictionReader(predictions)
     found: dict[Checkpoint, tuple[PairedDifference, float]] = {}
     for pool in pools:
         other = choose_baseline(pools, pool.checkpoint, baseline) if baseline is not None else None
@@ -37,14 +36,36 @@ def measure_differences(
         if samples:
             pooled = pooled_bootstrap(samples, resamples, SEED, pool.rows[0].confidence)
             found[pool.checkpoint] = pooled, mcnemar_pooled(samples)
-    if reader.missing:
-        places = ", ".join(sorted(reader.missing))
-        print(f"warning: differences leave out what has no predictions any more: {places}", file=sys.stderr)
     adjusted = holm([p for _, p in found.values()])
     return {
         checkpoint: Difference(pooled.difference, pooled.low, pooled.high, p, p_holm)
         for (checkpoint, (pooled, p)), p_holm in zip(found.items(), adjusted, strict=True)
     }
+
+
+def measure_intervals(
+    pools: Sequence[Pool], reader: PredictionReader, resamples: int, confidence: float
+) -> dict[Checkpoint, tuple[float, float]]:
+    """Interval of each checkpoint's accuracy: Wilson's for one seed, over several a bootstrap over questions.
+
+    A question is drawn with its answers of all seeds and the trained models are held fixed, as in `measure_differences`. Where
+    all questions have one and the same share of right answers a bootstrap has no width, and Wilson's interval over the questions
+    stands in. A checkpoint of several seeds is left out when the predictions of one are gone.
+    """
+    intervals: dict[Checkpoint, tuple[float, float]] = {}
+    for pool in pools:
+        if len(pool.rows) == 1:
+            row = pool.rows[0]
+            intervals[pool.checkpoint] = wilson_interval(row.num_correct, row.num_questions, confidence)
+            continue
+        samples = [{name: int(right) for name, right in reader.answers(row.artefact).items()} for row in pool.rows]
+        if all(samples):
+            pooled = pooled_bootstrap(samples, resamples, SEED, confidence)
+            num_questions = len({name for sample in samples for name in sample})
+            is_flat = pooled.low == pooled.high
+            wilson = wilson_interval(round(pooled.difference * num_questions), num_questions, confidence)
+            intervals[pool.checkpoint] = wilson if is_flat else (pooled.low, pooled.high)
+    return intervals
 
 
 class PredictionReader:
@@ -58,6 +79,12 @@ class PredictionReader:
         self.predictions = predictions
         self.missing: set[str] = set()
         self._answers: dict[str, dict[str, bool]] = {}
+
+    def warn_of_missing(self) -> None:
+        """Says on stderr, in one line, what could not be compared."""
+        if self.missing:
+            places = ", ".join(sorted(self.missing))
+            print(f"warning: differences leave out what has no predictions any more: {places}", file=sys.stderr)
 
     def answers(self, artefact: str) -> dict[str, bool]:
         """Question id -> whether it was answered right; empty when the predictions are gone."""

@@ -19,7 +19,8 @@ from medcritical.stages.examples import chosen_and_rejected
 from medcritical.stages.matching import matched_steps, with_warmup
 from medcritical.stages.pair import PAIRS
 from medcritical.stages.reference import SCORED
-from medcritical.stages.training import METRICS, record_training
+from medcritical.stages.results import METRICS
+from medcritical.stages.training import record_training
 from medcritical.store import read_records
 from medcritical.store.hashing import derive_seed
 from medcritical.training.run import train_dpo

@@ -19,12 +19,11 @@ from medcritical.stages.context import Inputs, Output
 from medcritical.stages.engines import student_engine
 from medcritical.stages.permuted import ask_permuted
 from medcritical.stages.prepare import QUESTIONS, read_flagged
+from medcritical.stages.results import PREDICTIONS, SCORE
 from medcritical.stages.verifier import open_verifier
 from medcritical.store import read_records, write_json, write_records
 from medcritical.text.prompts import attempt_prompt
 from medcritical.text.thoughts import ThoughtFormat
-
-PREDICTIONS, SCORE = "predictions.jsonl", "score.json"
 
 
 def run(config: EvaluateStage, inputs: Inputs, output: Output) -> None:
@@ -40,7 +39,7 @@ def run(config: EvaluateStage, inputs: Inputs, output: Output) -> None:
             temperature=config.temperature,
             top_p=config.top_p,
             max_new_tokens=config.max_new_tokens,
-            batch_size=config.batch_size,
+            batch_tokens=config.batch_tokens,
         )
         answers = engine.generate(
             [attempt_prompt(config.template, question) for question in questions],

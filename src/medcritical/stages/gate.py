@@ -16,7 +16,7 @@ from medcritical.config.stages import GateStage
 from medcritical.records import Score
 from medcritical.selfplay.promotion import GateState, decide
 from medcritical.stages.context import STOPPED, Inputs, Output
-from medcritical.stages.evaluate import SCORE
+from medcritical.stages.results import SCORE
 from medcritical.store import read_json, write_json
 from medcritical.store.artefact import MANIFEST
 

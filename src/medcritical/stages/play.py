@@ -218,7 +218,7 @@ def _sampling(generation: GenerationConfig, max_new_tokens: int) -> Sampling:
         temperature=generation.temperature,
         top_p=generation.top_p,
         max_new_tokens=max_new_tokens,
-        batch_size=generation.batch_size,
+        batch_tokens=generation.batch_tokens,
     )
 
 

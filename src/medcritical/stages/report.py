@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Any
 
 from medcritical.config.schema import PricesConfig
 from medcritical.config.stages import ReportRow, ReportStage
 from medcritical.records import Score
 from medcritical.reporting.contents import make_tables
-from medcritical.reporting.figures import Curve, curves_figure
 from medcritical.reporting.ledger import priced
 from medcritical.reporting.pooling import pool_seeds
 from medcritical.reporting.summary import LedgerEntry, Summary, SummaryRow, gather, write_summary
-from medcritical.stages.compare import measure_differences, published_table, write_report
+from medcritical.reporting.trail import read_iterations
+from medcritical.reporting.trajectories import curves_figure, group_curves
+from medcritical.stages.compare import PredictionReader, measure_differences, published_table, write_report
 from medcritical.stages.context import Inputs, Output
-from medcritical.stages.evaluate import PREDICTIONS, SCORE
-from medcritical.stages.training import METRICS
-from medcritical.store import read_json, read_records
+from medcritical.stages.results import PREDICTIONS, SCORE
+from medcritical.store import read_json
 
 REPORT = "report.json"
 
@@ -39,14 +37,15 @@ def run(config: ReportStage, inputs: Inputs, output: Output) -> None:
         ledger=_ledger(config.report.prices, inputs),
     )
     results, baseline = gather([(output.folder, summary)]), config.report.baseline
-    differences = measure_differences(pool_seeds(rows), baseline, results.predictions, config.report.bootstrap)
+    reader = PredictionReader(results.predictions)
+    differences = measure_differences(pool_seeds(rows), baseline, reader, config.report.bootstrap)
+    reader.warn_of_missing()
     tables = make_tables(results, differences, baseline)
     if config.published:
         tables = {**tables, "published": published_table(config.published, rows)}
     write_report(output.folder, rows, tables)
-    curves = [curve for number, row in enumerate(config.rows) if (curve := _curve(row, inputs[f"checkpoint-{number}"]))]
-    if curves:
-        curves_figure(curves, output.folder / "curves.png")
+    for name, curves in group_curves(read_iterations(results)).items():
+        curves_figure(curves, output.folder / f"{name}.png")
     write_summary(output.folder / REPORT, summary)
 
 
@@ -102,12 +101,3 @@ def _row(config: ReportStage, row: ReportRow, number: int, inputs: Inputs) -> Su
         chance=score.chance,
         commonest_letter_accuracy=score.commonest_letter_accuracy,
     )
-
-
-def _curve(row: ReportRow, checkpoint: Path) -> Curve | None:
-    """The preference metrics of one training; None for a checkpoint that no preference training made."""
-    path = checkpoint / METRICS
-    metrics: list[dict[str, Any]] = read_records(path, dict[str, Any]) if path.is_file() else []
-    if not any("train/margin" in entry for entry in metrics):
-        return None
-    return Curve(title=row.title, iteration=row.iteration, rows=metrics)

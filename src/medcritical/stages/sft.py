@@ -10,8 +10,9 @@ from medcritical.stages.context import Inputs, Output
 from medcritical.stages.engines import training_student
 from medcritical.stages.examples import correction_examples, template_examples, within_length
 from medcritical.stages.matching import matched_steps, with_warmup
+from medcritical.stages.results import METRICS
 from medcritical.stages.teach import CORRECTIONS, TEMPLATES
-from medcritical.stages.training import METRICS, record_training
+from medcritical.stages.training import record_training
 from medcritical.store import read_records
 from medcritical.store.hashing import derive_seed
 from medcritical.training.run import train_sft

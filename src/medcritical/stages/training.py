@@ -7,8 +7,6 @@ from typing import Any
 from medcritical.stages.context import Output
 from medcritical.training.run import TrainingResult
 
-METRICS = "metrics.jsonl"
-
 
 def record_training(output: Output, result: TrainingResult, **facts: Any) -> None:
     """Steps, tokens, seconds, last metrics and alarms as facts."""

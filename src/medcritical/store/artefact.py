@@ -7,19 +7,20 @@ the leftover of a killed stage and is cleared when the stage runs again.
 from __future__ import annotations
 
 import datetime
+import os
 import shutil
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from medcritical import __version__
 from medcritical.errors import ArtefactError
 from medcritical.records import Record
 from medcritical.store.hashing import hash_file, hash_json
-from medcritical.store.jsonl import read_json, readable_write_errors, write_json
+from medcritical.store.jsonl import append_record, read_json, read_records, readable_write_errors, write_json
+from medcritical.store.locks import hold, is_held
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
@@ -63,6 +64,14 @@ class FileEntry(Record, frozen=True, kw_only=True):
 
     bytes: int
     sha256: str
+
+
+class Execution(Record, frozen=True, kw_only=True):
+    """One time that an artefact was made to its end: where, by which process, and how long it took (seconds)."""
+
+    host: str
+    pid: int
+    seconds: float
 
 
 class Manifest(Record, frozen=True, kw_only=True):
@@ -112,18 +121,32 @@ class Store:
             raise ArtefactError(f"{self.folder(ref)} holds {manifest.ref.key}, not {ref.key}: move it away")
         return manifest
 
+    def manifests(self) -> Iterator[Manifest]:
+        """The manifests of all complete artefacts, in no order that means anything."""
+        for path in self.root.glob(f"*/*/{MANIFEST}"):
+            yield read_json(path, Manifest)
+
     @contextmanager
     def lock(self, ref: ArtefactRef) -> Iterator[None]:
         """Hold the artefact's lock: one job makes it, others wait. A killed holder frees it."""
-        folder = self.folder(ref)
-        with readable_write_errors(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder.parent / f".{folder.name}.lock")
-            lock.acquire()
-        try:
+        with hold(self._beside(ref, "lock")):
             yield
-        finally:
-            lock.release()
+
+    def is_locked(self, ref: ArtefactRef) -> bool:
+        """True while a job holds the artefact's lock, that is, while it is being made."""
+        return is_held(self._beside(ref, "lock"))
+
+    def executions(self, ref: ArtefactRef) -> int:
+        """How often the artefact was made to its end in this store: 1, but for what was damaged or done twice."""
+        path = self._beside(ref, "executions.jsonl")
+        if not path.is_file():  # not made, or made before executions were counted
+            return int(self.is_complete(ref))
+        return len(read_records(path, Execution))
+
+    def _beside(self, ref: ArtefactRef, kind: str) -> Path:
+        """A file about an artefact that outlives its folder."""
+        folder = self.folder(ref)
+        return folder.parent / f".{folder.name}.{kind}"
 
     @contextmanager
     def build(self, ref: ArtefactRef) -> Iterator[Path]:
@@ -175,6 +198,8 @@ class Store:
             medcritical=__version__,
         )
         write_json(folder / MANIFEST, manifest)
+        execution = Execution(host=socket.gethostname(), pid=os.getpid(), seconds=costs.seconds)
+        append_record(self._beside(ref, "executions.jsonl"), execution)
 
     def lineage(self, ref: ArtefactRef) -> dict[str, Manifest]:
         """Manifests of the artefact and everything it was made from, by key, each once.

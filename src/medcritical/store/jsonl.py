@@ -88,6 +88,12 @@ def write_records(path: Path, records: Iterable[Any]) -> int:
     return len(lines)
 
 
+def append_record(path: Path, record: Any) -> None:
+    """Add one JSON object to a file as a line of its own. One process at a time: hold a lock."""
+    with readable_write_errors(path), path.open("ab") as file:
+        file.write(msgspec.json.encode(record) + b"\n")
+
+
 def read_records(path: Path, kind: type[T]) -> list[T]:
     """All records of a file in order. Raises ArtefactError naming file and line."""
     decoder = msgspec.json.Decoder(kind)

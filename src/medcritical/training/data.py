@@ -9,7 +9,8 @@ from typing import Generic, TypeVar
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from medcritical.batching.collate import Batch
+from medcritical.batching import Batch
+from medcritical.batching.collate import Layout
 
 ExampleT = TypeVar("ExampleT")
 
@@ -39,12 +40,12 @@ class MicroBatchData(LightningDataModule):  # type: ignore[misc]
     """Collates micro-batches one by one, in the order given, for training and for scoring alike.
 
     Args:
-        collate: an `SftCollate` or `PairCollate`, whichever fits the examples.
+        collate: `collate_examples` or `collate_pairs`, whichever fits the examples.
     """
 
-    def __init__(self, micros: Sequence[MicroBatch[ExampleT]], collate: Callable[..., Batch], pad_id: int) -> None:
+    def __init__(self, micros: Sequence[MicroBatch[ExampleT]], collate: Callable[..., Batch], layout: Layout) -> None:
         super().__init__()
-        self.dataset = _CollatedMicroBatches(micros, collate, pad_id)
+        self.dataset = _CollatedMicroBatches(micros, collate, layout)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """One batch per forward pass; `batch_size=None` because the schedule has made the batches."""
@@ -56,14 +57,14 @@ class MicroBatchData(LightningDataModule):  # type: ignore[misc]
 
 
 class _CollatedMicroBatches(Dataset[Batch]):
-    def __init__(self, micros: Sequence[MicroBatch[ExampleT]], collate: Callable[..., Batch], pad_id: int) -> None:
+    def __init__(self, micros: Sequence[MicroBatch[ExampleT]], collate: Callable[..., Batch], layout: Layout) -> None:
         self.micros = micros
         self.collate = collate
-        self.pad_id = pad_id
+        self.layout = layout
 
     def __len__(self) -> int:
         return len(self.micros)
 
     def __getitem__(self, index: int) -> Batch:
         micro = self.micros[index]
-        return self.collate(micro.examples, pad_id=self.pad_id, normaliser=micro.normaliser)
+        return self.collate(micro.examples, layout=self.layout, normaliser=micro.normaliser)

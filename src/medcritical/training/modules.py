@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from medcritical.batching import PairBatch, SftBatch
-from medcritical.batching.collate import Batch
+from medcritical.batching import Batch, PackedRow, PairBatch, SftBatch
 from medcritical.config.schema import LossConfig, OptimConfig
 from medcritical.errors import TrainingError
+from medcritical.modeling.packed import response_logps
 from medcritical.objectives import completion_loss, dpo_loss, sequence_logps, sequence_nll, sigmoid_loss
 from medcritical.training.health import START_TOLERANCE, check_starts_at_reference
 from medcritical.training.optim import build_adamw, rate_at
@@ -28,12 +28,15 @@ class ScoringModule(LightningModule):  # type: ignore[misc]
         self.model = model
 
     def response_logps(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Nats summed over response tokens, and response tokens, each of shape (R,)."""
-        return sequence_logps(self.model(input_ids=batch.input_ids_RT, use_cache=False).logits, batch.labels_RT)
+        """Nats summed over response tokens, and response tokens, of the batch's sequences: each of shape (S,)."""
+        rows = batch.rows
+        if isinstance(rows, PackedRow):
+            return response_logps(self.model, rows)
+        return sequence_logps(self.model(input_ids=rows.input_ids_RT, use_cache=False).logits, rows.labels_RT)
 
-    def predict_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Log-probabilities of the responses, nats, shape (R,)."""
-        return self.response_logps(batch)[0]
+    def predict_step(self, batch: SftBatch, batch_index: int) -> Tensor:
+        """Log-probabilities of the examples' responses, nats, shape (B,)."""
+        return self.response_logps(batch)[0][batch.learned_B]
 
 
 class TrainingModule(ScoringModule):
@@ -124,7 +127,7 @@ class SftModule(TrainingModule):
 
     def objective(self, batch: SftBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Cross entropy, nats; normalised by the response tokens of the step."""
-        sums_B, counts_B = self.response_logps(batch)
+        sums_B, counts_B = (of_S[batch.learned_B] for of_S in self.response_logps(batch))
         return completion_loss(sums_B, num_tokens=batch.normaliser), {"nll": sequence_nll(sums_B, counts_B)}
 
 
@@ -156,9 +159,9 @@ class DpoModule(TrainingModule):
 
     def objective(self, batch: PairBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """(sum of preference losses + nll_weight * sum of per-token NLL of chosen) / examples per step."""
-        logps_R, counts_R = self.response_logps(batch)
-        chosen_B, rejected_C = logps_R[: batch.num_examples], logps_R[batch.num_examples :]
-        lengths_B = counts_R[: batch.num_examples]
+        logps_S, lengths_S = self.response_logps(batch)
+        chosen_B, rejected_C = logps_S[batch.chosen_B], logps_S[batch.rejected_C]
+        lengths_B = lengths_S[batch.chosen_B]
         nll_B = sequence_nll(chosen_B, lengths_B)
         pairs = dpo_loss(
             chosen_B[batch.contrasted_C],
@@ -166,7 +169,7 @@ class DpoModule(TrainingModule):
             batch.reference_chosen_logps_B[batch.contrasted_C],
             batch.reference_rejected_logps_C,
             chosen_lengths=lengths_B[batch.contrasted_C],
-            rejected_lengths=counts_R[batch.num_examples :],
+            rejected_lengths=lengths_S[batch.rejected_C],
             beta=self.beta,
             config=self.loss,
         )

@@ -11,10 +11,13 @@ import torch
 from torch import nn
 
 from medcritical.batching import Example, PairExample, collate_examples, collate_pairs, step_batches
+from medcritical.batching.examples import AnyExample, prompt_key
+from medcritical.batching.micro import MicroBatches
 from medcritical.config.schema import LossConfig, OptimConfig, TrainerConfig
 from medcritical.training.callbacks import MetricRows, Progress, ScoringProgress
 from medcritical.training.data import MicroBatch, MicroBatchData, micro_batches
 from medcritical.training.health import find_alarms
+from medcritical.training.layout import choose_layout, cut_scoring, cut_steps, prepared
 from medcritical.training.modules import DpoModule, ScoringModule, SftModule, TrainingModule, disable_dropout
 from medcritical.training.trainer import build_trainer, contained
 
@@ -27,7 +30,8 @@ class TrainingResult:
 
     Attributes:
         steps: optimizer steps.
-        trained_tokens: tokens forwarded that were no padding, prompts and rejected responses included.
+        trained_tokens: tokens of the sequences trained on, each with its prompt, rejected ones included: the same for
+            every layout, though a packed row computes a shared prompt once.
         seconds: wall-clock time of the steps, without set-up.
         metrics: the last metric row.
         alarms: a sentence per finding; empty for a sound training.
@@ -65,7 +69,7 @@ def train_sft(
     """
     order = _order(examples, optim, trainer, steps, seed)
     micros = micro_batches(examples, order, lambda step: sum(len(example.response_ids) for example in step))
-    data = MicroBatchData(micros, collate_examples, pad_id)
+    data = MicroBatchData(micros, collate_examples, choose_layout(trainer, pad_id))
     rows = MetricRows(metrics_path, trainer.log_every_n_steps, on_progress)
     return _fit(SftModule(model, optim, steps), data, rows, trainer, seed)
 
@@ -116,7 +120,7 @@ def train_dpo(
         starts_at_reference=starts_at_reference,
     )
     order = _order(pairs, optim, trainer, steps, seed)
-    data = MicroBatchData(micro_batches(pairs, order, len), collate_pairs, pad_id)
+    data = MicroBatchData(micro_batches(pairs, order, len), collate_pairs, choose_layout(trainer, pad_id))
     rows = MetricRows(metrics_path, trainer.log_every_n_steps, on_progress)
     return _fit(module, data, rows, trainer, seed)
 
@@ -131,14 +135,14 @@ def score_responses(
     """
     if not examples:
         return []
-    longest_first = sorted(range(len(examples)), key=lambda index: -examples[index].length)
-    size = trainer.micro_batch_size
-    chunks = [longest_first[start : start + size] for start in range(0, len(examples), size)]
+    chunks = cut_scoring(examples, trainer)
     micros = [MicroBatch(tuple(examples[index] for index in chunk), normaliser=1) for chunk in chunks]
-    with contained(seed=0):
+    data = MicroBatchData(micros, collate_examples, choose_layout(trainer, pad_id))
+    with contained(seed=0), prepared(model, trainer, is_trained=False):
         lightning = build_trainer(trainer, _num_parameters(model), ScoringProgress(len(micros), on_progress))
-        scores = lightning.predict(ScoringModule(model), datamodule=MicroBatchData(micros, collate_examples, pad_id))
-    logps = dict(zip(longest_first, torch.cat(scores).tolist(), strict=True))
+        scores = lightning.predict(ScoringModule(model), datamodule=data)
+    order = [index for chunk in chunks for index in chunk]
+    logps = dict(zip(order, torch.cat(scores).tolist(), strict=True))
     return [logps[index] for index in range(len(examples))]
 
 
@@ -147,26 +151,17 @@ def _num_parameters(model: nn.Module) -> int:
 
 
 def _order(
-    examples: Sequence[Example] | Sequence[PairExample],
-    optim: OptimConfig,
-    trainer: TrainerConfig,
-    steps: int,
-    seed: int,
-) -> list[list[list[int]]]:
-    return step_batches(
-        [example.length for example in examples],
-        batch_size=optim.batch_size,
-        micro_batch_size=trainer.micro_batch_size,
-        steps=steps,
-        seed=seed,
-    )
+    examples: Sequence[AnyExample], optim: OptimConfig, trainer: TrainerConfig, steps: int, seed: int
+) -> MicroBatches:
+    prompts = [prompt_key(example) for example in examples]
+    return cut_steps(step_batches(prompts, batch_size=optim.batch_size, steps=steps, seed=seed), examples, trainer)
 
 
 def _fit(
     module: TrainingModule, data: MicroBatchData, rows: MetricRows, trainer: TrainerConfig, seed: int
 ) -> TrainingResult:
     module.model.train()
-    with contained(seed):
+    with contained(seed), prepared(module.model, trainer, is_trained=True):
         lightning = build_trainer(
             trainer,
             _num_parameters(module),

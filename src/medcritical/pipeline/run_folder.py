@@ -1,0 +1,99 @@
+"""What lies in a run's folder beside its results: what was planned, why it failed, and who works in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from medcritical.records import Record
+from medcritical.reporting.summary import SUMMARY
+from medcritical.store import ArtefactRef, Store, read_json, write_json
+from medcritical.store.jsonl import readable_write_errors
+from medcritical.store.locks import hold, is_held
+
+CONFIG = "config.json"
+LOG = "worker.log"
+PLAN = "plan.json"
+_FAILURE = "failure.json"
+_LOCK = ".lock"
+
+
+class PlannedCall(Record, frozen=True, kw_only=True):
+    """One stage call of a run. `seconds` is what it was thought to take, null where nothing could be said."""
+
+    ref: ArtefactRef
+    label: str
+    inputs: dict[str, ArtefactRef]
+    seconds: float | None
+
+
+class PlannedRun(Record, frozen=True, kw_only=True):
+    """A run before it starts. `swept` are the overrides in which a cell differs from the others of its sweep."""
+
+    swept: list[str]
+    store: str
+    calls: list[PlannedCall]
+
+    @property
+    def report(self) -> ArtefactRef:
+        """The artefact that all others serve."""
+        return self.calls[-1].ref
+
+
+class Failure(Record, frozen=True, kw_only=True):
+    """Why a run ended early. `stage` is empty where no stage is to blame."""
+
+    stage: str
+    message: str
+    log: str
+    exit_code: int
+
+
+class RunFolder:
+    """`<outputs>/<name>-<hash of the configuration>/`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def planned(self) -> PlannedRun:
+        """What was planned. Raises ArtefactError when the folder was never prepared."""
+        return read_json(self.path / PLAN, PlannedRun)
+
+    def plan(self, run: PlannedRun) -> None:
+        """Say what is to be done here."""
+        write_json(self.path / PLAN, run)
+
+    def failure(self) -> Failure | None:
+        """How the last attempt ended, if it failed."""
+        path = self.path / _FAILURE
+        return read_json(path, Failure) if path.is_file() else None
+
+    def fail(self, failure: Failure) -> None:
+        """Say why an attempt ended."""
+        write_json(self.path / _FAILURE, failure)
+
+    def forgive(self) -> None:
+        """Forget a failure, for another attempt."""
+        with readable_write_errors(self.path):
+            (self.path / _FAILURE).unlink(missing_ok=True)
+
+    def is_done(self, store: Store, report: ArtefactRef) -> bool:
+        """True when the results are here and of this plan."""
+        return (self.path / SUMMARY).is_file() and store.is_complete(report)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Work in the folder: one process at a time, the others wait."""
+        with hold(self.path / _LOCK):
+            yield
+
+    def is_held(self) -> bool:
+        """True while a process works in the folder."""
+        return is_held(self.path / _LOCK)
+
+
+def run_folders(above: Path) -> list[RunFolder]:
+    """The prepared run folders: the folder itself, or up to two levels below it, by name."""
+    found = [path for depth in ("", "*/", "*/*/") for path in above.glob(f"{depth}{PLAN}")]
+    return [RunFolder(path.parent) for path in sorted(found)]

@@ -1,0 +1,163 @@
+"""The paper's main table: arms by data sets, each arm at its last iteration. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from medcritical.reporting.ledger import teacher_against_self
+from medcritical.reporting.pooling import Checkpoint, Difference, Pool
+from medcritical.reporting.sourced import Cell, SourcedTable, Sources, from_cells
+from medcritical.reporting.summary import LedgerEntry, Results
+from medcritical.reporting.tables import MARKS, percent, sizes, whole
+
+Bounds = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table: what it is called, and its checkpoint on each data set where there is one."""
+
+    title: str
+    run: str
+    beta: float | None
+    pools: Mapping[tuple[str, str], Pool]
+
+    @property
+    def every(self) -> list[Pool]:
+        """Its checkpoints."""
+        return list(self.pools.values())
+
+
+def last_iterations(pools: Sequence[Pool]) -> list[Pool]:
+    """The pools of each arm's last iteration, in the pools' order."""
+    last = {_arm_of(pool): pool for pool in pools}  # iterations rise
+    return [pool for pool in pools if last[_arm_of(pool)] is pool]
+
+
+def main_table(
+    results: Results,
+    pools: Sequence[Pool],
+    differences: Mapping[Checkpoint, Difference],
+    intervals: Mapping[Checkpoint, Bounds],
+    baseline: str | None,
+) -> SourcedTable:
+    """One line per arm (and beta, and run where a data set has several), columns for every data set, then costs.
+
+    Args:
+        pools: what `last_iterations` gives.
+        differences: to the arm `baseline`, with p values adjusted over this table.
+        intervals: 95 % interval of the accuracy; a checkpoint without one shows none.
+    """
+    data = list(dict.fromkeys((pool.checkpoint.data, pool.checkpoint.split) for pool in pools))
+    lines = _lines(pools)
+    several_runs, several_betas = len({line.run for line in lines}) > 1, _has_several_betas(lines)
+    header = ["arm", *(["run"] if several_runs else []), *(["beta"] if several_betas else []), "iteration"]
+    for name, split in data:
+        prefix = f"{name} {split}: " if len(data) > 1 else ""
+        header += [f"{prefix}{what}" for what in ("accuracy %", "95 % interval", "difference", "unparsed %", "n")]
+    header += ["teacher tokens", "self tokens", "teacher s", "self s", *_money_headings(results)]
+    cells = []
+    for line in lines:
+        names = [line.title, *([line.run] if several_runs else []), *([_beta(line)] if several_betas else [])]
+        iterations = " / ".join(dict.fromkeys(str(pool.checkpoint.iteration) for pool in line.every))
+        row = [*map(Cell, names), Cell(iterations)]
+        for key in data:
+            row += _score_cells(line.pools.get(key), differences, intervals)
+        cells.append([*row, *_cost_cells(results, line)])
+    return from_cells(header, cells, _notes(differences, baseline, results))
+
+
+def _lines(pools: Sequence[Pool]) -> list[Line]:
+    """Checkpoints of one arm and beta on several data sets are one line, unless a data set has several runs."""
+    runs_by_data: dict[tuple[str, str], set[str]] = {}
+    for pool in pools:
+        runs_by_data.setdefault((pool.checkpoint.data, pool.checkpoint.split), set()).add(pool.checkpoint.run)
+    is_one_run = all(len(runs) == 1 for runs in runs_by_data.values())
+    found: dict[tuple[str, str, float | None], dict[tuple[str, str], Pool]] = {}
+    for pool in pools:
+        key = pool.checkpoint
+        run = "" if is_one_run else key.run
+        found.setdefault((run, key.arm, key.beta), {})[key.data, key.split] = pool
+    return [Line(next(iter(mine.values())).title, run, beta, mine) for (run, _, beta), mine in found.items()]
+
+
+def _score_cells(
+    pool: Pool | None, differences: Mapping[Checkpoint, Difference], intervals: Mapping[Checkpoint, Bounds]
+) -> list[Cell]:
+    if pool is None:
+        return [Cell(None)] * 5
+    sources = tuple(row.artefact for row in pool.rows)
+    bounds, difference = intervals.get(pool.checkpoint), differences.get(pool.checkpoint)
+    unparsed = sum(row.unparsed / row.num_questions for row in pool.rows) / len(pool.rows)
+    texts = [
+        percent(pool.accuracy),
+        None if bounds is None else f"[{percent(bounds[0])}, {percent(bounds[1])}]",
+        None if difference is None else _marked(difference),
+        percent(unparsed),
+        sizes(row.num_questions for row in pool.rows),
+    ]
+    return [Cell(text, sources) for text in texts]
+
+
+def _marked(difference: Difference) -> str:
+    """Percentage points with their sign, and stars for the adjusted p value."""
+    mark = next((mark for level, mark in MARKS if difference.p_holm < level), "")
+    return f"{round(100 * difference.value, 1) + 0.0:+.1f}{mark}"
+
+
+def _cost_cells(results: Results, line: Line) -> list[Cell]:
+    """What the line's checkpoints took, mean over seeds and, on several data sets, in all: each artefact of a seed once."""
+    seeds = sorted({row.seed for pool in line.every for row in pool.rows})
+    rows = [row for pool in line.every for row in pool.rows]
+    made = {
+        seed: dict.fromkeys(key for row in rows if row.seed == seed for key in results.lineage[row.artefact])
+        for seed in seeds
+    }
+    sources: Sources = tuple(dict.fromkeys(key for keys in made.values() for key in keys))
+
+    def mean(figure: Callable[[LedgerEntry], float]) -> float:
+        return sum(figure(results.ledger[key]) for keys in made.values() for key in keys) / len(seeds)
+
+    def seconds(stages: Iterable[str]) -> float:
+        return mean(lambda entry: entry.costs.seconds if entry.stage in stages else 0.0)
+
+    figures = [mean(lambda entry: entry.costs.teacher_tokens), mean(lambda entry: entry.costs.student_tokens)]
+    texts = [whole(value) for value in (*figures, seconds(("teach",)), seconds(("play",)))]
+    has_prices = all(results.ledger[key].money is not None for key in sources) and bool(sources)
+    for who in ("teacher", "student") if _money_headings(results) else ():
+        price = mean(lambda entry, who=who: 0.0 if entry.money is None else getattr(entry.money, who))  # type: ignore[misc]
+        texts.append(f"{price:,.4f}" if has_prices else None)
+    return [Cell(text, sources) for text in texts]
+
+
+def _money_headings(results: Results) -> list[str]:
+    currencies = sorted({entry.money.currency for entry in results.ledger.values() if entry.money is not None})
+    return [f"{who} {currency}" for currency in currencies[:1] for who in ("teacher", "self")]
+
+
+def _notes(differences: Mapping[Checkpoint, Difference], baseline: str | None, results: Results) -> list[str]:
+    notes = [
+        "95 % interval: Wilson's for one seed; over several seeds a bootstrap over questions, the trained models held fixed"
+    ]
+    if differences:
+        notes.append(
+            f"difference: percentage points to arm '{baseline}', paired by question; stars: exact McNemar test, Holm-adjusted "
+            f"over the {len(differences)} of this table; * < 0.05, ** < 0.01, *** < 0.001"
+        )
+    everything = dict.fromkeys(key for row in results.rows for key in results.lineage[row.artefact])
+    notes.append("tokens: written, for the checkpoint and all it was made from; seconds: of teaching and of self-play")
+    return [*notes, teacher_against_self(results.ledger[key] for key in everything)]
+
+
+def _has_several_betas(lines: Sequence[Line]) -> bool:
+    return len({line.beta for line in lines if line.beta is not None}) > 1
+
+
+def _beta(line: Line) -> str | None:
+    return None if line.beta is None else f"{line.beta:g}"
+
+
+def _arm_of(pool: Pool) -> tuple[str, str, str, str, float | None]:
+    key = pool.checkpoint
+    return key.run, key.data, key.split, key.arm, key.beta

@@ -1,0 +1,259 @@
+"""Packed rows against plain forward passes, one sequence at a time: the same log-probabilities and gradients."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor, nn
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from medcritical.batching import Question, pack_row
+from medcritical.errors import ConfigError
+from medcritical.modeling.fused import fused
+from medcritical.modeling.packed import ARCHITECTURES, base_model, packed, response_logps
+from medcritical.modeling.packed_attention import attention_blocks, dense_mask, flex_mask, packed_attention
+
+VOCABULARY = 29
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def build(kind: str, keeps_norms: bool = False, **changes: Any) -> PreTrainedModel:
+    """A tiny model with grouped queries; wide initial weights make attention matter."""
+    torch.manual_seed(0)
+    values = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 24,
+        "intermediate_size": 20,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 6,
+        "max_position_embeddings": 64,
+        "initializer_range": 0.3,
+        "sliding_window": None,
+        "attn_implementation": "sdpa",
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        **changes,
+    }
+    config = AutoConfig.for_model(kind, **values)
+    model = AutoModelForCausalLM.from_config(config).double()
+    for module in () if keeps_norms else list(model.modules()):
+        for name, child in module.named_children():
+            if type(child).__name__.endswith("RMSNorm"):
+                # The model's own works in float32 whatever it is given, and hides differences of float64.
+                norm = nn.RMSNorm(child.weight.shape[0], eps=child.variance_epsilon, dtype=torch.float64)
+                norm.weight.data.uniform_(0.5, 1.5)
+                setattr(module, name, norm)
+    return model
+
+
+def with_adapters(model: nn.Module) -> nn.Module:
+    """LoRA on all linear layers, with B as after some training."""
+    adapted = get_peft_model(model, LoraConfig(r=3, target_modules="all-linear", task_type="CAUSAL_LM")).double()
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter, std=0.2)
+    return adapted
+
+
+def ids(*lengths: int) -> list[list[int]]:
+    return [torch.randint(3, VOCABULARY, (length,)).tolist() for length in lengths]
+
+
+def sequences() -> list[tuple[list[int], list[int]]]:
+    """Three questions: four responses, of which one comes twice and one is a single token; one; and two."""
+    torch.manual_seed(1)
+    one, two, three = ids(7, 1, 12)
+    a, b, c, d = ids(5, 1, 9, 4)
+    (e,) = ids(6)
+    f, g = ids(3, 8)
+    return [(one, a), (two, e), (one, b), (one, a), (three, f), (one, c), (three, g), (one, d)]
+
+
+def plain_logp(model: nn.Module, prompt: list[int], response: list[int]) -> Tensor:
+    logits = model(input_ids=torch.tensor([[*prompt, *response]]), use_cache=False).logits[0, len(prompt) - 1 : -1]
+    return torch.log_softmax(logits, -1).gather(1, torch.tensor(response)[:, None]).sum()
+
+
+def gradients(model: nn.Module) -> dict[str, Tensor]:
+    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return found
+
+
+def packed_and_plain(model: nn.Module) -> tuple[Tensor, Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    """Log-probabilities and gradients of a weighted sum of them, both ways."""
+    examples = sequences()
+    weights = torch.linspace(-1, 2, len(examples), dtype=next(model.parameters()).dtype)
+    row, found = pack_row(examples)
+    with packed(model):
+        ours = response_logps(model, row)[0][found]
+        (ours * weights).sum().backward()
+    our_gradients = gradients(model)
+    plain = torch.stack([plain_logp(model, *example) for example in examples])
+    (plain * weights).sum().backward()
+    return ours, plain, our_gradients, gradients(model)
+
+
+def assert_close(model: nn.Module, logp: float, gradient: float) -> None:
+    ours, plain, our_gradients, their_gradients = packed_and_plain(model)
+    assert (ours - plain).abs().max() <= logp
+    assert our_gradients.keys() == their_gradients.keys() == {n for n, p in model.named_parameters() if p.requires_grad}
+    for name, expected in their_gradients.items():
+        assert expected.norm() > 0, name
+        assert (our_gradients[name] - expected).norm() <= gradient * expected.norm(), name
+
+
+@pytest.mark.parametrize("checkpoints", [False, True])
+@pytest.mark.parametrize("is_adapted", [False, True])
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_equals_plain_forward_passes(kind: str, is_adapted: bool, checkpoints: bool) -> None:
+    model = build(kind)
+    if is_adapted:
+        model = with_adapters(model)
+    if checkpoints:
+        base_model(model).activation_checkpointing_enable({"use_reentrant": False})
+    assert_close(model.train(), logp=1e-10, gradient=1e-9)
+    assert_close(model.float(), logp=2e-4, gradient=2e-4)
+
+
+@pytest.mark.parametrize("is_adapted", [False, True])
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_fused_parts_equal_plain_ones(kind: str, is_adapted: bool) -> None:
+    model = build(kind, keeps_norms=True)
+    model = with_adapters(model) if is_adapted else model
+    classes = [type(module) for module in model.modules()]
+    with fused(model):
+        names = {type(module).__name__ for module in model.modules()}
+        family = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3"}[kind]
+        expected = {f"Fused{family}RMSNorm", f"Fused{family}MLP", *(["FusedLinear"] if is_adapted else [])}
+        assert {name for name in names if name.startswith("Fused")} == expected
+        with packed(model):
+            row, found = pack_row(sequences())
+            ours = response_logps(model, row)[0][found]
+            (ours * torch.arange(8)).sum().backward()
+        our_gradients = gradients(model)
+    assert [type(module) for module in model.modules()] == classes
+    with packed(model):
+        theirs = response_logps(model, row)[0][found]
+        (theirs * torch.arange(8)).sum().backward()
+    # Their norms round to float32 on the way.
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
+    for name, expected_gradient in gradients(model).items():
+        assert (our_gradients[name] - expected_gradient).norm() <= 1e-5 * expected_gradient.norm(), name
+
+
+@pytest.mark.parametrize("is_adapted", [False, True])
+def test_bfloat16_autocast_stays_near_float32_and_sums_in_it(is_adapted: bool) -> None:
+    model = build("qwen2", keeps_norms=True, initializer_range=0.1).float()
+    model = with_adapters(model).float() if is_adapted else model
+    row, _ = pack_row(sequences())
+    with packed(model), fused(model):
+        exact = response_logps(model, row)[0]
+        with torch.autocast("cpu", torch.bfloat16):
+            narrow = response_logps(model, row)[0]
+        narrow.sum().backward()
+    assert narrow.dtype == torch.float32
+    assert 0 < (narrow - exact).abs().max() < 0.05 * row.lengths_S.max()
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters() if p.requires_grad)
+
+
+def test_nothing_is_fused_where_weights_are_sharded() -> None:
+    model = build("llama")
+    next(model.parameters()).ds_id = 0  # type: ignore[attr-defined]  # DeepSpeed's mark
+    with fused(model):
+        assert not any(type(module).__name__.startswith("Fused") for module in model.modules())
+
+
+def test_a_model_is_put_back_as_it_was() -> None:
+    model = build("llama")
+    before = model(input_ids=torch.arange(5)[None]).logits
+    with packed(model):
+        assert model.config._attn_implementation == "packed"
+    assert model.config._attn_implementation == "sdpa"
+    assert type(model.lm_head) is nn.Linear
+    assert torch.equal(model(input_ids=torch.arange(5)[None]).logits, before)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "reason"),
+    [
+        ("gemma", {"keeps_norms": True}, "its type gemma is none of llama, mistral, qwen2, qwen3"),
+        ("mistral", {"sliding_window": 8}, "limited to a sliding window"),
+        (
+            "qwen2",
+            {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1},
+            "limited to a sliding window",
+        ),
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}},
+            r"positions \(dynamic",
+        ),
+        ("llama", {"attention_dropout": 0.1}, "attention dropout"),
+    ],
+)
+def test_what_packed_rows_would_compute_wrongly_is_refused(kind: str, changes: dict[str, Any], reason: str) -> None:
+    model = build(kind, **changes)
+    with pytest.raises(ConfigError, match=f"{reason}.*trainer.batching=padded"), packed(model):
+        pass
+
+
+def test_an_adapted_head_is_refused() -> None:
+    model = get_peft_model(build("llama"), LoraConfig(r=2, target_modules=["lm_head"], task_type="CAUSAL_LM"))
+    with pytest.raises(ConfigError, match="output embedding is a Linear, with an adapter"), packed(model):
+        pass
+
+
+@pytest.mark.parametrize("is_tied", [False, True])
+def test_tied_embeddings(is_tied: bool) -> None:
+    model = build("llama", tie_word_embeddings=is_tied)
+    assert (model.lm_head.weight is model.model.embed_tokens.weight) == is_tied
+    assert_close(model.train(), logp=1e-10, gradient=1e-9)
+
+
+def test_attention_blocks_cover_the_mask_and_nothing_else() -> None:
+    row, _ = pack_row(sequences())
+    mask = dense_mask(row.questions)
+    covered = torch.zeros(mask.shape, dtype=torch.int)
+    for block in attention_blocks(row.questions):
+        size = covered[block.queries, block.keys].shape
+        covered[block.queries, block.keys] += torch.ones(size, dtype=torch.int).tril() if block.is_causal else 1
+    assert torch.equal(covered, mask.int())
+
+
+def test_the_mask_by_hand() -> None:
+    #                prompt  a  a  b
+    assert dense_mask((Question(0, 1, (2, 1)), Question(4, 1, (1,)))).int().tolist() == [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [1, 0, 0, 1, 0, 0],
+        [0, 0, 0, 0, 1, 0],
+        [0, 0, 0, 0, 1, 1],
+    ]
+
+
+def test_the_gpu_mask_is_the_dense_one() -> None:
+    row, _ = pack_row(sequences())
+    position = torch.arange(row.input_ids_1T.shape[1])
+    sees = flex_mask(row.questions, "cpu")
+    assert torch.equal(sees(0, 0, position[:, None], position[None, :]), dense_mask(row.questions))
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, heads, len(position), 16) for heads in (4, 2, 2))
+    block_mask = create_block_mask(sees, None, None, len(position), len(position), device="cpu")
+    theirs = flex_attention(query, key, value, block_mask=block_mask, enable_gqa=True)
+    ours, _ = packed_attention(nn.Module(), query, key, value, None, questions=row.questions)
+    torch.testing.assert_close(ours.transpose(1, 2), theirs)

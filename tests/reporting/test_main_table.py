@@ -1,0 +1,86 @@
+import pytest
+
+from medcritical.reporting.arms import last_iterations, main_table
+from medcritical.reporting.pooling import Difference, checkpoint_of, pool_seeds
+from medcritical.reporting.summary import LedgerEntry, Money
+from medcritical.store import Costs
+
+
+def spent(teach=1000, play=400, money=None):
+    return {
+        "teach/1": LedgerEntry(stage="teach", costs=Costs(teacher_tokens=teach, seconds=3), money=money),
+        "play/1": LedgerEntry(stage="play", costs=Costs(student_tokens=play, seconds=8), money=money),
+    }
+
+
+def lines(sourced):
+    return [dict(zip(sourced.table.header, row, strict=True)) for row in sourced.table.rows]
+
+
+@pytest.fixture
+def table_of(make_results):
+    def make(rows, costs=None, differences=None, intervals=None):
+        results = make_results(rows, spent={} if costs is None else costs)
+        return main_table(results, last_iterations(pool_seeds(rows)), differences or {}, intervals or {}, "sft")
+
+    return make
+
+
+def test_a_line_is_an_arm_at_its_last_iteration(make_row, table_of):
+    sourced = table_of([make_row(), make_row("dpo", 1, 110), make_row("dpo", 2, 120), make_row("rs", 1, 104)])
+    assert [(line["arm"], line["iteration"], line["accuracy %"]) for line in lines(sourced)] == [
+        ("SFT", "0", "50.0"),
+        ("DPO", "2", "60.0"),
+        ("RS", "1", "52.0"),
+    ]
+
+
+def test_data_sets_are_columns_and_a_missing_one_is_no_zero(make_row, table_of):
+    rows = [make_row(), make_row(data="cmexam", run="cmexam", artefact="evaluate/x"), make_row("dpo", 1, 120)]
+    sft, dpo = lines(table_of(rows))
+    assert (sft["clinic test: accuracy %"], sft["cmexam test: accuracy %"]) == ("50.0", "50.0")
+    assert (dpo["clinic test: accuracy %"], dpo["cmexam test: accuracy %"]) == ("60.0", None)
+    assert [dpo[name] for name in dpo if name.startswith("cmexam")] == [None] * 5
+    assert "run" not in sft
+
+
+def test_several_runs_of_one_data_set_are_lines_of_their_own(make_row, table_of):
+    rows = [make_row(), make_row(run="other", artefact="evaluate/x")]
+    assert [(line["arm"], line["run"]) for line in lines(table_of(rows))] == [("SFT", "demo"), ("SFT", "other")]
+
+
+def test_difference_interval_and_marks(make_row, table_of):
+    rows = [make_row(), make_row("dpo", 1, 120), make_row("rs", 1, 104)]
+    differences = {
+        checkpoint_of(rows[1]): Difference(0.1, 0.05, 0.15, 0.001, 0.002),
+        checkpoint_of(rows[2]): Difference(0.02, -0.02, 0.06, 0.4, 0.4),
+    }
+    sourced = table_of(rows, differences=differences, intervals={checkpoint_of(rows[1]): (0.53, 0.667)})
+    sft, dpo, rs = lines(sourced)
+    assert (sft["difference"], dpo["difference"], rs["difference"]) == (None, "+10.0**", "+2.0")
+    assert (dpo["95 % interval"], rs["95 % interval"]) == ("[53.0, 66.7]", None)
+    assert any("Holm-adjusted over the 2 of this table" in note for note in sourced.table.notes)
+
+
+def test_costs_of_teacher_and_self_are_means_over_seeds_with_their_artefacts(make_row, table_of):
+    rows = [make_row("dpo", 1, seed=seed) for seed in (0, 1)]
+    costs = {
+        rows[0].artefact: spent(),
+        rows[1].artefact: {"play/2": LedgerEntry(stage="play", costs=Costs(student_tokens=600))},
+    }
+    sourced = table_of(rows, costs)
+    (line,) = lines(sourced)
+    assert (line["teacher tokens"], line["self tokens"], line["teacher s"], line["self s"]) == ("500", "500", "2", "4")
+    place = sourced.table.header.index("self tokens")
+    assert sourced.sources[0][place] == ("teach/1", "play/1", "play/2")
+    assert sourced.sources[0][sourced.table.header.index("accuracy %")] == tuple(row.artefact for row in rows)
+    assert sourced.sources[0][0] == ()
+
+
+def test_money_is_there_where_all_of_a_line_is_priced(make_row, table_of):
+    rows = [make_row("dpo", 1), make_row("rs", 1)]
+    paid = Money(currency="USD", teacher=0.5, student=0.25, judge=0.0)
+    unpriced = {"play/3": LedgerEntry(stage="play", costs=Costs(student_tokens=1))}
+    dpo, rs = lines(table_of(rows, {rows[0].artefact: spent(money=paid), rows[1].artefact: unpriced}))
+    assert (dpo["teacher USD"], dpo["self USD"]) == ("1.0000", "0.5000")
+    assert (rs["teacher USD"], rs["self USD"]) == (None, None)

@@ -1,0 +1,233 @@
+"""A finished run as a W&B run: from its folder alone, read back from what W&B wrote."""
+
+import json
+import sys
+from urllib.parse import urlsplit
+
+import pytest
+import wandb
+
+from medcritical.cli.wandb import main
+from medcritical.config.choices import WandbMode
+from medcritical.pipeline.tracking import export_folder
+from medcritical.reporting import wandb_export
+from wandb_log import axes, history, isolate_wandb, items, of_kind, table
+from wandb_server import serve_wandb
+
+pytestmark = pytest.mark.usefixtures("no_network")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, make_run):
+    """The offline W&B run of a finished run."""
+    folder = tmp_path_factory.mktemp("tracked")
+    with pytest.MonkeyPatch.context() as patch:
+        isolate_wandb(patch, folder)
+        return export_folder(make_run(folder), mode=WandbMode.offline)
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Runs `medcritical-wandb`; exit status, standard output and standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["medcritical-wandb", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        captured = capsys.readouterr()
+        return int(exit_.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_the_run_is_the_cell(place):
+    (header,) = of_kind(place, "run")
+    assert (header.run_id, header.run_group, header.job_type) == ("demo-0123abcd", "dpo_self", "cell")
+    assert (header.project, list(header.tags)) == ("medcritical", ["clinic"])
+    config = items(header.config.update)
+    assert config["selfplay"] == {"beta": 0.1}
+    assert config["teacher"] == {"api_key": "[redacted]"}
+
+
+def test_each_arm_is_one_curve_and_a_resumed_training_counts_once(place):
+    rows = [row for row in history(place) if "sft/step" in row]
+    assert [(row["sft/step"], row["sft/train/loss"]) for row in rows] == [
+        (1, 2.0),
+        (4, 1.0),
+        (5, 0.5),
+        (6, 0.4),
+        (7, 0.4),
+    ]
+    assert axes(place)["dpo_self/train/margin"] == "dpo_self/step"
+    assert [row["dpo_self/train/margin"] for row in history(place) if "dpo_self/train/margin" in row] == [0.1, 0.2]
+
+
+def test_iterations_are_an_axis_that_starts_at_stage_1(place):
+    rows = [row for row in history(place) if "iteration" in row]
+    assert [row["iteration"] for row in rows] == [0, 1]
+    assert [row["accuracy/clinic/test/dpo_self"] for row in rows] == [0.5, 0.6]
+    assert rows[1]["slices/dpo_self/科室/外科"] == 0.4
+    assert rows[1]["pairs/dpo_self/verified"] == 0.25
+    assert rows[1]["pairs/dpo_self/pools/corrected"] == 3
+    assert "pairs/dpo_self/sound_chosen" not in rows[1]  # unknown, which is not 0
+    assert rows[1]["health/dpo_self/alarms"] == 2
+    assert rows[1]["cost/dpo_self/student_tokens"] == 1_234_567
+    named = axes(place)
+    assert {named[name] for row in rows for name in row if name != "iteration"} == {"iteration"}
+
+
+def test_samples_show_question_attempt_correction_and_verdict(place):
+    rows = table(place, "samples")
+    assert len(rows) == 2  # logger.samples
+    assert rows[0]["question"] == "患者发热0天"
+    assert rows[0]["options"] == "A 感冒\nB 肺炎"
+    assert (rows[0]["attempt"], rows[0]["attempt outcome"]) == ("答案是A", "wrong")
+    assert (rows[0]["insight"], rows[0]["correction"], rows[0]["verdict"]) == ("没有考虑病程", "答案是B", "right")
+    assert rows[0]["artefact"] == "play/1"
+
+
+def test_pairs_alarms_artefacts_and_the_machine_are_there(place):
+    counts = {row["count"]: row["value"] for row in table(place, "pair_quality")}
+    assert (counts["pairs"], counts["pools/solved"], counts["overlap"]) == (4, 6, 0.75)
+    assert [row["alarm"] for row in table(place, "alarms")] == ["Format collapse.", "Early saturation."]
+    assert {row["artefact"] for row in table(place, "artefacts")} >= {"sft/1", "dpo/1"}
+    load = [row for row in history(place) if "system/step" in row]
+    assert load == [{"system/step": 5.0, "system/cpu_percent": 50.0}, {"system/step": 10.0, "system/cpu_percent": 90.0}]
+
+
+def test_sync_replays_a_run_that_had_no_wandb(finished_run, call):
+    live = export_folder(finished_run, mode=WandbMode.offline)
+    status, out, err = call(
+        "sync", finished_run.parent, "--project", "paper", "--tag", "a", "--tag", "b", "--samples", 1
+    )
+    assert (status, out) == (0, "")
+    assert "W&B run:" in err
+    (replayed,) = set(finished_run.glob("wandb/offline-run-*")) - {live}
+    (header,) = of_kind(replayed, "run")
+    assert (header.run_id, header.project, list(header.tags)) == ("demo-0123abcd", "paper", ["a", "b"])
+    assert len(table(replayed, "samples")) == 1
+
+    def numbers(folder):
+        return [row for row in history(folder) if any(name.endswith("/step") or name == "iteration" for name in row)]
+
+    assert len(numbers(live)) == 11
+
+    assert numbers(replayed) == numbers(live)
+
+
+def test_a_sync_of_many_waits_once_for_a_server_that_is_not_there(finished_run, call, monkeypatch, caplog):
+    monkeypatch.setattr(wandb_export, "CONNECT_SECONDS", 1.0)
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    other = finished_run.parent / "demo-other"
+    other.mkdir()
+    for name in ("summary.json", "config.json"):
+        (other / name).write_bytes((finished_run / name).read_bytes())
+    assert call("sync", finished_run, other, "--online")[0] == 0
+    assert len(list(finished_run.parent.glob("demo-*/wandb/offline-run-*"))) == 2
+    assert len([record for record in caplog.records if record.name == wandb_export.__name__]) == 1
+
+
+def test_a_folder_without_configuration_is_refused(finished_run, call):
+    (finished_run / "config.json").unlink()
+    status, _, err = call("sync", finished_run)
+    assert status == 2
+    assert "has no config.json" in err
+
+
+@pytest.mark.parametrize("arguments", [(), ("sync",), ("dashboard",), ("sync", ".", "--samples", "-1")])
+def test_a_usage_error_is_one_line(call, arguments):
+    status, out, err = call(*arguments)
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert err.startswith("error: ")
+
+
+class TestDashboard:
+    @pytest.fixture(autouse=True)
+    def library(self):
+        pytest.importorskip("wandb_workspaces", reason="the extra `dashboards` is not installed")
+
+    @pytest.fixture
+    def content(self, finished_run, call):
+        status, out, _ = call("dashboard", "team/medcritical", finished_run, "--json")
+        assert status == 0
+        return json.loads(out)
+
+    def test_workspace_has_the_panels_over_the_metrics_that_runs_have(self, content, place):
+        sections = content["workspace"]["section"]["panelBankConfig"]["sections"]
+        panels = {section["name"]: [panel["config"] for panel in section["panels"]] for section in sections}
+        assert list(panels) == [
+            "Accuracy by iteration",
+            "Margin",
+            "Log-probabilities",
+            "Cost",
+            "Slices",
+            "Pairs",
+            "Health",
+        ]
+        (accuracy,) = panels["Accuracy by iteration"]
+        assert (accuracy["xAxis"], accuracy["metrics"]) == ("iteration", ["accuracy/clinic/test/dpo_self"])
+        assert (accuracy["groupBy"], accuracy["aggregate"]) == ("config:selfplay.value.beta", True)
+        assert panels["Log-probabilities"][0]["metrics"] == [
+            "dpo_self/train/chosen_logp",
+            "dpo_self/train/rejected_logp",
+        ]
+        logged = axes(place)
+        for drawn in (config for configs in panels.values() for config in configs):
+            for metric in drawn["metrics"]:
+                assert logged[metric] == drawn["xAxis"]
+
+    def test_report_has_the_tables_and_the_same_panels(self, content):
+        blocks = content["report"]["blocks"]
+        texts = [block["content"] for block in blocks if block["type"] == "markdown-block"]
+        assert any("自我纠错" in text and "| 60.0 |" in text.replace("  ", " ") for text in texts)
+        grids = [block["metadata"] for block in blocks if block["type"] == "panel-grid"]
+        assert len(grids) == 7
+        assert grids[0]["panelBankSectionConfig"]["panels"][0]["config"]["metrics"] == ["accuracy/clinic/test/dpo_self"]
+
+    @pytest.mark.parametrize("place", ["medcritical", "a/b/c", "/b", "a/"])
+    def test_a_place_that_is_none_is_refused(self, finished_run, call, place):
+        status, _, err = call("dashboard", place, finished_run, "--json")
+        assert status == 2
+        assert "ENTITY/PROJECT" in err
+
+    def test_publishing_without_login_says_so(self, finished_run, call):
+        status, out, err = call("dashboard", "team/medcritical", finished_run)
+        assert (status, out) == (2, "")
+        assert "--json" in err
+
+    @pytest.fixture
+    def logged_in(self, monkeypatch):
+        """Has W&B talk to a server of the test's own."""
+
+        def use(server):
+            monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+            monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+
+        yield use
+        wandb.teardown()  # its service goes on talking to the server otherwise
+
+    def test_publishing_saves_what_json_prints(self, finished_run, call, content, logged_in):
+        with serve_wandb() as server:
+            logged_in(server)
+            status, out, _ = call("dashboard", "team/medcritical", finished_run)
+        assert status == 0
+        addresses = [urlsplit(line).path for line in out.splitlines()]
+        assert addresses == ["/team/medcritical", "/team/medcritical/reports/MedCritical--View2"]
+        workspace, report = server.views
+        for view in (workspace, report):
+            assert (view["entityName"], view["projectName"], view["displayName"]) == (
+                "team",
+                "medcritical",
+                "MedCritical",
+            )
+        saved = json.loads(report["spec"])["blocks"]
+        assert [block["type"] for block in saved] == [block["type"] for block in content["report"]["blocks"]]
+        names = [section["name"] for section in json.loads(workspace["spec"])["section"]["panelBankConfig"]["sections"]]
+        assert names[0] == "Accuracy by iteration"
+
+    def test_a_server_that_refuses_is_one_sentence(self, finished_run, call, logged_in):
+        with serve_wandb(is_refusing=True) as server:
+            logged_in(server)
+            status, out, err = call("dashboard", "team/medcritical", finished_run)
+        assert (status, out) == (2, "")
+        assert "W&B did not take the dashboard" in err
