@@ -91,7 +91,7 @@ def our_dpo(
         recipe.trainer(config.trainer),
         beta=recipe.beta,
         nll_weight=0.0,
-        label_smoothing=0.0,
+        loss=config.dpo,
         contrast=True,
         starts_at_reference=False,  # the same model is trained turn after turn
         steps=recipe.steps,

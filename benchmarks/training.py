@@ -103,7 +103,7 @@ def _dpo_contest(clinic: Clinic, metrics: Path) -> Contest:
             config.trainer,
             beta=config.selfplay.beta,
             nll_weight=config.dpo.nll_weight,
-            label_smoothing=0.0,
+            loss=config.dpo,
             contrast=True,
             starts_at_reference=True,
             steps=DPO_STEPS,
@@ -117,8 +117,17 @@ def _dpo_contest(clinic: Clinic, metrics: Path) -> Contest:
         sums_R, counts_R = sequence_logps(logits, batch.rows.labels_RT)
         chosen_B, rejected_B = sums_R.chunk(2)
         references = batch.reference_chosen_logps_B, batch.reference_rejected_logps_C
-        preference = dpo_loss(chosen_B, rejected_B, *references, beta=config.selfplay.beta).losses_B
-        nll_B = sequence_nll(chosen_B, counts_R.chunk(2)[0])
+        chosen_lengths_B, rejected_lengths_B = counts_R.chunk(2)
+        preference = dpo_loss(
+            chosen_B,
+            rejected_B,
+            *references,
+            chosen_lengths=chosen_lengths_B,
+            rejected_lengths=rejected_lengths_B,
+            beta=config.selfplay.beta,
+            config=config.dpo,
+        ).losses_B
+        nll_B = sequence_nll(chosen_B, chosen_lengths_B)
         total: Tensor = (preference + config.dpo.nll_weight * nll_B).sum() / batch.normaliser
         return total
 

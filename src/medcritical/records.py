@@ -144,26 +144,35 @@ class Attempt(Record, frozen=True, kw_only=True):
 class Correction(Record, frozen=True, kw_only=True):
     """One correction by the student of its own wrong attempt: `insight` says where and why it went wrong.
 
-    `corrected` is the new attempt, judged like any other (its `text` is without the insight). Written by `play`.
+    `corrected` is the new attempt, judged like any other (its `text` is without the insight). `written` is the response of
+    the corrector as it came. With `from_step` it begins at that step, and what `corrected` has before is the wrong
+    attempt's own. Written by `play`.
     """
 
     wrong: Attempt
     insight: str
     corrected: Attempt
+    written: str = ""
+    from_step: int | None = None
 
 
 class PreferencePair(Record, frozen=True, kw_only=True):
     """A preferred response and, where there is one, the wrong attempt it is preferred to. Written by `pair`.
 
     `rejected` is None for a question solved without a wrong attempt: it feeds the NLL term alone.
-    `origin` names where `chosen` comes from: the student's correction, its own right sample, or the teacher.
+    `origin` names where `chosen` comes from: the student's correction, its own right sample, the teacher, or the wrong
+    attempt with its answer put right. `iteration` made the pair. With `corrects`, a wrong attempt, it is an example for the
+    corrector: `chosen` answers the correction prompt, from `from_step` on where that is set.
     """
 
     question: Question
     chosen: str
     rejected: str | None
-    origin: Literal["correction", "own", "teacher"]
+    origin: Literal["correction", "own", "teacher", "answer"]
     is_chosen_sound: bool | None = None
+    iteration: int = 1
+    corrects: str | None = None
+    from_step: int | None = None
 
 
 class ScoredPair(Record, frozen=True, kw_only=True):

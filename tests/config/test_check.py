@@ -46,7 +46,7 @@ def refusal_of_command(*overrides: str) -> str:
         (["name=null"], ["name=null", "must have a value"]),
         (["name=../x"], ["name=../x", "no folder name"]),
         (["~sft"], ["sft has no value"]),
-        (["arm=[]"], ["arms has no value"]),
+        (["arm=[]", "evaluation.base=false", "evaluation.sft=false"], ["nothing is scored", "an arm or a baseline"]),
         (["selfplay.reference=first"], ["selfplay.reference=first", "previous, sft"]),
         (["trainer.precision=fp8"], ["trainer.precision=fp8", "auto"]),
         (["teacher=gpt"], ["teacher=gpt", "oracle, recorded"]),
@@ -85,7 +85,9 @@ def test_ranges(override: str, allowed: str) -> None:
     assert allowed in message
 
 
-@pytest.mark.parametrize("override", ["selfplay.beta=1e-6", "selfplay.iterations=100", "dpo.label_smoothing=0.499"])
+@pytest.mark.parametrize(
+    "override", ["selfplay.beta=1e-6", "selfplay.iterations=100", "selfplay.filters.max_overlap=1"]
+)
 def test_ranges_end_where_they_say(override: str) -> None:
     configure(override)
 
@@ -134,7 +136,7 @@ def test_every_fault_is_told_at_once() -> None:
         (["evaluation.split=dev", "data.sizes.dev=0"], ["evaluation.split=dev", "data.sizes.dev"]),
         (["data.sizes.train=100"], ["sft.templates=120", "data.sizes.train=100"]),
         (["data.sizes.train=240"], ["data.sizes.train=240", "the 240 of sft.templates"]),
-        (["report.baseline=dpo"], ["report.baseline=dpo", "sft, dpo_self"]),
+        (["report.baseline=dpo"], ["report.baseline=dpo", "base, sft, dpo_self"]),
         ([*REAL, "teacher.format=mmlu_csv"], ["teacher.format=mmlu_csv", "huatuo_json, cmexam_csv, jsonl"]),
         ([*REAL, "teacher.format=cmexam_csv"], ["teacher.chain='response'", "choose explanation"]),
         ([*ASKED, "sft.synthetic_corrections=0.5"], ["sft.synthetic_corrections=0.5", "teacher=oracle"]),
@@ -179,10 +181,40 @@ def test_every_fault_is_told_at_once() -> None:
             ["arm=[sft_continued,rejection_sft_tokens]", "arms.rejection_sft_tokens.against=sft_continued"],
             ["arms.rejection_sft_tokens.against=sft_continued", "method=selfplay"],
         ),
-        ([TOKENS, "arms.rejection_sft_tokens.method=continued_sft"], ["match=tokens", "set match to steps"]),
+        ([TOKENS, "selfplay=gated"], ["selfplay.gate", "arms.rejection_sft_tokens.match=tokens", "by steps"]),
+        (["compare.at=tokens", "compare.arm=none"], ["compare.at=tokens needs compare.arm=none", "arm=[none,"]),
+        (["compare.at=tokens", "compare.arm=sft_continued"], ["compare.arm=sft_continued plays no self-play"]),
+        (["arms.sft_continued.retry=[resample]"], ["arms.sft_continued.retry", "method=continued_sft plays none"]),
+        (["arm=majority_vote", "arms.majority_vote.match=steps"], ["arms.majority_vote.match=steps", "null"]),
+        (["arms.dpo_self.chosen=teacher"], ["arms.dpo_self.retry=['correction']", "chosen=teacher"]),
+        (["arm=dpo_eliminate", "selfplay=uniform"], ["retry=['eliminate']", "selfplay.allocation=adaptive"]),
+        (["arm=dpo_mix", "selfplay=uniform"], ["retry=['resample', 'step']", "selfplay.allocation=adaptive"]),
+        (["arm=dpo_step"], ["arms.dpo_step.retry holds step", "sft.correction_form=both"]),
+        (["arm=dpo_step", "template.level=outline"], ["template.step_correction", "at level outline"]),
+        (["dpo.label_smoothing=0.1"], ["dpo.label_smoothing=0.1", "dpo.loss=sigmoid", "conservative and robust"]),
+        (["dpo.loss=robust"], ["dpo.label_smoothing=0 ", "dpo.loss=robust"]),
+        (["dpo.loss=dpo_positive"], ["dpo.positive_weight must be set", "e.g. 50"]),
+        (["dpo.positive_weight=5"], ["dpo.positive_weight", "null otherwise", "sigmoid"]),
+        (["selfplay.betas=[0.1,0]"], ["selfplay.betas=[0.1, 0.0]", "greater than 0"]),
+        (["selfplay.betas=[1,2,3]"], ["selfplay.betas has 3 values", "selfplay.iterations=2"]),
+        ([*REAL, "selfplay.learning_rates=[0.1]"], ["selfplay.learning_rates=[0.1]", "0.002"]),
+        ([*REAL, "selfplay.right_by=soundness"], ["selfplay.right_by=soundness", "data=medqa"]),
+        (["arm=dpo_samples", "selfplay.corrector=trained"], ["selfplay.corrector=trained", "retry=[correction]"]),
+        (["selfplay=gated", "data.sizes.dev=0"], ["selfplay.gate", "data.sizes.dev"]),
+        (["experiment.row=none"], ["experiment.row=none", "base, sft, dpo_self"]),
+        (["experiment.fidelity=exact"], ["experiment.fidelity=exact", "official, paper, corrected"]),
+        (["sft.warmup_share=0.1"], ["sft.warmup_steps=20", "sft.warmup_share=0.1", "to 0"]),
+        (["evaluation.prompt='answer {q}'"], ["evaluation.prompt=", "{question}"]),
+        (["baseline=any", "baselines.any.student.source=''"], ["baselines.any.student", "Hugging Face id"]),
+        (
+            ["baseline=taiyi", "baselines.taiyi.template.attempt=x"],
+            ["baselines.taiyi.template.attempt='x'", "{question}"],
+        ),
         (["arms.sft_continued.objective=dpo"], ["arms.sft_continued.objective=dpo", "nll"]),
         (
-            ["arms.sft={title: x, method: selfplay, retry: resample, objective: nll, match: steps, against: ''}"],
+            [
+                "arms.sft={title: x, method: selfplay, chosen: student, retry: [], objective: nll, match: null, against: ''}"
+            ],
             ["arms.sft", "another name"],
         ),
     ],
@@ -262,7 +294,8 @@ def test_every_key_of_the_schema_is_given_by_conf() -> None:
             return set()
         return set().union(*({f"{prefix}{name}"} | names(item, f"{prefix}{name}.") for name, item in value.items()))
 
-    composed = [(), REAL, ASKED, (*JUDGED, *PRICED), ("sweep=study", "evaluation.split=dev")]
+    composed = [(), ("selfplay=gated", "arm=dpo_self"), REAL, ASKED, (*JUDGED, *PRICED)]
+    composed.append(("sweep=study", "evaluation.split=dev"))
     given = set().union(*(names(to_plain(configure(*overrides))) for overrides in composed))
     assert set(all_keys()) - given == set()
     assert len(all_keys()) > 100

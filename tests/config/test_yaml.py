@@ -17,7 +17,8 @@ from medcritical.pipeline.plan import make_plan
 
 ROOT = configuration_folder().parent
 FILES_PER_FOLDER = {
-    "conf/arm": 7,
+    "conf/arm": 14,
+    "conf/baseline": 5,
     "conf/cluster": 2,
     "conf/data": 9,
     "conf/data/world": 2,
@@ -28,7 +29,7 @@ FILES_PER_FOLDER = {
     "conf/logger": 2,
     "conf/paths": 1,
     "conf/report": 2,
-    "conf/selfplay": 2,
+    "conf/selfplay": 3,
     "conf/sft": 2,
     "conf/strategy": 7,
     "conf/student": 3,
@@ -37,7 +38,7 @@ FILES_PER_FOLDER = {
     "conf/template": 6,
     "conf/trainer": 2,
     "conf/verifier": 3,
-    "experiments": 2,
+    "experiments": 28,
     "sweeps": 6,
 }
 CELLS = {
@@ -52,6 +53,8 @@ CPU = ("trainer.accelerator=cpu",)
 PARTNERS: dict[str, Sequence[str]] = {
     "arm/rejection_sft_tokens": ["arm=[dpo_self,rejection_sft_tokens]"],
     "arm/rejection_sft_seconds": ["arm=[dpo_self,rejection_sft_seconds]"],
+    **{f"arm/{name}": [f"arm={name}", "sft.correction_form=both"] for name in ("dpo_step", "dpo_mix")},
+    "baseline/any": ["baselines.any.student.source=some/model"],
     "data/medqa": REAL,
     "data/cmexam": REAL,
     "data/medmcqa": REAL,
@@ -70,6 +73,7 @@ PARTNERS: dict[str, Sequence[str]] = {
     "student/qwen2_5_7b": ["sft=pretrained", "dpo=pretrained"],
     "teacher/recorded": REAL,
     "generation/chat": REAL,
+    "selfplay/gated": ["arm=[dpo_self,rejection_sft]"],
     "sweep/study": ["evaluation.split=dev"],
     **{
         f"strategy/{name}": ["cluster=torchrun", "cluster.nproc_per_node=2"]

@@ -19,8 +19,8 @@ import torch
 from transformers import AutoTokenizer
 
 from medcritical.batching import Example, PairExample
-from medcritical.config.choices import Accelerator, Batching, Precision, Schedule, StrategyKind
-from medcritical.config.schema import LoraConfig, OptimConfig, TrainerConfig
+from medcritical.config.choices import Accelerator, Batching, Length, Loss, Precision, Schedule, StrategyKind
+from medcritical.config.schema import LoraConfig, LossConfig, OptimConfig, TrainerConfig
 from medcritical.errors import TrainingStopped
 from medcritical.modeling.checkpoint import load_checkpoint, save_trained
 from medcritical.modeling.lora import add_lora
@@ -146,7 +146,7 @@ def train(
         trainer,
         beta=0.2,
         nll_weight=0.5,
-        label_smoothing=0.0,
+        loss=LossConfig(loss=Loss.sigmoid, length=Length.sum, label_smoothing=0.0, positive_weight=None),
         contrast=True,
         starts_at_reference=True,
         **arguments,

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import itertools
 import os
 import subprocess
 import sys
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 
 from configurations import ASKED, REAL, configure
+from medcritical.config.choices import Match
 from medcritical.config.schema import Config
-from medcritical.config.stages import PlayStage, ReportStage
+from medcritical.config.stages import DpoStage, EvaluateStage, PairStage, PlayStage, ReportStage, SftStage
 from medcritical.pipeline.plan import Plan, make_plan
 
 ALONE = "arm=dpo_self"
@@ -183,6 +185,144 @@ def test_corrector_and_reference_are_who_the_configuration_says() -> None:
     assert (other["corrector"], other["reference"]) == (other["first"], other["sft"])
 
 
+def by_label(plan: Plan) -> dict[tuple[str, str], Any]:
+    return {(call.ref.stage, call.label): call for call in plan.calls}
+
+
+def test_init_says_what_an_iteration_trains_and_whether_it_starts_at_its_reference() -> None:
+    for init, reference in itertools.product(("previous", "sft"), repeat=2):
+        calls = by_label(plan_of(ALONE, f"selfplay.init={init}", f"selfplay.reference={reference}"))
+        places = {"previous": calls["dpo", "dpo_self iteration 1"].ref, "sft": calls["sft", "stage 1, second pass"].ref}
+        second = calls["dpo", "dpo_self iteration 2"]
+        assert second.inputs["checkpoint"] == places[init]
+        assert calls["reference", "dpo_self iteration 2"].inputs["checkpoint"] == places[reference]
+        assert second.config.starts_at_reference == (init == reference)
+        assert calls["dpo", "dpo_self iteration 1"].config.starts_at_reference
+
+
+def test_replay_reads_the_pairs_of_the_iteration_before() -> None:
+    def pairs(*overrides: str) -> list[Any]:
+        calls = by_label(plan_of(ALONE, "selfplay.iterations=3", *overrides))
+        return [calls["pair", f"dpo_self iteration {number}"] for number in (1, 2, 3)]
+
+    assert ["earlier" in call.inputs for call in pairs()] == [False] * 3
+    for rule, since in (("all", [1, 1, 1]), ("last_k", [-1, 0, 1])):
+        calls = pairs(f"selfplay.replay={rule}", "selfplay.replay_iterations=2")
+        assert [call.inputs.get("earlier") for call in calls] == [None, calls[0].ref, calls[1].ref]
+        assert [call.config.replay_from for call in calls] == since
+
+
+def test_beta_and_rate_by_iteration() -> None:
+    plan = plan_of(
+        ALONE, "selfplay.iterations=3", "selfplay.betas=[0.1,0.5]", "selfplay.learning_rates=[1e-3,5e-4,1e-4]"
+    )
+    trainings = [call.config for call in plan.calls if isinstance(call.config, DpoStage)]
+    assert [stage.beta for stage in trainings] == [0.1, 0.5, 0.5]
+    assert [stage.optim.learning_rate for stage in trainings] == [1e-3, 5e-4, 1e-4]
+    assert isinstance(plan.report.config, ReportStage)
+    assert [row.beta for row in plan.report.config.rows] == [None, None, 0.1, 0.5, 0.5]
+
+
+def test_a_gated_loop_goes_on_from_its_gates() -> None:
+    calls = by_label(plan_of(ALONE, "selfplay=gated", "evaluation.permutations=4"))
+    first, second = (calls["gate", f"dpo_self iteration {number}"] for number in (1, 2))
+    sft = calls["sft", "stage 1, second pass"].ref
+    assert first.inputs["candidate"] == calls["dpo", "dpo_self iteration 1"].ref
+    assert (first.inputs["best"], second.inputs["best"]) == (sft, first.ref)
+    assert ("best_score" in first.inputs, "best_score" in second.inputs) == (True, False)
+    assert calls["play", "dpo_self iteration 2"].inputs["policy"] == first.ref
+    assert calls["evaluate", "dpo_self iteration 1"].inputs["checkpoint"] == first.ref
+    dev = calls["evaluate", "dpo_self iteration 1, dev"].config
+    assert (dev.split, dev.permutations) == ("dev", 1)
+    assert calls["evaluate", "sft, dev"].inputs["checkpoint"] == sft
+
+
+def test_who_writes_what_is_preferred() -> None:
+    """The teacher's arms share one play without retries; each reads what its own teaching made."""
+    plan = plan_of("arm=[dpo_teacher,dpo_thought,dpo_answer]", "selfplay.iterations=1")
+    pairs = {call.config.chosen.value: call for call in plan.calls if isinstance(call.config, PairStage)}
+    assert len({call.inputs["play"] for call in pairs.values()}) == 1
+    made_by = {call.ref: call for call in plan.calls}
+    corrected, thought = (made_by[pairs[name].inputs["taught"]] for name in ("teacher", "thought"))
+    assert set(corrected.inputs) == {"attempts", "templates"}
+    assert corrected.config.max_wrong == 1
+    assert (thought.config.questions.start, thought.config.questions.count) == (240, 800)
+    assert "taught" not in pairs["answer"].inputs
+    recorded = plan_of(*REAL, "arm=dpo_thought", "selfplay.iterations=1")
+    calls = by_label(recorded)
+    assert calls["pair", "dpo_thought iteration 1"].inputs["taught"] == calls["teach", "thought templates"].ref
+
+
+def test_only_who_corrects_has_a_corrector() -> None:
+    plan = plan_of("arm=[dpo_self,dpo_step,dpo_mix,dpo_eliminate,dpo_samples]", "sft.correction_form=both")
+    has_corrector = {
+        call.label: "corrector" in call.inputs for call in plan.calls if isinstance(call.config, PlayStage)
+    }
+    first = {name.removesuffix(" iteration 1"): has for name, has in has_corrector.items() if name.endswith(" 1")}
+    assert {name for name, has in first.items() if has} == {"dpo_self", "dpo_step", "dpo_mix"}
+    trained = plan_of("arm=[dpo_self,dpo_samples]", "selfplay.corrector=trained")
+    learns = {call.label: call.config.trains_corrector for call in trained.calls if isinstance(call.config, PairStage)}
+    assert (learns["dpo_self iteration 1"], learns["dpo_samples iteration 1"]) == (True, False)
+    calls = by_label(trained)
+    assert calls["play", "dpo_self iteration 2"].inputs["corrector"] == calls["dpo", "dpo_self iteration 1"].ref
+
+
+@pytest.mark.parametrize(("at", "shared"), [("tokens", "trained tokens"), ("seconds", "training time")])
+def test_compare_at_matches_every_other_arm_and_the_table_says_so(at: str, shared: str) -> None:
+    arms = "arm=[sft_continued,rejection_sft,dpo_self,dpo_samples]"
+    plan = plan_of(arms, f"compare.at={at}", "selfplay.iterations=1")
+    calls = by_label(plan)
+    target = calls["dpo", "dpo_self iteration 1"].ref
+    for stage, name in (("sft", "sft_continued"), ("dpo", "rejection_sft"), ("dpo", "dpo_samples")):
+        call = calls[stage, f"{name} iteration 1"]
+        assert (call.config.match, call.inputs["target"]) == (Match(at), target)
+        assert ("target_reference" in call.inputs) == (at == "seconds")
+    assert calls["dpo", "dpo_self iteration 1"].config.match is Match.steps
+    assert isinstance(plan.report.config, ReportStage)
+    titles = {row.arm: row.title for row in plan.report.config.rows if row.iteration}
+    assert titles["dpo_self"] == "MedCritical (self-correction DPO)"
+    assert {title.rpartition(", same ")[2] for arm, title in titles.items() if arm != "dpo_self"} == {shared}
+
+
+def test_an_arms_own_match_goes_before_compare_at() -> None:
+    plan = plan_of("arm=[dpo_self,rejection_sft,rejection_sft_tokens]", "compare.at=seconds", "selfplay.iterations=1")
+    assert isinstance(plan.report.config, ReportStage)
+    titles = [row.title for row in plan.report.config.rows if row.iteration]
+    assert [title.rpartition(", same ")[2] for title in titles[1:]] == ["training time", "trained tokens"]
+
+
+def test_a_majority_vote_asks_the_stage_one_model_several_times() -> None:
+    plan = plan_of("arm=majority_vote", "evaluation.votes=5", "evaluation.permutations=2")
+    stages = {call.label: call for call in plan.calls if isinstance(call.config, EvaluateStage)}
+    vote, greedy = stages["majority_vote"], stages["sft"]
+    assert vote.inputs == greedy.inputs
+    assert (vote.config.votes, vote.config.temperature, vote.config.permutations) == (5, 1.0, 1)
+    assert (greedy.config.votes, greedy.config.temperature) == (1, 0)
+
+
+def test_stage_one_is_left_out_where_nothing_needs_it() -> None:
+    plan = plan_of("arm=[]", "evaluation.sft=false", "report.baseline=base")
+    assert [call.ref.stage for call in plan.calls] == ["prepare", "student", "evaluate", "report"]
+
+
+def test_how_corrections_are_taught_is_known_to_stage_one_alone() -> None:
+    names = changed(plan_of(ALONE), plan_of(ALONE, "sft.correction_form=both"))
+    assert ("sft", "stage 1") in names
+    assert not names & {("teach", "thought templates"), ("prepare", "questions"), ("student", "base student")}
+    stages = [call.config for call in plan_of("sft.correction_form=both").calls if isinstance(call.config, SftStage)]
+    assert {stage.correction_form.value for stage in stages} == {"both"}
+
+
+def test_the_loss_is_known_to_the_training_and_what_follows_alone() -> None:
+    one, other = (plan_of(ALONE, "selfplay.iterations=1", f"dpo.loss={loss}") for loss in ("sigmoid", "hinge"))
+    assert changed(one, other) == {
+        ("dpo", "dpo_self iteration 1"),
+        ("evaluate", "dpo_self iteration 1"),
+        ("report", "tables and figures"),
+    }
+    assert changed(plan_of("arm=rejection_sft"), plan_of("arm=rejection_sft", "dpo.loss=hinge")) == set()
+
+
 def test_the_seed_reaches_everything() -> None:
     assert changed(plan_of(), plan_of("seed=1")) == set(keys_of(plan_of()))
 
@@ -277,8 +417,13 @@ MACHINE_SIDE = {
 }
 """What changes where and how a run is done and shown, never what comes out."""
 
-WITHOUT_EFFECT = {"arms.dpo_self.against", "arms.rejection_sft.against"}
-"""With match=steps there is nothing to be matched against."""
+WITHOUT_EFFECT = {
+    "arms.dpo_self.against",  # it is the arm that the others are compared with
+    *("evaluation.top_p", "evaluation.votes"),  # greedy, and nobody votes
+    "selfplay.replay_iterations",  # nothing is replayed
+    *("experiment.command", "experiment.fidelity", "experiment.source"),  # nothing was published of a row of this run
+}
+"""What only says something together with another key."""
 
 
 def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, Any]]:

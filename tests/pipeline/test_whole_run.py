@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toy_runs import Run, environment, interrupt_toy, run_toy
@@ -137,3 +138,79 @@ def test_the_report_is_drawn_from_the_store(finished: tuple[Path, Run], tmp_path
     names = {path.stem for path in (tmp_path / "report").glob("*.pdf")}
     assert names == {"accuracy", "costs", "pairs", "curves"}
     assert "warning" not in done.stderr
+
+
+def manifests(root: Path, stage: str) -> list[dict[str, Any]]:
+    paths = sorted((root / "store" / stage).glob("*/manifest.json"))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_teachers_arms_the_vote_and_a_baseline(finished: tuple[Path, Run]) -> None:
+    """Who writes what is preferred, in one iteration each; the loss that is printed and stored; and a card.
+
+    The baseline is the stage-1 model under another name, as a folder: it must score what it scored as a student.
+    """
+    root, _ = finished
+    run = run_toy(
+        root,
+        *("arm=[dpo_eliminate,dpo_teacher,dpo_thought,dpo_answer,majority_vote]", "selfplay.iterations=1"),
+        *("dpo.steps=3", "dpo.warmup_steps=1", "dpo.loss=conservative", "dpo.label_smoothing=0.1"),
+        *("experiment.row=dpo_teacher", "baseline=any", f"baselines.any.student.source={second_pass_model(root)}"),
+        *("baselines.any.title=Known", "baselines.any.published=12.5", "baselines.any.max_new_tokens=50"),
+        *("template@baselines.any.template=clinic", "baselines.any.template.level=both"),
+        "baselines.any.template.attempt='{question}'",
+        "baselines.any.template.answer='<answer> {answer} </answer>'",
+    )
+    by_arm = {row.arm: row for row in read_summary(run.folder / "summary.json").rows}
+    arms = ["dpo_eliminate", "dpo_teacher", "dpo_thought", "dpo_answer", "majority_vote"]
+    assert list(by_arm) == ["base", "any", "sft", *arms]
+    assert (by_arm["any"].num_correct, by_arm["any"].unparsed) == (by_arm["sft"].num_correct, by_arm["sft"].unparsed)
+    assert by_arm["majority_vote"].accuracy >= by_arm["sft"].accuracy - 0.1
+    made = {manifest["config"]["chosen"]: manifest for manifest in manifests(root, "pair")}
+    pairs = {}
+    for name in ("teacher", "thought", "answer"):
+        pairs[name] = read_lines(root / "store" / "pair" / made[name]["ref"]["key"][:16] / "pairs.jsonl")
+        contrasts = [pair for pair in pairs[name] if pair["rejected"] is not None]
+        assert len(contrasts) == made[name]["facts"]["pairs"] > 0
+        assert {pair["origin"] for pair in contrasts} == {"answer" if name == "answer" else "teacher"}
+    for pair in pairs["answer"]:  # the same but for the answer
+        chosen, rejected = (pair[side] and pair[side].rpartition("<answer>") for side in ("chosen", "rejected"))
+        assert rejected is None or (chosen[0] == rejected[0] and chosen[2] != rejected[2])
+    formulas = {manifest["facts"]["formula"] for manifest in manifests(root, "dpo")}
+    smoothed = next(formula for formula in formulas if "- 0.1 * log sigmoid(-(" in formula)
+    assert smoothed in run.stderr
+    published = (run.folder / "published.md").read_text(encoding="utf-8")
+    assert f"{100 * by_arm['dpo_teacher'].accuracy:.1f}" in published
+    assert all(text in published for text in ("Known", "12.50", "greedy, 50 tokens"))
+
+
+def test_a_loop_that_stands_still_stops_with_its_best(finished: tuple[Path, Run]) -> None:
+    """The gate asks for more than anyone can gain: iteration 2 makes nothing, and the stage-1 model is what is left."""
+    root, _ = finished
+    before = {path.parent for path in (root / "store").rglob("manifest.json")}
+    gate = ["selfplay=gated", "selfplay.gate.min_gain=0.9", "selfplay.gate.patience=1"]
+    run = run_toy(root, "arm=dpo_self", "selfplay.replay=all", "selfplay.corrector=trained", *gate)
+    new = [path for path in (root / "store").rglob("manifest.json") if path.parent not in before]
+    made = [json.loads(path.read_text(encoding="utf-8")) for path in new]
+    empty = [item for item in made if item["facts"].get("stopped")]
+    assert sorted(item["ref"]["stage"] for item in empty) == ["dpo", "evaluate", "pair", "play", "reference"]
+    assert all(not item["files"] for item in empty)
+    assert [item["facts"]["decision"] for item in made if item["ref"]["stage"] == "gate"] == ["stop", "stop"]
+    rows = {(row.arm, row.iteration): row for row in read_summary(run.folder / "summary.json").rows}
+    assert rows["dpo_self", 1].num_correct == rows["dpo_self", 2].num_correct == rows["sft", 0].num_correct
+    (trained,) = [item for item in made if item["ref"]["stage"] == "pair" and not item["facts"].get("stopped")]
+    examples = read_lines(root / "store" / "pair" / trained["ref"]["key"][:16] / "pairs.jsonl")
+    taught = [pair for pair in examples if pair["corrects"] is not None]
+    assert len(taught) == trained["facts"]["corrector_examples"] > 0
+    assert all(pair["chosen"].startswith("<error>") and pair["rejected"] is None for pair in taught)
+    assert "nothing: the loop has stopped" in run.stderr
+
+
+def second_pass_model(root: Path) -> Path:
+    """The model folder of stage 1 after its second pass, as any program would load it."""
+    (manifest,) = [item for item in manifests(root, "sft") if "corrections" in item["inputs"]]
+    return root / "store" / "sft" / str(manifest["ref"]["key"])[:16] / "model"

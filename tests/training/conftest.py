@@ -67,6 +67,7 @@ def make_optim() -> Callable[..., OptimConfig]:
             "learning_rate": 1e-2,
             "schedule": Schedule.constant,
             "warmup_steps": 0,
+            "warmup_share": 0.0,
             "final_rate": 0.1,
             "weight_decay": 0.01,
             "batch_size": 6,

@@ -11,7 +11,10 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from losses import FAMILY, loss_config
 from medcritical.batching import PairExample, collate_pairs, pad_rows
+from medcritical.config.choices import Length, Loss
+from medcritical.config.schema import LossConfig
 from medcritical.training.modules import DpoModule
 
 WORDS = ["<pad>", "<bos>", "<eos>", *(f"w{number}" for number in range(3, 17))]
@@ -28,7 +31,19 @@ def text(ids: Any) -> str:
     return "".join(f" {WORDS[index]}" for index in ids)
 
 
+PEERS: dict[str, tuple[dict[str, Any], LossConfig]] = {
+    "sigmoid": ({"loss_type": "sigmoid"}, FAMILY["sigmoid"]),
+    "hinge": ({"loss_type": "hinge"}, FAMILY["hinge"]),
+    "robust": ({"loss_type": "robust", "label_smoothing": 0.1}, FAMILY["robust"]),
+    "ipo": ({"loss_type": "ipo"}, loss_config(Loss.ipo, length=Length.mean)),  # TRL's is of means over tokens
+    "length-normalised": ({"loss_type": "sigmoid_norm"}, FAMILY["length-normalised"]),
+}
+"""What each of TRL's losses is called here. TRL has no cDPO for DPO itself, and no DPO-positive."""
+
+
+@pytest.mark.parametrize("name", PEERS)
 def test_loss_and_gradients_equal_trl(
+    name: str,
     make_model: Callable[..., Any],
     make_pairs: Callable[..., list[PairExample]],
     make_optim: Callable[..., Any],
@@ -54,6 +69,7 @@ def test_loss_and_gradients_equal_trl(
         bf16=False,
         gradient_checkpointing=False,
         report_to="none",
+        **PEERS[name][0],
     )
     trainer = trl.DPOTrainer(
         model=peer,
@@ -73,12 +89,13 @@ def test_loss_and_gradients_equal_trl(
     assert ids == {(*p.prompt_ids, *r) for p in pairs for r in (p.chosen_ids, p.rejected_ids or ())}
 
     module = DpoModule(
-        policy, make_optim(), 1, beta=0.3, nll_weight=0.0, label_smoothing=0.0, starts_at_reference=False
+        policy, make_optim(), 1, beta=0.3, nll_weight=0.0, loss=PEERS[name][1], starts_at_reference=False
     )
     ours, _ = module.objective(collate_pairs(pairs, layout=partial(pad_rows, pad_id=0), normaliser=5))
     ours.backward()
 
-    assert abs(ours.item() - 0.6931) > 0.02, "the policy must differ from its reference for this test to say anything"
+    start = {"ipo": 1 / (4 * 0.3**2), "hinge": 1.0}.get(name, 0.6931)
+    assert abs(ours.item() - start) > 0.01, "the policy must differ from its reference for this test to say anything"
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-4)
     their_gradients = {name: parameter.grad for name, parameter in peer.named_parameters()}
     for name, parameter in policy.named_parameters():

@@ -15,6 +15,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
+from losses import FAMILY
 from medcritical.batching import Example, PairExample, step_batches
 from medcritical.batching.examples import prompt_key
 from medcritical.config.choices import Batching
@@ -43,7 +44,7 @@ def dpo(
     values: dict[str, Any] = {
         "beta": 0.2,
         "nll_weight": 0.7,
-        "label_smoothing": 0.0,
+        "loss": FAMILY["sigmoid"],
         "contrast": True,
         "starts_at_reference": True,
         "steps": 3,
@@ -207,12 +208,26 @@ def test_first_metrics_of_a_policy_at_its_reference(
     assert last == result.metrics
 
 
-def test_label_smoothing_leaves_the_start_at_ln_2(
-    make_model: Make, make_pairs: Make, make_optim: Make, make_trainer: Make, tmp_path: Path
+@pytest.mark.parametrize("name", FAMILY)
+def test_every_loss_starts_at_margin_0_and_widens_it(
+    name: str, make_model: Make, make_pairs: Make, make_optim: Make, make_trainer: Make, tmp_path: Path
 ) -> None:
     model = make_model()
-    dpo(model, make_pairs(model), make_optim(), make_trainer(), tmp_path, label_smoothing=0.3)
-    assert rows_of(tmp_path)[0]["train/preference_loss"] == pytest.approx(math.log(2), abs=1e-12)
+    dpo(model, make_pairs(model), make_optim(), make_trainer(), tmp_path, loss=FAMILY[name])
+    first, *_, last = rows_of(tmp_path)
+    start = {"ipo": 1 / (4 * 0.2**2), "hinge": 1.0}.get(name, math.log(2))
+    assert first["train/preference_loss"] == pytest.approx(start, abs=1e-12)
+    assert first["train/margin"] == pytest.approx(0, abs=1e-12)
+    assert last["train/margin"] > 0
+
+
+@pytest.mark.parametrize("name", ["ipo", "hinge"])
+def test_a_wrong_reference_is_found_out_whatever_the_loss(
+    name: str, make_model: Make, make_pairs: Make, make_optim: Make, make_trainer: Make, tmp_path: Path
+) -> None:
+    pairs = make_pairs(make_model(1))
+    with pytest.raises(TrainingError, match="reference log-probabilities come from another checkpoint"):
+        dpo(make_model(0), pairs, make_optim(), make_trainer(), tmp_path, loss=FAMILY[name])
 
 
 def test_a_wrong_reference_stops_before_any_weight_changes(

@@ -6,11 +6,10 @@ import re
 import string
 from collections.abc import Iterator
 
+from medcritical.config.arms import arm_faults
 from medcritical.config.choices import (
     DataFormat,
-    Match,
     Method,
-    Objective,
     StudentKind,
     TeacherKind,
     TemplateLevel,
@@ -33,15 +32,16 @@ _PLACEHOLDERS = {
     "teach": {"question"},
     "teach_correction": {"question", "attempt"},
     "teach_gold": {"answer"},
+    "step": {"number"},
+    "step_correction": {"question", "attempt"},
 }
-_MAY_BE_EMPTY = ("teach", "teach_correction", "teach_gold")
+_MAY_BE_EMPTY = ("teach", "teach_correction", "teach_gold", "step_correction")
 _CHAINS = {
     DataFormat.huatuo_json: ("response", "complex_cot"),
     DataFormat.cmexam_csv: ("explanation",),
     DataFormat.jsonl: ("chain",),
 }
 """The values of `teacher.chain` by format of the traces."""
-_TAKEN_ROWS = ("base", "sft")
 
 
 def contradictions(config: Config) -> Iterator[str]:
@@ -53,19 +53,20 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from _teacher_faults(config)
     yield from engine_faults(config)
     yield from _student_faults(config)
-    yield from _template_faults(config.template)
+    yield from _template_faults("template", config.template)
+    if config.evaluation.prompt:
+        yield from _placeholder_faults("evaluation.prompt", config.evaluation.prompt, {"question"})
     yield from _verifier_faults(config.verifier)
     yield from _optim_faults("sft", config.sft)
     yield from _optim_faults("dpo", config.dpo)
-    yield from _arm_faults(config)
+    yield from arm_faults(config)
+    yield from _baseline_faults(config)
     yield from sweep_faults(config)
     yield from cluster_faults(config)
     if not config.paths.store:
         yield "paths.store is empty: name a folder, or unset MEDCRITICAL_STORE for the default."
     if config.evaluation.split not in ("dev", "test"):
         yield f"evaluation.split={config.evaluation.split} cannot be scored: choose dev or test."
-    if config.report.baseline != "sft" and config.report.baseline not in config.arms:
-        yield f"report.baseline={config.report.baseline} is no arm of this run: choose one of sft, {', '.join(config.arms)}."
 
 
 def _data_faults(config: Config) -> Iterator[str]:
@@ -195,12 +196,22 @@ def _position_faults(config: Config, positions: int) -> Iterator[str]:
             )
 
 
-def _template_faults(template: TemplateConfig) -> Iterator[str]:
+def _template_faults(group: str, template: TemplateConfig) -> Iterator[str]:
     for field, required in _PLACEHOLDERS.items():
         text = getattr(template, field)
         if not text and field in _MAY_BE_EMPTY:
             continue
-        yield from _placeholder_faults(f"template.{field}", text, required)
+        yield from _placeholder_faults(f"{group}.{field}", text, required)
+
+
+def _baseline_faults(config: Config) -> Iterator[str]:
+    for name, baseline in config.baselines.items():
+        if baseline.student.kind is not StudentKind.pretrained or not baseline.student.source:
+            yield (
+                f"baselines.{name}.student must be a published model: set kind to pretrained and source to a Hugging Face "
+                "id or a local folder."
+            )
+        yield from _template_faults(f"baselines.{name}.template", baseline.template)
 
 
 def _verifier_faults(verifier: VerifierConfig) -> Iterator[str]:
@@ -239,31 +250,7 @@ def _optim_faults(group: str, optim: OptimConfig) -> Iterator[str]:
         )
     if optim.steps is not None and optim.warmup_steps > optim.steps:
         yield f"{group}.warmup_steps={optim.warmup_steps} is more than {group}.steps={optim.steps}."
-
-
-def _arm_faults(config: Config) -> Iterator[str]:
-    for name, arm in config.arms.items():
-        if name in _TAKEN_ROWS:
-            yield f"arms.{name} has the name of a row that every table has already: choose another name."
-        if arm.method is Method.continued_sft and arm.objective is Objective.dpo:
-            yield (
-                f"arms.{name}.objective=dpo needs pairs, which arms.{name}.method=continued_sft does not make: set "
-                "objective to nll, or method to selfplay."
-            )
-        if arm.match is Match.steps:
-            continue
-        if arm.method is Method.continued_sft:
-            yield (
-                f"arms.{name}.match={arm.match.value} is not for arms.{name}.method=continued_sft, which trains as long "
-                "as dpo.steps or dpo.epochs says: set match to steps."
-            )
-        other = config.arms.get(arm.against)
-        if other is None or other is arm:
-            yield (
-                f"arms.{name}.match={arm.match.value} needs arms.{name}.against to name another arm of this run, not "
-                f"{arm.against!r}: add that arm, e.g. arm=[{arm.against or 'dpo_self'},{name}]."
-            )
-        elif other.match is not Match.steps:
-            yield f"arms.{name}.against={arm.against} is itself matched to {other.against}: name an arm with match=steps."
-        elif other.method is Method.continued_sft:
-            yield f"arms.{name}.against={arm.against} plays no self-play: name an arm with method=selfplay."
+    if optim.warmup_share and optim.warmup_steps:
+        yield (
+            f"{group}.warmup_steps={optim.warmup_steps} and {group}.warmup_share={optim.warmup_share:g}: set one of them to 0."
+        )

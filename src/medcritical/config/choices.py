@@ -92,9 +92,11 @@ class Allocation(str, Enum):
 
 
 class Corrector(str, Enum):
-    """Which checkpoint corrects wrong attempts: the frozen stage-1 model or the policy of this iteration."""
+    """Which checkpoint corrects wrong attempts: the frozen stage-1 model; the policy of this iteration; or that policy, with
+    its verified corrections trained on beside the pairs (in the loop)."""
 
     sft = "sft"
+    trained = "trained"
     current = "current"
 
 
@@ -113,17 +115,80 @@ class Fallback(str, Enum):
 
 
 class Method(str, Enum):
-    """selfplay: play, pair, train; continued_sft: further training on the stage-1 templates (a control)."""
+    """selfplay: play, pair, train; continued_sft: further training on the stage-1 templates (a control); majority_vote: the
+    stage-1 model, asked `evaluation.votes` times (self-consistency, a control)."""
 
     selfplay = "selfplay"
+    majority_vote = "majority_vote"
     continued_sft = "continued_sft"
 
 
 class Retry(str, Enum):
-    """What an unsolved question gets from the rest of the budget: corrections of its wrong attempts, or new attempts."""
+    """What an unsolved question gets in a round: a correction of one of its wrong attempts, whole or from the step where it
+    goes wrong; a new attempt; or a new attempt without the options that were tried in vain."""
 
     correction = "correction"
+    step = "step"
+    eliminate = "eliminate"
     resample = "resample"
+
+
+class Chosen(str, Enum):
+    """Who writes what is preferred: the student (own correction, else own right attempt); the teacher, correcting the wrong
+    attempt; the teacher, thinking about the question; or nobody: the wrong attempt itself with its answer put right."""
+
+    teacher = "teacher"
+    thought = "thought"
+    answer = "answer"
+    student = "student"
+
+
+class CorrectionForm(str, Enum):
+    """How stage 1 teaches corrections: the whole response anew, from the faulty step on, or each one in both forms."""
+
+    whole = "whole"
+    step = "step"
+    both = "both"
+
+
+class RightBy(str, Enum):
+    """What self-play takes for right: the answer, or answer and reasoning (where the data set can tell: the clinic)."""
+
+    soundness = "soundness"
+    answer = "answer"
+
+
+class Start(str, Enum):
+    """Which checkpoint an iteration trains on: the policy so far, or the stage-1 model again."""
+
+    sft = "sft"
+    previous = "previous"
+
+
+class Replay(str, Enum):
+    """Pairs of earlier iterations that are trained on again: none, those of the last `replay_iterations`, or all."""
+
+    last_k = "last_k"
+    all = "all"
+    none = "none"
+
+
+class Loss(str, Enum):
+    """The preference loss; objectives/dpo.py has the equations."""
+
+    sigmoid = "sigmoid"
+    ipo = "ipo"
+    hinge = "hinge"
+    conservative = "conservative"
+    robust = "robust"
+    dpo_positive = "dpo_positive"
+
+
+class Length(str, Enum):
+    """Log-probability of a response in the preference loss: summed over its tokens, or their mean (length-normalised)."""
+
+    mean = "mean"
+    sum = "sum"
 
 
 class Objective(str, Enum):

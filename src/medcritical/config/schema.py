@@ -14,20 +14,27 @@ from medcritical.config.choices import (
     Allocation,
     AnswerForm,
     Batching,
+    Chosen,
     ClusterKind,
+    CorrectionForm,
     Corrector,
     DataFormat,
     EngineKind,
     Fallback,
+    Length,
+    Loss,
     Match,
     Method,
     Objective,
     OnError,
     Precision,
     Reference,
+    Replay,
     Retry,
+    RightBy,
     Schedule,
     SplitRule,
+    Start,
     StrategyKind,
     StudentKind,
     TeacherKind,
@@ -140,6 +147,9 @@ class TeacherConfig:
     engine: Optional[EngineConfig] = key("who is asked; null unless kind is engine")
     sampling: Optional[TeacherSamplingConfig] = key("how it answers; null unless kind is engine")
     attempts: int = key("most times that a teacher is asked one question, until a template is kept", ge=1)
+    head_cut: bool = key(
+        "published flaw: as many characters as the prompt has are cut from the head of a longer answer"
+    )
     show_gold: bool = key("show the right answer to a teacher that is asked, as the paper's published code does")
     min_characters: int = key("shortest thought kept, characters of outline and chain; not for the oracle", ge=0)
     max_characters: Optional[int] = key("longest thought kept, characters; null: any; not for the oracle", ge=1)
@@ -201,6 +211,8 @@ class TemplateConfig:
     option_separator: str = key("between options")
     attempt: str = key("{question}: what the student is asked")
     correction: str = key("{question} and {attempt}: what the corrector is asked")
+    step: str = key("{number}: what a detailed step begins with; how the step where an attempt goes wrong is found")
+    step_correction: str = key("{question} and {attempt}: asks for the chain from the faulty step on; or empty")
     outline: str = key("{outline}")
     outline_separator: str = key("between outline steps")
     chain: str = key("{chain}")
@@ -222,6 +234,7 @@ class OptimConfig:
     learning_rate: float = key("peak rate", gt=0, le=1)
     schedule: Schedule = key("after warm-up")
     warmup_steps: int = key("optimizer steps of linear warm-up", ge=0)
+    warmup_share: float = key("or the warm-up as a share of all steps; 0: warmup_steps says", ge=0, lt=1)
     final_rate: float = key("rate at the end as a share of the peak", ge=0, le=1)
     weight_decay: float = key("AdamW weight decay", ge=0, lt=1)
     batch_size: int = key("examples per optimizer step", ge=1)
@@ -248,15 +261,43 @@ class SftConfig(OptimConfig):
 
     templates: Optional[int] = key("training questions given to the teacher; null: all", ge=1)
     synthetic_corrections: float = key("teacher-made wrong attempts with their correction, per template", ge=0, le=1)
+    correction_form: CorrectionForm = key("corrections are taught whole, from the faulty step on, or both")
     correction: Optional[SftCorrectionConfig] = key("second pass; null: none")
 
 
 @dataclass
+class FilterConfig:
+    """Pairs that are not trained on. What each filter takes out is counted in the pair-quality report."""
+
+    max_overlap: Optional[float] = key("most words in common, as a share; null: any", ge=0, le=1)
+    max_length_ratio: Optional[float] = key(
+        "most words of the longer response per word of the shorter; null: any", ge=1
+    )
+    duplicates: bool = key("keep a pair that says the same as an earlier one")
+
+
+@dataclass
+class GateConfig:
+    """Held-out accuracy decides how the loop goes on from a trained policy.
+
+    Better than the best so far: promoted. Hardly worse: kept, but not the best. Clearly worse: rolled back to the best.
+    Too long without a promotion: the loop stops with the best, and nothing of later iterations runs.
+    """
+
+    questions: Optional[int] = key("dev questions asked; null: all", ge=1)
+    min_gain: float = key("accuracy above the best from which a policy is promoted", ge=0, lt=1)
+    max_drop: float = key("accuracy below the best that is still kept", ge=0, lt=1)
+    patience: int = key("iterations without promotion after which the loop stops", ge=1)
+
+
+@dataclass
 class SelfPlayConfig:
-    """Stage 2: what one iteration does before it trains."""
+    """Stage 2: what one iteration does before it trains, and how iterations follow each other."""
 
     iterations: int = key("T, number of rounds", ge=1, le=100)
-    beta: float = key("DPO inverse temperature, 1 / nats", gt=0)
+    beta: float = key("DPO inverse temperature, 1 / nats; IPO's tau", gt=0)
+    betas: list[float] = key("beta of iteration 1, 2, ..., the last one for all after; empty: beta")
+    learning_rates: list[float] = key("likewise for the peak rate; empty: dpo.learning_rate")
     questions: Optional[int] = key("training questions per iteration, fresh ones first; null: all", ge=1)
     attempts: int = key("attempts every question gets", ge=1)
     allocation: Allocation = key("uniform or adaptive")
@@ -264,16 +305,31 @@ class SelfPlayConfig:
     max_rounds: int = key("adaptive: most retries of one question", ge=0)
     corrections: int = key("uniform: corrections per wrong attempt", ge=0)
     corrector: Corrector = key("who corrects")
+    right_by: RightBy = key("what makes an attempt right: its answer, or its reasoning too")
+    init: Start = key("what an iteration's training starts from")
     reference: Reference = key("pi_ref")
     fallback: Fallback = key("when no correction succeeds")
+    replay: Replay = key("pairs of earlier iterations trained on again")
+    replay_iterations: int = key("last_k: how many earlier iterations", ge=1)
+    filters: FilterConfig = key("pairs left out")
+    gate: Optional[GateConfig] = key("promotion by held-out accuracy; null: every policy goes on")
 
 
 @dataclass
-class DpoConfig(OptimConfig):
+class LossConfig:
+    """The preference loss of a pair."""
+
+    loss: Loss = key("member of the family")
+    length: Length = key("log-probabilities summed over tokens, or their mean; betas of the two are not comparable")
+    label_smoothing: float = key("conservative, robust: probability that a preference label is wrong", ge=0, lt=0.5)
+    positive_weight: Optional[float] = key("dpo_positive: weight of its penalty; else null", ge=0)
+
+
+@dataclass
+class DpoConfig(OptimConfig, LossConfig):
     """The preference loss and its optimisation."""
 
     nll_weight: float = key("weight of the per-token NLL on chosen, beside the preference loss", ge=0)
-    label_smoothing: float = key("probability that a preference label is wrong", ge=0, lt=0.5)
 
 
 @dataclass
@@ -281,11 +337,45 @@ class ArmConfig:
     """One named experiment: how it differs in what it trains on and with which loss."""
 
     title: str = key("row name in tables")
-    method: Method = key("selfplay or continued_sft")
-    retry: Retry = key("corrections or new attempts")
+    method: Method = key("selfplay, continued_sft or majority_vote")
+    chosen: Chosen = key("who writes what is preferred")
+    retry: list[Retry] = key("what unsolved questions get, round after round in turn; empty: nothing")
     objective: Objective = key("dpo or nll")
-    match: Match = key("what is equal to the arm it is compared with")
-    against: str = key("name of that arm; empty for none")
+    match: Optional[Match] = key("what is equal to the arm it is compared with; null: compare.at")
+    against: str = key("name of that arm; empty: compare.arm")
+
+
+@dataclass
+class CompareConfig:
+    """What arms share with the one they are compared with."""
+
+    at: Match = key("optimizer steps, trained tokens, or seconds of training")
+    arm: str = key("the arm that the others are matched to")
+
+
+@dataclass
+class BaselineConfig:
+    """A published model that is only evaluated, with the prompt and the answer format of its own."""
+
+    title: str = key("row name in tables")
+    student: StudentConfig = key("where the model comes from")
+    template: TemplateConfig = key("its prompt and answer format")
+    temperature: float = key("softmax temperature; 0 is greedy", ge=0, le=5)
+    top_p: float = key("nucleus mass", gt=0, le=1)
+    max_new_tokens: int = key("longest answer, tokens", ge=1)
+    published: Optional[float] = key("published accuracy, percent; null: none known", ge=0, le=100)
+    source: str = key("where that was published, and on what")
+
+
+@dataclass
+class ExperimentConfig:
+    """What an overlay from experiments/ says of itself."""
+
+    fidelity: str = key("official (the published code), paper (its text) or corrected (their flaws mended)")
+    command: str = key("what runs it")
+    row: str = key("the row of the table that it is about; empty for none")
+    published: Optional[float] = key("published accuracy of that row, percent; null: none", ge=0, le=100)
+    source: str = key("where that was published, and on what")
 
 
 @dataclass
@@ -327,6 +417,12 @@ class EvaluationConfig:
     questions: Optional[int] = key("questions scored; null: all", ge=1)
     confidence: float = key("level of the Wilson interval", gt=0, lt=1)
     base: bool = key("also score the student before any training")
+    sft: bool = key("also score the student after stage 1; without arms, false leaves stage 1 out")
+    temperature: float = key("softmax temperature; 0 is greedy", ge=0, le=5)
+    top_p: float = key("nucleus mass, where the temperature is not 0", gt=0, le=1)
+    max_new_tokens: Optional[int] = key("longest answer, tokens; null: generation.max_new_tokens", ge=1)
+    prompt: str = key("{question}: what is asked at test instead of template.attempt; empty: the same as in training")
+    votes: int = key("samples that method majority_vote counts, drawn as generation says", ge=2)
     explanation: bool = key("also compare explanations with those of the data set: BLEU and ROUGE")
     permutations: int = key("orders of its options in which every question is asked; 1: as given", ge=1, le=24)
 
@@ -480,6 +576,9 @@ class Config:
     selfplay: SelfPlayConfig = key("stage 2")
     dpo: DpoConfig = key("preference loss")
     arms: dict[str, ArmConfig] = key("experiments that share this run")
+    baselines: dict[str, BaselineConfig] = key("published models, evaluated on the same questions")
+    compare: CompareConfig = key("what arms share")
+    experiment: ExperimentConfig = key("what an overlay says of itself")
     engine: EngineConfig = key("who runs the student when it answers")
     generation: GenerationConfig = key("sampling")
     verifier: VerifierConfig = key("right or wrong")

@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Optional
 
-from medcritical.config.choices import Allocation, Fallback, Match, Precision
+from medcritical.config.choices import Allocation, Chosen, CorrectionForm, Fallback, Match, Precision, Retry, RightBy
 from medcritical.config.schema import (
     DataConfig,
     EngineConfig,
+    FilterConfig,
+    GateConfig,
     GenerationConfig,
     LoraConfig,
+    LossConfig,
     OptimConfig,
     ReportConfig,
     StudentConfig,
@@ -22,6 +25,9 @@ from medcritical.config.schema import (
     TemplateConfig,
     VerifierConfig,
 )
+
+CORRECTING = (Retry.correction, Retry.step)
+"""The retries that a corrector makes of a wrong attempt."""
 
 
 @dataclass
@@ -84,6 +90,8 @@ class SftStage(StageConfig):
     stage: ClassVar[str] = "sft"
     ranked: ClassVar[bool] = True
     optim: OptimConfig
+    match: Match
+    correction_form: CorrectionForm
     template: TemplateConfig
     lora: Optional[LoraConfig]
     precision: Precision
@@ -100,6 +108,8 @@ class PlayStage(StageConfig):
     template: TemplateConfig
     questions: QuestionRange
     attempts: int
+    retry: list[Retry]
+    right_by: RightBy
     allocation: Allocation
     budget: int
     max_rounds: int
@@ -111,10 +121,20 @@ class PlayStage(StageConfig):
 
 @dataclass
 class PairStage(StageConfig):
-    """Attempts and corrections -> preference pairs and their quality report."""
+    """Attempts and corrections (and the teacher's) -> preference pairs and their quality report.
+
+    `trains_corrector` adds verified corrections as examples for the corrector. Of the replayed pairs those of iterations
+    before `replay_from` are left out.
+    """
 
     stage: ClassVar[str] = "pair"
+    template: TemplateConfig
+    chosen: Chosen
     fallback: Fallback
+    filters: FilterConfig
+    trains_corrector: bool
+    iteration: int
+    replay_from: int
     seed: int
 
 
@@ -137,7 +157,7 @@ class DpoStage(StageConfig):
     ranked: ClassVar[bool] = True
     optim: OptimConfig
     beta: Optional[float]
-    label_smoothing: float
+    loss: Optional[LossConfig]
     nll_weight: float
     match: Match
     starts_at_reference: bool
@@ -148,8 +168,20 @@ class DpoStage(StageConfig):
 
 
 @dataclass
+class GateStage(StageConfig):
+    """A trained policy, the best before it and the dev scores of both -> the checkpoint that the loop goes on from."""
+
+    stage: ClassVar[str] = "gate"
+    gate: GateConfig
+
+
+@dataclass
 class EvaluateStage(StageConfig):
-    """Held-out questions + checkpoint -> predictions and their score. `seed` draws the orders of `permutations`."""
+    """Held-out questions + checkpoint -> predictions and their score.
+
+    `votes` samples a question are counted where there is more than one. `seed` draws samples and the orders of
+    `permutations`.
+    """
 
     stage: ClassVar[str] = "evaluate"
     version: ClassVar[int] = 2
@@ -161,11 +193,25 @@ class EvaluateStage(StageConfig):
     verifier: VerifierConfig
     explanation: bool
     permutations: int
+    votes: int
+    temperature: float
+    top_p: float
     seed: int
     max_new_tokens: int
     batch_tokens: int
     precision: Precision
     template: TemplateConfig
+
+
+@dataclass
+class PublishedValue:
+    """A published accuracy (percent; None: none known) to stand beside that of a row, and the settings of ours."""
+
+    arm: str
+    accuracy: Optional[float]
+    source: str
+    fidelity: str
+    settings: str
 
 
 @dataclass
@@ -188,5 +234,6 @@ class ReportStage(StageConfig):
     version: ClassVar[int] = 3
     name: str
     rows: list[ReportRow]
+    published: list[PublishedValue]
     report: ReportConfig
     confidence: float

@@ -10,10 +10,20 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from medcritical.config.choices import Allocation, TeacherKind
-from medcritical.config.schema import PricesConfig
-from medcritical.config.stages import EvaluateStage, PlayStage, PrepareStage, ReportStage, TeachStage
+from medcritical.config.schema import Config, PricesConfig
+from medcritical.config.stages import (
+    CORRECTING,
+    DpoStage,
+    EvaluateStage,
+    PlayStage,
+    PrepareStage,
+    ReportStage,
+    TeachStage,
+)
 from medcritical.pipeline.plan import Plan, StageCall
+from medcritical.pipeline.slices import SHARED, title_of
 from medcritical.reporting.ledger import priced
+from medcritical.selfplay.formula import step_formula
 from medcritical.store import Costs
 
 if TYPE_CHECKING:
@@ -77,6 +87,27 @@ def describe_plan(plan: Plan, missing: AbstractSet[str], pace: Pace) -> str:
     return "\n".join(lines)
 
 
+def describe_experiment(config: Config) -> str:
+    """What is run, how faithful it is, what was published of it, and what its arms share: a line each."""
+    experiment = config.experiment
+    published = "" if experiment.published is None else f", published {experiment.published:g} % ({experiment.source})"
+    lines = [f"{experiment.command}: {experiment.fidelity}{published}"]
+    lines += [f"  {name}: {title_of(config, name)}" for name in config.arms]
+    for name, baseline in config.baselines.items():
+        known = "no published value" if baseline.published is None else f"published {baseline.published:g} %"
+        lines.append(f"  {name}: {baseline.title}, evaluation only, {known}")
+    return "\n".join(
+        [*lines, f"arms are compared at equal {SHARED[config.compare.at]} (compare.at={config.compare.at.value})"]
+    )
+
+
+def describe_losses(plan: Plan) -> str:
+    """The loss of every preference training, each once; empty where there is none."""
+    stages = [call.config for call in plan.calls if isinstance(call.config, DpoStage)]
+    formulas = dict.fromkeys(step_formula(stage.loss, stage.beta, stage.nll_weight) for stage in stages)
+    return "\n".join(f"loss of a step: {formula}" for formula in formulas)
+
+
 def describe_price(costs: Costs, prices: PricesConfig) -> str:
     """What tokens cost at most, in all and for each model, as a sentence."""
     money = priced(costs, prices)
@@ -129,12 +160,11 @@ def estimated_tokens(call: StageCall, plan: Plan) -> int:
         questions = config.questions.count or _train_size(plan)
         if config.allocation is Allocation.adaptive:
             return questions * max(config.budget, config.attempts * config.generation.max_new_tokens)
-        per_attempt = (
-            config.generation.max_new_tokens + config.corrections * config.generation.correction_max_new_tokens
-        )
+        corrections = config.corrections if set(config.retry) & set(CORRECTING) else 0
+        per_attempt = config.generation.max_new_tokens + corrections * config.generation.correction_max_new_tokens
         return questions * config.attempts * per_attempt
     if isinstance(config, EvaluateStage):
-        return (config.questions or _split_size(plan, config.split)) * config.max_new_tokens
+        return (config.questions or _split_size(plan, config.split)) * config.votes * config.max_new_tokens
     if isinstance(config, TeachStage) and config.teacher.kind is not TeacherKind.recorded:
         source = plan_call(plan, call.inputs["attempts"].key) if config.questions is None else None
         if source is not None and isinstance(source.config, PlayStage):
@@ -152,7 +182,7 @@ def estimated_judge_tokens(call: StageCall, plan: Plan) -> int:
     if not isinstance(config, PlayStage | EvaluateStage) or config.verifier.judge is None:
         return 0
     if isinstance(config, EvaluateStage):
-        decisions = config.questions or _split_size(plan, config.split)
+        decisions = (config.questions or _split_size(plan, config.split)) * config.votes
     else:
         more = config.max_rounds if config.allocation is Allocation.adaptive else config.attempts * config.corrections
         decisions = (config.questions.count or _train_size(plan)) * (config.attempts + more)

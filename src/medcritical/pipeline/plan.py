@@ -8,36 +8,30 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medcritical.config.choices import (
-    Allocation,
+    Chosen,
     Corrector,
     Match,
     Method,
     Objective,
     Reference,
-    Retry,
-    StudentKind,
+    Replay,
+    Start,
     TeacherKind,
 )
 from medcritical.config.load import to_identity
-from medcritical.config.schema import ArmConfig, Config, OptimConfig, TemplateConfig
+from medcritical.config.schema import ArmConfig, Config
 from medcritical.config.stages import (
-    DpoStage,
     EvaluateStage,
-    PairStage,
-    PlayStage,
+    GateStage,
     PrepareStage,
     QuestionRange,
     ReferenceStage,
     ReportRow,
     ReportStage,
-    SftStage,
     StageConfig,
-    StudentStage,
-    TeachStage,
 )
+from medcritical.pipeline.slices import Slices, corrects, match_of, optim_of, published_values, title_of
 from medcritical.store.artefact import ArtefactRef, artefact_key
-from medcritical.store.hashing import derive_seed
-from medcritical.text.prompts import tags_of
 
 Inputs = dict[str, ArtefactRef]
 
@@ -75,32 +69,50 @@ def make_plan(config: Config, sources: Mapping[str, str]) -> Plan:
 
 
 @dataclass
+class _Loop:
+    """Where one arm's loop stands: what it goes on from, and what others made that it may need.
+
+    Attributes:
+        trained: by arm and iteration, the references `reference` (if any) and `dpo` of its training.
+        pairs: of the iteration before.
+    """
+
+    questions: ArtefactRef
+    templates: ArtefactRef
+    corrections: ArtefactRef | None
+    sft: ArtefactRef
+    trained: dict[tuple[str, int], Inputs]
+    policy: ArtefactRef
+    pairs: ArtefactRef | None = None
+
+
+@dataclass
 class _Planner:
     config: Config
     sources: Mapping[str, str]
     calls: dict[str, StageCall] = field(default_factory=dict)
     rows: list[tuple[ReportRow, ArtefactRef, ArtefactRef]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.slices = Slices(self.config)
+
     def plan(self) -> Plan:
-        config = self.config
+        config, slices = self.config, self.slices
         questions = self.add(PrepareStage(data=config.data), {}, "questions")
-        base = self.add(self._student(), {}, "base student")
-        if config.evaluation.base:
-            self.evaluate(questions, base, ReportRow("base", "Student before training", "base", 0, None, config.seed))
-        templates, corrections, sft = self._stage_one(questions, base)
-        self.evaluate(questions, sft, ReportRow("sft", "SFT on thought templates", "sft", 0, None, config.seed))
-        trained: dict[tuple[str, int], Inputs] = {}
-        for name in _comparison_order(config.arms):
-            arm, policy = config.arms[name], sft
-            for iteration in range(1, config.selfplay.iterations + 1):
-                if arm.method is Method.continued_sft:
-                    policy = self._continued_sft(name, iteration, policy, templates, corrections)
-                else:
-                    made = self._iteration(name, arm, iteration, questions, policy, sft, trained)
-                    trained[name, iteration], policy = made, made["dpo"]
-                beta = config.selfplay.beta if arm.objective is Objective.dpo else None
-                row = ReportRow(name, arm.title, policy.stage, iteration, beta, config.seed)
-                self.evaluate(questions, policy, row)
+        for name in config.baselines:
+            baseline = config.baselines[name]
+            model = self.add(slices.student(baseline.student, baseline.template), {}, f"baseline {name}")
+            row = ReportRow(name, baseline.title, "base", 0, None, config.seed)
+            self.evaluate(questions, model, row, slices.baseline(baseline))
+        is_trained = config.evaluation.sft or bool(config.arms)
+        if config.evaluation.base or is_trained:
+            base = self.add(slices.student(config.student, config.template), {}, "base student")
+            if config.evaluation.base:
+                self.evaluate(
+                    questions, base, ReportRow("base", "Student before training", "base", 0, None, config.seed)
+                )
+            if is_trained:
+                self._arms(self._stage_one(questions, base))
         self._report()
         return Plan(tuple(self.calls.values()))
 
@@ -111,178 +123,142 @@ class _Planner:
         self.calls.setdefault(ref.key, StageCall(ref, stage, identity, inputs, label))
         return ref
 
-    def seed(self, *names: str | int) -> int:
-        """The seed of one use of randomness. Arms share it, so that they differ in nothing but what they do."""
-        return derive_seed(self.config.seed, *names)
-
-    def evaluate(self, questions: ArtefactRef, checkpoint: ArtefactRef, row: ReportRow) -> None:
+    def evaluate(
+        self, questions: ArtefactRef, checkpoint: ArtefactRef, row: ReportRow, stage: EvaluateStage | None = None
+    ) -> None:
         """Score a checkpoint and give it a row in the report."""
-        config = self.config
-        stage = EvaluateStage(
-            engine=config.engine,
-            data=config.data.name,
-            split=config.evaluation.split,
-            questions=config.evaluation.questions,
-            confidence=config.evaluation.confidence,
-            verifier=config.verifier,
-            explanation=config.evaluation.explanation,
-            permutations=config.evaluation.permutations,
-            seed=self.seed("permutations") if config.evaluation.permutations > 1 else 0,
-            max_new_tokens=config.generation.max_new_tokens,
-            batch_tokens=config.generation.batch_tokens,
-            precision=config.trainer.precision,
-            template=config.template,
-        )
         label = row.arm if row.iteration == 0 else f"{row.arm} iteration {row.iteration}"
-        score = self.add(stage, {"questions": questions, "checkpoint": checkpoint}, label)
-        self.rows.append((row, score, checkpoint))
+        inputs = {"questions": questions, "checkpoint": checkpoint}
+        self.rows.append((row, self.add(stage or self.slices.evaluation(), inputs, label), checkpoint))
 
-    def _student(self) -> StudentStage:
-        student, template = self.config.student, self.config.template
-        is_scratch = student.kind is StudentKind.scratch
-        return StudentStage(
-            student=dataclasses.replace(student, lora=None),  # adapters come with training
-            words=[*tags_of(template), template.option, template.outline_separator] if is_scratch else [],
-            seed=self.seed("student") if is_scratch else 0,
-        )
-
-    def _stage_one(
-        self, questions: ArtefactRef, base: ArtefactRef
-    ) -> tuple[ArtefactRef, ArtefactRef | None, ArtefactRef]:
-        """Templates, the second pass's corrections if there is one, and the stage-1 checkpoint."""
-        config, optim = self.config, self.config.sft
-        is_recorded = config.teacher.kind is TeacherKind.recorded
-        teach = TeachStage(
-            teacher=config.teacher,
-            template=_taught(config),
-            questions=QuestionRange(0, optim.templates, 0),
+    def _stage_one(self, questions: ArtefactRef, base: ArtefactRef) -> _Loop:
+        """Templates, the second pass's corrections if there is one, and the stage-1 checkpoint: where every loop begins."""
+        slices, optim = self.slices, self.config.sft
+        is_recorded = self.config.teacher.kind is TeacherKind.recorded
+        teach = dataclasses.replace(
+            slices.teach(QuestionRange(0, optim.templates, 0), "teach"),
             synthetic_corrections=optim.synthetic_corrections,
-            max_wrong=0,
-            shuffle_seed=config.data.seed if is_recorded and config.data.shuffle_options else None,
-            seed=self.seed("teach"),
         )
         templates = self.add(teach, {"questions": questions}, "thought templates")
-        sft = self.add(self._sft(_optim(optim), "sft"), {"checkpoint": base, "templates": templates}, "stage 1")
-        second = optim.correction
-        if second is None:
-            return templates, None, sft
-        start = 0 if is_recorded else optim.templates or 0
-        play = self._play(QuestionRange(start, second.questions, 0), second.attempts, "sft", 0)
-        source = templates if is_recorded else questions
-        attempts = self.add(play, {"questions": source, "policy": sft}, "own errors for stage 1")
-        correct = dataclasses.replace(
-            teach, questions=None, synthetic_corrections=0.0, max_wrong=second.max_wrong, seed=self.seed("correct")
-        )
-        inputs = {"attempts": attempts, "templates": templates}
-        corrections = self.add(correct, inputs, "corrections of own errors")
-        again = dataclasses.replace(_optim(optim), learning_rate=second.learning_rate, epochs=second.epochs, steps=None)
-        inputs = {"checkpoint": sft, "templates": templates, "corrections": corrections}
-        return templates, corrections, self.add(self._sft(again, "sft-corrections"), inputs, "stage 1, second pass")
+        inputs = {"checkpoint": base, "templates": templates}
+        sft = self.add(slices.sft(optim_of(optim), "sft"), inputs, "stage 1")
+        corrections, second = None, optim.correction
+        if second is not None:
+            start = 0 if is_recorded else optim.templates or 0
+            play = slices.own_errors(QuestionRange(start, second.questions, 0), second.attempts, "sft", 0)
+            source = templates if is_recorded else questions
+            attempts = self.add(play, {"questions": source, "policy": sft}, "own errors for stage 1")
+            correct = dataclasses.replace(slices.teach(None, "correct"), max_wrong=second.max_wrong)
+            inputs = {"attempts": attempts, "templates": templates}
+            corrections = self.add(correct, inputs, "corrections of own errors")
+            again = dataclasses.replace(
+                optim_of(optim), learning_rate=second.learning_rate, epochs=second.epochs, steps=None
+            )
+            inputs = {"checkpoint": sft, "templates": templates, "corrections": corrections}
+            sft = self.add(slices.sft(again, "sft-corrections"), inputs, "stage 1, second pass")
+        return _Loop(questions, templates, corrections, sft, {}, policy=sft)
 
-    def _sft(self, optim: OptimConfig, *seed: str | int) -> SftStage:
+    def _arms(self, start: _Loop) -> None:
+        """Every arm, from the stage-1 model on."""
         config = self.config
-        return SftStage(
-            optim=optim,
-            template=config.template,
-            lora=config.student.lora,
-            precision=config.trainer.precision,
-            seed=self.seed(*seed),
-        )
+        if config.evaluation.sft:
+            row = ReportRow("sft", "SFT on thought templates", "sft", 0, None, config.seed)
+            self.evaluate(start.questions, start.sft, row)
+        for name in _comparison_order(config):
+            arm = config.arms[name]
+            if arm.method is Method.majority_vote:
+                row = ReportRow(name, arm.title, "sft", 0, None, config.seed)
+                self.evaluate(start.questions, start.sft, row, self.slices.majority_vote())
+                continue
+            loop = dataclasses.replace(start)  # its own place to stand, the same record of what was trained
+            for iteration in range(1, config.selfplay.iterations + 1):
+                if arm.method is Method.continued_sft:
+                    loop.policy = self._continued_sft(name, arm, iteration, loop)
+                else:
+                    self._iteration(name, arm, iteration, loop)
+                beta = self.slices.beta(iteration) if arm.objective is Objective.dpo else None
+                row = ReportRow(name, title_of(config, name), loop.policy.stage, iteration, beta, config.seed)
+                self.evaluate(loop.questions, loop.policy, row)
 
-    def _play(self, questions: QuestionRange, attempts: int, *seed: str | int) -> PlayStage:
-        """Uniform attempts without corrections; the loop replaces what it does otherwise."""
-        return PlayStage(
-            engine=self.config.engine,
-            generation=self.config.generation,
-            template=self.config.template,
-            questions=questions,
-            attempts=attempts,
-            allocation=Allocation.uniform,
-            budget=0,
-            max_rounds=0,
-            corrections=0,
-            verifier=self.config.verifier,
-            precision=self.config.trainer.precision,
-            seed=self.seed("play", *seed),
+    def _continued_sft(self, name: str, arm: ArmConfig, iteration: int, loop: _Loop) -> ArtefactRef:
+        stage = dataclasses.replace(
+            self.slices.sft(self.slices.dpo_optim(iteration), "continued", iteration), match=match_of(self.config, name)
         )
-
-    def _continued_sft(
-        self, name: str, iteration: int, policy: ArtefactRef, templates: ArtefactRef, corrections: ArtefactRef | None
-    ) -> ArtefactRef:
-        stage = self._sft(_optim(self.config.dpo), "continued", iteration)
-        inputs = {"checkpoint": policy, "templates": templates}
-        if corrections is not None:
-            inputs["corrections"] = corrections
+        inputs = {"checkpoint": loop.policy, "templates": loop.templates}
+        if loop.corrections is not None:
+            inputs["corrections"] = loop.corrections
+        inputs |= self._target(name, arm, iteration, loop)
         return self.add(stage, inputs, f"{name} iteration {iteration}")
 
-    def _iteration(
-        self,
-        name: str,
-        arm: ArmConfig,
-        iteration: int,
-        questions: ArtefactRef,
-        policy: ArtefactRef,
-        sft: ArtefactRef,
-        trained: Mapping[tuple[str, int], Inputs],
-    ) -> Inputs:
-        """Play, pair, score by the reference, train. Returns the references of `reference` (if any) and `dpo`."""
-        config, loop, label = self.config, self.config.selfplay, f"{name} iteration {iteration}"
-        first = self._first_question()
-        start = first + (iteration - 1) * (loop.questions or 0)
-        play = dataclasses.replace(
-            self._play(QuestionRange(start, loop.questions, first), loop.attempts, iteration),
-            allocation=loop.allocation,
-            budget=loop.budget,
-            max_rounds=loop.max_rounds,
-            corrections=loop.corrections,
-        )
-        inputs = {"questions": questions, "policy": policy}
-        if arm.retry is Retry.correction:
-            inputs["corrector"] = sft if loop.corrector is Corrector.sft else policy
-        played = self.add(play, inputs, label)
-        pairs = self.add(PairStage(loop.fallback, self.seed("pair", iteration)), {"play": played}, label)
+    def _iteration(self, name: str, arm: ArmConfig, iteration: int, loop: _Loop) -> None:
+        """Play, pair, score by the reference, train, and let the policy through the gate where there is one."""
+        config, label = self.config, f"{name} iteration {iteration}"
+        loop.pairs = pairs = self._pairs(arm, iteration, label, loop)
+        start = loop.policy if config.selfplay.init is Start.previous else loop.sft
+        reference = loop.policy if config.selfplay.reference is Reference.previous else loop.sft
         made: Inputs = {}
-        inputs = {"pairs": pairs, "checkpoint": policy}
+        inputs = {"pairs": pairs, "checkpoint": start}
         if arm.objective is Objective.dpo:
-            reference = policy if loop.reference is Reference.previous else sft
             stage = ReferenceStage(config.template, config.dpo.max_length, config.trainer.precision)
             made["reference"] = self.add(stage, {"pairs": pairs, "checkpoint": reference}, label)
-            inputs = {"scored": made["reference"], "checkpoint": policy}
-        if arm.match is not Match.steps:
-            inputs["target"] = trained[arm.against, iteration]["dpo"]
-        if arm.match is Match.seconds and "reference" in trained[arm.against, iteration]:
-            inputs["target_reference"] = trained[arm.against, iteration]["reference"]
-        made["dpo"] = self.add(self._dpo(arm, iteration), inputs, label)
-        return made
+            inputs = {"scored": made["reference"], "checkpoint": start}
+        inputs |= self._target(name, arm, iteration, loop)
+        dpo = self.slices.dpo(name, arm, iteration, at_reference=start == reference)
+        made["dpo"] = self.add(dpo, inputs, label)
+        loop.trained[name, iteration] = made
+        loop.policy = self._gated(made["dpo"], label, loop) if config.selfplay.gate else made["dpo"]
 
-    def _dpo(self, arm: ArmConfig, iteration: int) -> DpoStage:
-        config, has_contrast = self.config, arm.objective is Objective.dpo
-        return DpoStage(
-            optim=_optim(config.dpo),
-            beta=config.selfplay.beta if has_contrast else None,
-            label_smoothing=config.dpo.label_smoothing if has_contrast else 0.0,
-            nll_weight=config.dpo.nll_weight,
-            match=arm.match,
-            starts_at_reference=has_contrast and (iteration == 1 or config.selfplay.reference is Reference.previous),
-            template=config.template,
-            lora=config.student.lora,
-            precision=config.trainer.precision,
-            seed=self.seed("dpo", iteration),
-        )
+    def _pairs(self, arm: ArmConfig, iteration: int, label: str, loop: _Loop) -> ArtefactRef:
+        """Play and pair; those of earlier iterations are among the pairs where they are replayed."""
+        config, slices = self.config, self.slices
+        inputs = {"questions": loop.questions, "policy": loop.policy}
+        if corrects(arm):
+            inputs["corrector"] = loop.sft if config.selfplay.corrector is Corrector.sft else loop.policy
+        played = self.add(slices.play(arm, iteration), inputs, label)
+        inputs = {"play": played}
+        if arm.chosen is Chosen.teacher:
+            correct = dataclasses.replace(slices.teach(None, "distil", iteration), max_wrong=1)
+            inputs["taught"] = self.add(correct, {"attempts": played, "templates": loop.templates}, label)
+        elif arm.chosen is Chosen.thought and config.teacher.kind is TeacherKind.recorded:
+            inputs["taught"] = loop.templates  # nobody can be asked for more
+        elif arm.chosen is Chosen.thought:
+            think = slices.teach(slices.questions_of(iteration), "think", iteration)
+            inputs["taught"] = self.add(think, {"questions": loop.questions}, label)
+        if config.selfplay.replay is not Replay.none and loop.pairs is not None:
+            inputs["earlier"] = loop.pairs
+        return self.add(slices.pair(arm, iteration), inputs, label)
 
-    def _first_question(self) -> int:
-        """The first train question of self-play: after those that stage 1 has used, where it uses train questions."""
-        sft = self.config.sft
-        if self.config.teacher.kind is TeacherKind.recorded or sft.templates is None:
-            return 0
-        return sft.templates + (sft.correction.questions if sft.correction else 0)
+    def _gated(self, candidate: ArtefactRef, label: str, loop: _Loop) -> ArtefactRef:
+        """What the loop goes on from, decided by accuracy on dev questions."""
+        gate = self.config.selfplay.gate
+        assert gate is not None
+        on_dev = self.slices.dev(gate.questions)
+        inputs = {"candidate": candidate, "best": loop.policy}
+        scored = {"score": candidate} | ({"best_score": loop.sft} if loop.policy == loop.sft else {})
+        for role, checkpoint in scored.items():
+            questions_and_model = {"questions": loop.questions, "checkpoint": checkpoint}
+            place = label if role == "score" else "sft"
+            inputs[role] = self.add(on_dev, questions_and_model, f"{place}, dev")
+        return self.add(GateStage(gate), inputs, label)
+
+    def _target(self, name: str, arm: ArmConfig, iteration: int, loop: _Loop) -> Inputs:
+        """The training that this one is to equal."""
+        match = match_of(self.config, name)
+        if match is Match.steps:
+            return {}
+        target = loop.trained[arm.against or self.config.compare.arm, iteration]
+        inputs = {"target": target["dpo"]}
+        if match is Match.seconds and "reference" in target:
+            inputs["target_reference"] = target["reference"]
+        return inputs
 
     def _report(self) -> None:
-        config, order = self.config, ["base", "sft", *self.config.arms]
+        config, order = self.config, ["base", *self.config.baselines, "sft", *self.config.arms]
         rows = sorted(self.rows, key=lambda item: order.index(item[0].arm))
         stage = ReportStage(
             name=config.name,
             rows=[row for row, _, _ in rows],
+            published=list(published_values(config)),
             report=config.report,
             confidence=config.evaluation.confidence,
         )
@@ -292,22 +268,9 @@ class _Planner:
         self.add(stage, inputs, "tables and figures")
 
 
-def _optim(config: OptimConfig) -> OptimConfig:
-    """The optimisation part of an `sft` or `dpo` group, without what else the group holds."""
-    return OptimConfig(**{item.name: getattr(config, item.name) for item in dataclasses.fields(OptimConfig)})
-
-
-def _taught(config: Config) -> TemplateConfig:
-    """The template for the teacher. One that is asked writes all that `teach_level` says, whatever of it is taught, so
-    that every level of an ablation has the same thoughts and they are paid for once."""
-    if config.teacher.kind is TeacherKind.engine:
-        return dataclasses.replace(config.template, level=config.template.teach_level)
-    return config.template
-
-
-def _comparison_order(arms: Mapping[str, ArmConfig]) -> list[str]:
+def _comparison_order(config: Config) -> list[str]:
     """Arm names in the given order, arms that are matched to another one after it."""
-    return sorted(arms, key=lambda name: arms[name].match is not Match.steps)
+    return sorted(config.arms, key=lambda name: match_of(config, name) is not Match.steps)
 
 
 def _by_content(value: Any, sources: Mapping[str, str]) -> Any:

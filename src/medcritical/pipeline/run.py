@@ -13,7 +13,7 @@ from typing import Any
 from medcritical.config.choices import ClusterKind, WandbMode
 from medcritical.config.load import to_identity, to_plain
 from medcritical.config.schema import Config
-from medcritical.pipeline.estimate import describe_plan
+from medcritical.pipeline.estimate import describe_experiment, describe_losses, describe_plan
 from medcritical.pipeline.execute import Executor, LocalExecutor
 from medcritical.pipeline.monitor import watched_machine
 from medcritical.pipeline.pace import Pace
@@ -65,6 +65,7 @@ def run(config: Config) -> Path | None:
     pace = Pace(planned.store)
     if config.plan:
         missing = {call.ref.key for call in planned.missing()}
+        print("\n".join(text for text in (describe_experiment(config), describe_losses(planned.plan)) if text))
         print(describe_plan(planned.plan, missing, pace))
         return None
     prepare_run(planned, pace)

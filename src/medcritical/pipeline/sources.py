@@ -76,6 +76,7 @@ def _models(config: Config) -> list[str]:
     """What the configuration names as a model: ids, and folders of this machine."""
     asked = [config.teacher.engine, config.verifier.judge.engine if config.verifier.judge else None]
     students = [config.student.source] if config.student.kind is StudentKind.pretrained else []
+    students += [baseline.student.source for baseline in config.baselines.values()]
     return students + [engine.model for engine in asked if engine is not None]
 
 

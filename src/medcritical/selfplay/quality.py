@@ -49,6 +49,11 @@ def format_collapse(attempts: Sequence[Attempt]) -> str | None:
     )
 
 
+def num_words(text: str) -> int:
+    """Words of a response; characters where it has no spaces."""
+    return len(text.split()) if " " in text else len(text)
+
+
 def overlap(chosen: str, rejected: str) -> float:
     """Share of words (multiset) that two responses have in common, 0 to 1; characters where one has no spaces."""
     has_words = " " in chosen and " " in rejected

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Literal
 
+import msgspec
+
 from medcritical.records import Attempt, Correction, Question
 
 Pool = Literal["solved", "corrected", "stubborn"]
@@ -36,6 +38,15 @@ class Trial:
         return [item for item in self.corrections if item.corrected.is_correct and item.corrected.is_well_formed]
 
     @property
+    def tried_in_vain(self) -> str:
+        """Letters of wrong answers, sorted; those of a question with several right letters tell nothing about one alone."""
+        if len(self.question.answer) > 1:
+            return ""
+        return "".join(
+            sorted({attempt.letters for attempt in self.wrong if attempt.letters and len(attempt.letters) == 1})
+        )
+
+    @property
     def pool(self) -> Pool:
         """solved by an own attempt, corrected by a correction, or stubborn."""
         if self.right:
@@ -59,9 +70,23 @@ def within_budget(waiting: list[Trial], *, tokens_left: int, tokens_each: float)
     return waiting[: max(0, int(tokens_left // max(tokens_each, 1.0)))]
 
 
+def without_tried(trial: Trial) -> Question:
+    """The question without the options that were tried in vain; as it is where fewer than two would be left."""
+    left = {letter: text for letter, text in trial.question.options.items() if letter not in trial.tried_in_vain}
+    return msgspec.structs.replace(trial.question, options=left) if len(left) >= 2 else trial.question
+
+
 def choose_wrong(trial: Trial, rng: Random) -> Attempt:
     """The wrong attempt that this round corrects."""
     return rng.choice(trial.wrong)
+
+
+def pools_of(trials: list[Trial]) -> dict[Pool, list[str]]:
+    """Ids of the questions in each pool."""
+    pools: dict[Pool, list[str]] = {"solved": [], "corrected": [], "stubborn": []}
+    for trial in trials:
+        pools[trial.pool].append(trial.question.id)
+    return pools
 
 
 def trials_of(attempts: list[Attempt], corrections: list[Correction]) -> list[Trial]:

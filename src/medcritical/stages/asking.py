@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TypeVar
 
+import msgspec
+
 from medcritical.config.schema import TeacherConfig
 from medcritical.config.stages import TeachStage
 from medcritical.generation.engine import Engine, Sampling
@@ -85,9 +87,16 @@ def _ask_until_kept(
             on_progress=lambda done, total: output.progress(done, total, "answers of the teacher"),
         )
         for place, (completion,) in zip(waiting, answers, strict=True):
-            found[place].append(read(subjects[place][0], completion))
+            subject, prompt = subjects[place]
+            found[place].append(read(subject, _head_cut(prompt, completion) if config.teacher.head_cut else completion))
         waiting = [place for place in waiting if not is_kept(found[place][-1])]
     return [item for items in found for item in items]
+
+
+def _head_cut(prompt: Prompt, completion: Completion) -> Completion:
+    """The published flaw: an answer longer than its prompt loses as many characters, as if it repeated the prompt."""
+    cut = len(prompt.user) if len(completion.text) > len(prompt.user) else 0
+    return msgspec.structs.replace(completion, text=completion.text[cut:])
 
 
 def _sampling(teacher: TeacherConfig) -> Sampling:

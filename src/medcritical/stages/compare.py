@@ -6,13 +6,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from medcritical.config.stages import PublishedValue
 from medcritical.evaluation.statistics import PairedDifference, holm, mcnemar_pooled, pooled_bootstrap, wilson_interval
 from medcritical.records import Attempt
 from medcritical.reporting.figures import accuracy_figure
 from medcritical.reporting.markup import to_csv, to_markdown
 from medcritical.reporting.pooling import Checkpoint, Difference, Pool, choose_baseline
 from medcritical.reporting.summary import SummaryRow
-from medcritical.reporting.tables import Table
+from medcritical.reporting.tables import Table, bounds, percent
 from medcritical.store import read_records
 from medcritical.store.jsonl import write_atomically
 
@@ -105,6 +106,28 @@ class PredictionReader:
                 gains = {question: ours[question] - theirs[question] for question in ours if question in theirs}
                 samples += [gains] if gains else []
         return samples
+
+
+def published_table(values: Sequence[PublishedValue], rows: Sequence[SummaryRow]) -> Table:
+    """A card a line: the published accuracy of a row, ours at its last iteration, and the settings of ours."""
+    lines = []
+    for value in values:
+        ours = [row for row in rows if row.arm == value.arm][-1]
+        interval = bounds(ours.ci_low, ours.ci_high, num_seeds=1)
+        published = None if value.accuracy is None else f"{value.accuracy:.2f}"
+        lines.append(
+            (
+                ours.title,
+                value.fidelity,
+                published,
+                percent(ours.accuracy),
+                interval,
+                value.settings,
+                value.source or None,
+            )
+        )
+    header = ("row", "fidelity", "published %", "ours %", "interval", "settings of ours", "published in")
+    return Table(header, tuple(lines), ("published: as its source states it, with its data and its judge; not ours",))
 
 
 def write_report(folder: Path, rows: Sequence[SummaryRow], tables: Mapping[str, Table]) -> None:

@@ -12,6 +12,9 @@ from medcritical.config.schema import TrainerConfig
 from medcritical.generation.engine import Usage
 from medcritical.store import ArtefactRef, Costs, Manifest, Store
 
+STOPPED = "stopped"
+"""The fact of an artefact that was left empty because its loop had stopped. Whatever reads it is left empty too."""
+
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, unit)."""
 
@@ -29,6 +32,11 @@ class Inputs:
     def __getitem__(self, role: str) -> Path:
         """Folder of an input."""
         return self.store.folder(self.refs[role])
+
+    @property
+    def have_stopped(self) -> bool:
+        """True when one of them was left empty because its loop had stopped."""
+        return any(self.store.manifest(ref).facts.get(STOPPED) for ref in self.refs.values())
 
     def manifest(self, role: str) -> Manifest:
         """Manifest of an input."""
@@ -70,6 +78,10 @@ class Output:
             account = f"{who}_{name}"
             setattr(self, account, getattr(self, account) + tokens)
         self.retries += usage.retries
+
+    def leave_empty(self) -> None:
+        """Say that there is nothing here, and nothing to do after it, because the loop has stopped."""
+        self.facts.update({STOPPED: True, "shown": ["nothing: the loop has stopped"]})
 
     def costs(self, seconds: float) -> Costs:
         """What the stage took, for the manifest."""

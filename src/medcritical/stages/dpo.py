@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from statistics import fmean
-
 from transformers import PreTrainedTokenizerBase
 
-from medcritical.batching import PairExample, num_steps
-from medcritical.config.choices import Match
+from medcritical.batching import PairExample
+from medcritical.config.choices import Length, Loss
+from medcritical.config.schema import LossConfig
 from medcritical.config.stages import DpoStage
 from medcritical.errors import TrainingError
 from medcritical.records import PreferencePair, ScoredPair
+from medcritical.selfplay.formula import step_formula
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.examples import chosen_and_rejected
+from medcritical.stages.matching import matched_steps, with_warmup
 from medcritical.stages.pair import PAIRS
 from medcritical.stages.reference import SCORED
 from medcritical.stages.results import METRICS
@@ -27,43 +28,39 @@ from medcritical.store import read_records
 from medcritical.store.hashing import derive_seed
 from medcritical.training.run import train_dpo
 
+_NO_PAIRS = LossConfig(loss=Loss.sigmoid, length=Length.sum, label_smoothing=0.0, positive_weight=None)
+"""Without a contrast no pair has a preference loss, whichever is named."""
+
 
 def run(config: DpoStage, inputs: Inputs, output: Output) -> None:
     """Train the policy on preferences. Without a beta the NLL term is trained alone. Facts name the loss as it was used."""
-    has_contrast, prepare = config.beta is not None, _unscored if config.beta is None else _scored
+    has_contrast, prepare = config.loss is not None, _unscored if config.loss is None else _scored
     with launched(output) as launch:
         student = training_student(inputs["checkpoint"], output)
         pairs = prepare(config, student.tokenizer, inputs)
         model = with_adapters(student.model, config.lora, derive_seed(config.seed, "lora"))
+        steps = matched_steps(config.match, config.optim, pairs, inputs)
         result = train_dpo(
             model,
             student.tokenizer.pad_token_id,
             pairs,
-            config.optim,
+            with_warmup(config.optim, steps),
             output.trainer,
-            beta=config.beta if config.beta is not None else 1.0,
+            beta=1.0 if config.beta is None else config.beta,
             nll_weight=config.nll_weight,
-            label_smoothing=config.label_smoothing,
+            loss=config.loss or _NO_PAIRS,
             contrast=has_contrast,
             starts_at_reference=config.starts_at_reference,
-            steps=matched_steps(config, pairs, inputs),
+            steps=steps,
             seed=config.seed,
             metrics_path=output.folder / METRICS,
             on_progress=lambda done, total, metrics: output.progress(done, total, "steps"),
             launch=launch,
         )
         save_result(output, inputs["checkpoint"], student, model, result)
-    record_training(output, result, pairs=len(pairs), formula=formula(config))
-
-
-def formula(config: DpoStage) -> str:
-    """The loss of one optimizer step, written out."""
-    nll = f"{config.nll_weight:g} * sum over chosen(NLL per token)"
-    if config.beta is None:
-        return f"[{nll}] / batch_size"
-    margin = f"{config.beta:g} * [(log pi/pi_ref)(chosen) - (log pi/pi_ref)(rejected)]"
-    smoothing = f", label smoothing {config.label_smoothing:g}" if config.label_smoothing else ""
-    return f"[sum over pairs(-log sigmoid({margin})){smoothing} + {nll}] / batch_size"
+    formula = step_formula(config.loss, config.beta, config.nll_weight)
+    record_training(output, result, pairs=len(pairs), formula=formula, match=config.match.value)
+    output.facts["shown"].append(formula)
 
 
 def _scored(config: DpoStage, tokenizer: PreTrainedTokenizerBase, inputs: Inputs) -> list[PairExample]:
@@ -101,20 +98,3 @@ def _unscored(config: DpoStage, tokenizer: PreTrainedTokenizerBase, inputs: Inpu
         )
         for example in fitting
     ]
-
-
-def matched_steps(config: DpoStage, pairs: list[PairExample], inputs: Inputs) -> int:
-    """Optimizer steps: as configured, or as many as make this control equal to its target.
-
-    Equal seconds means as many tokens as the target would have trained on in the time of its training and of its reference
-    scoring together, at the rate the target was measured to train at.
-    """
-    optim = config.optim
-    if config.match is Match.steps:
-        return num_steps(len(pairs), optim.batch_size, optim.epochs, optim.steps)
-    target = inputs.manifest("target").facts
-    tokens = float(target["trained_tokens"])
-    if config.match is Match.seconds and "target_reference" in inputs:
-        tokens *= 1 + inputs.manifest("target_reference").costs.seconds / target["train_seconds"]
-    tokens_per_step = optim.batch_size * fmean(len(pair.prompt_ids) + len(pair.chosen_ids) for pair in pairs)
-    return max(1, round(tokens / tokens_per_step))

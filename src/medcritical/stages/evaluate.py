@@ -11,6 +11,7 @@ from medcritical.errors import DataError
 from medcritical.evaluation import score_attempts
 from medcritical.evaluation.explanations import Explained, require_packages, score_explanations
 from medcritical.evaluation.robustness import accuracy_without
+from medcritical.evaluation.voting import majority
 from medcritical.generation.engine import Sampling
 from medcritical.records import Attempt, Question, Score
 from medcritical.selfplay.quality import format_collapse
@@ -26,7 +27,7 @@ from medcritical.text.thoughts import ThoughtFormat
 
 
 def run(config: EvaluateStage, inputs: Inputs, output: Output) -> None:
-    """Answer every held-out question greedily and score the answers."""
+    """Answer every held-out question, once or by the majority of several samples, and score the answers."""
     every = read_records(inputs["questions"] / QUESTIONS, Question)
     questions = [question for question in every if question.split == config.split][: config.questions]
     if not questions:
@@ -34,21 +35,31 @@ def run(config: EvaluateStage, inputs: Inputs, output: Output) -> None:
     if config.explanation:
         _require_explanations(questions)
     with student_engine(config.engine, inputs, "checkpoint", output, config.precision) as engine:
-        greedy = Sampling(
-            temperature=0, top_p=1, max_new_tokens=config.max_new_tokens, batch_tokens=config.batch_tokens
+        sampling = Sampling(
+            temperature=config.temperature,
+            top_p=config.top_p,
+            max_new_tokens=config.max_new_tokens,
+            batch_tokens=config.batch_tokens,
         )
         answers = engine.generate(
             [attempt_prompt(config.template, question) for question in questions],
-            greedy,
-            seed=0,
+            sampling,
+            samples=config.votes,
+            seed=config.seed,
             on_progress=lambda done, total: output.progress(done, total, "answers"),
         )
         with open_verifier(config.verifier, config.template, inputs, output) as verifier:
-            answered = [(question, completion) for question, (completion,) in zip(questions, answers, strict=True)]
-            predictions = verifier.verify(answered, round=0)
+            answered = [
+                (question, completion)
+                for question, completions in zip(questions, answers, strict=True)
+                for completion in completions
+            ]
+            attempts = verifier.verify(answered, round=0)
+        each = config.votes
+        predictions = [majority(attempts[start : start + each]) for start in range(0, len(attempts), each)]
         score = _score(config, predictions, inputs)
         if config.permutations > 1:
-            permuted = ask_permuted(config, engine, greedy, predictions, output)
+            permuted = ask_permuted(config, engine, sampling, predictions, output)
             score = msgspec.structs.replace(
                 score,
                 permutations=config.permutations,

@@ -7,11 +7,14 @@ from collections.abc import Iterable, Sequence
 from transformers import PreTrainedTokenizerBase
 
 from medcritical.batching import Example
+from medcritical.config.choices import CorrectionForm
 from medcritical.config.schema import TemplateConfig
 from medcritical.errors import DataError, TrainingError
 from medcritical.modeling.prompts import encode_prompt, encode_response
 from medcritical.records import PreferencePair, Prompt, Question, TaughtCorrection, ThoughtTemplate
-from medcritical.text.prompts import attempt_prompt, correction_prompt
+from medcritical.selfplay.corrections import tail_format
+from medcritical.text.prompts import attempt_prompt, correction_prompt, step_correction_prompt
+from medcritical.text.steps import located_step
 from medcritical.text.thoughts import ThoughtFormat
 
 
@@ -28,27 +31,46 @@ def template_examples(
 
 
 def correction_examples(
-    tokenizer: PreTrainedTokenizerBase, template: TemplateConfig, corrections: Iterable[TaughtCorrection]
+    tokenizer: PreTrainedTokenizerBase,
+    template: TemplateConfig,
+    corrections: Iterable[TaughtCorrection],
+    correction_form: CorrectionForm,
 ) -> list[Example]:
-    """Question and wrong attempt -> insight and the right thought."""
-    form = ThoughtFormat(template)
+    """Question and wrong attempt -> insight and the right thought: whole, from the faulty step on, or once each.
+
+    A correction whose insight names no step has no second form.
+    """
+    form, tail_form = ThoughtFormat(template), tail_format(template)
     examples = []
     for item in corrections:
         thought = _refuse_held_out(item.template)
-        prompt = correction_prompt(template, thought.question, item.attempt)
-        response = form.render_correction(item.insight, _response(form, thought))
-        examples.append(encode(tokenizer, prompt, response))
+        if correction_form is not CorrectionForm.step:
+            prompt = correction_prompt(template, thought.question, item.attempt)
+            response = form.render_correction(item.insight, _response(form, thought))
+            examples.append(encode(tokenizer, prompt, response))
+        number = located_step(item.insight, len(thought.chain))
+        if correction_form is not CorrectionForm.whole and number is not None:
+            prompt = step_correction_prompt(template, thought.question, item.attempt)
+            tail = tail_form.render((), thought.chain[number - 1 :], thought.answer)
+            examples.append(encode(tokenizer, prompt, tail_form.render_correction(item.insight, tail)))
     return examples
 
 
 def chosen_and_rejected(
     tokenizer: PreTrainedTokenizerBase, template: TemplateConfig, pair: PreferencePair
 ) -> tuple[Example, Example | None]:
-    """The pair's two responses to the plain question; the rejected one may be missing."""
+    """The pair's two responses to the plain question; the rejected one may be missing. Or an example for the corrector."""
     refuse_held_out_question(pair.question)
-    prompt = attempt_prompt(template, pair.question)
+    prompt = _prompt(template, pair)
     rejected = None if pair.rejected is None else encode(tokenizer, prompt, pair.rejected)
     return encode(tokenizer, prompt, pair.chosen), rejected
+
+
+def _prompt(template: TemplateConfig, pair: PreferencePair) -> Prompt:
+    if pair.corrects is None:
+        return attempt_prompt(template, pair.question)
+    ask = correction_prompt if pair.from_step is None else step_correction_prompt
+    return ask(template, pair.question, pair.corrects)
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, response: str) -> Example:

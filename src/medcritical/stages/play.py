@@ -1,47 +1,57 @@
-"""play: questions + policy (+ corrector) -> `attempts.jsonl` and `corrections.jsonl`.
+"""play: questions + policy (+ corrector) -> `attempts.jsonl`, `corrections.jsonl`, and in `pools.json` what became of whom.
 
 Every question gets `attempts` tries. With adaptive allocation the rest of the token budget goes to unsolved questions, one
-try a round: a correction of one of the question's wrong attempts where there is a corrector, else a new attempt. With uniform
-allocation every wrong attempt gets `corrections` corrections.
+try a round, of the kinds that `retry` lists in turn: a correction of one of the question's wrong attempts, or a new attempt.
+With uniform allocation every wrong attempt gets `corrections` corrections.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from random import Random
+from typing import cast
 
-import msgspec
-
-from medcritical.config.choices import Allocation
+from medcritical.config.choices import Allocation, Retry, RightBy
 from medcritical.config.schema import GenerationConfig
-from medcritical.config.stages import PlayStage, QuestionRange
+from medcritical.config.stages import CORRECTING, PlayStage, QuestionRange
 from medcritical.errors import DataError
 from medcritical.generation.engine import Engine, Sampling
-from medcritical.records import Attempt, Completion, Correction, Question
+from medcritical.records import Attempt, Completion, Correction, Prompt, Question
+from medcritical.selfplay.corrections import CorrectionReader
 from medcritical.selfplay.quality import format_collapse
-from medcritical.selfplay.trials import Trial, choose_wrong, unsolved, within_budget
+from medcritical.selfplay.soundness import SoundVerifier
+from medcritical.selfplay.trials import Trial, choose_wrong, pools_of, unsolved, within_budget, without_tried
 from medcritical.selfplay.verify import Verifier
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.engines import student_engine
+from medcritical.stages.gate import has_stopped
 from medcritical.stages.prepare import QUESTIONS
 from medcritical.stages.verifier import open_verifier
-from medcritical.store import read_records, write_records
+from medcritical.store import read_records, write_json, write_records
 from medcritical.store.hashing import derive_seed
-from medcritical.text.prompts import attempt_prompt, correction_prompt
-from medcritical.text.thoughts import ThoughtFormat
+from medcritical.text.prompts import attempt_prompt, correction_prompt, step_correction_prompt
 
-ATTEMPTS, CORRECTIONS = "attempts.jsonl", "corrections.jsonl"
+ATTEMPTS, CORRECTIONS, POOLS = "attempts.jsonl", "corrections.jsonl", "pools.json"
 
 
 def run(config: PlayStage, inputs: Inputs, output: Output) -> None:
-    """Write attempts and corrections. Facts: pools, share of right attempts, tokens of attempts and corrections."""
+    """Write attempts, corrections and pools. Facts: pools, share of right attempts, tokens of attempts and corrections."""
+    if has_stopped(inputs["policy"]):
+        output.leave_empty()
+        return
     questions = select_questions(read_records(inputs["questions"] / QUESTIONS, Question), config.questions)
-    with open_verifier(config.verifier, config.template, inputs, output) as verifier:
-        player = _Player(config, verifier, output, has_corrector="corrector" in inputs)
-        trials = _play(player, questions, inputs)
+    with (
+        open_verifier(config.verifier, config.template, inputs, output) as verifier,
+        _Engines(config, inputs, output) as engines,
+    ):
+        if config.right_by is RightBy.soundness:
+            verifier = SoundVerifier(verifier)
+        trials = _Player(config, verifier, engines, output).play(questions)
     write_records(output.folder / ATTEMPTS, [attempt for trial in trials for attempt in trial.attempts])
     write_records(output.folder / CORRECTIONS, [item for trial in trials for item in trial.corrections])
+    write_json(output.folder / POOLS, pools_of(trials))
     _describe(trials, output)
 
 
@@ -59,97 +69,140 @@ def select_questions(questions: Sequence[Question], wanted: QuestionRange) -> li
     return [pool[(offset + number) % len(pool)] for number in range(count)]
 
 
-def _play(player: _Player, questions: Sequence[Question], inputs: Inputs) -> list[Trial]:
-    """The policy's attempts, then the retries: by the corrector where it is another checkpoint.
+class _Engines:
+    """The engine of the policy or of the corrector, one open at a time: two servers would not fit on one GPU."""
 
-    One engine at a time is open: two servers would not fit on one GPU.
-    """
-    config, output = player.config, player.output
-    goes_on = not player.has_corrector or inputs.refs["corrector"] == inputs.refs["policy"]
-    with student_engine(config.engine, inputs, "policy", output, config.precision) as policy:
-        trials = player.begin(policy, questions)
-        if goes_on:
-            player.retry(policy, trials)
-        output.spend("student", policy.usage)
-    if not goes_on:
-        with student_engine(config.engine, inputs, "corrector", output, config.precision) as corrector:
-            player.retry(corrector, trials)
-            output.spend("student", corrector.usage)
-    return trials
+    def __init__(self, config: PlayStage, inputs: Inputs, output: Output) -> None:
+        self.config, self.inputs, self.output = config, inputs, output
+        self._stack, self._open, self._engine = ExitStack(), "", cast(Engine, None)
+
+    def __enter__(self) -> _Engines:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def of(self, role: str) -> Engine:
+        """The engine over the checkpoint under `role`; another one is closed first."""
+        key = self.inputs.refs[role].key
+        if key != self._open:
+            self._stack.close()
+            config, output = self.config, self.output
+            self._engine = self._stack.enter_context(
+                student_engine(config.engine, self.inputs, role, output, config.precision)
+            )
+            self._stack.callback(self._spend, self._engine)
+            self._open = key
+        return self._engine
+
+    def _spend(self, engine: Engine) -> None:
+        self.output.spend("student", engine.usage)
 
 
 class _Player:
-    """Spends one iteration's budget. A retry is a correction where there is a corrector, else a new attempt."""
+    """Spends one iteration's budget."""
 
-    def __init__(self, config: PlayStage, verifier: Verifier, output: Output, *, has_corrector: bool) -> None:
-        self.config, self.verifier, self.output, self.has_corrector = config, verifier, output, has_corrector
-        self.form = ThoughtFormat(config.template)
+    def __init__(self, config: PlayStage, verifier: Verifier, engines: _Engines, output: Output) -> None:
+        self.config, self.verifier, self.engines, self.output = config, verifier, engines, output
+        self.reader = CorrectionReader(config.template)
         self.rng = Random(config.seed)
 
-    def begin(self, policy: Engine, questions: Sequence[Question]) -> list[Trial]:
-        """Trials of all questions, in their order, with the attempts that every question gets."""
+    def play(self, questions: Sequence[Question]) -> list[Trial]:
+        """Trials of all questions, in their order: the attempts that every question gets, then the retries."""
         trials = [Trial(question) for question in questions]
-        self.attempt(policy, trials, self.config.attempts, round=0)
+        self.attempt(trials, self.config.attempts, round=0)
+        if self.config.allocation is Allocation.uniform:
+            self.correct_all(trials)
+        else:
+            self.retry(trials)
         return trials
 
-    def retry(self, engine: Engine, trials: list[Trial]) -> None:
-        """Add what comes after the first attempts."""
-        if self.config.allocation is Allocation.uniform:
-            for round in range(1, self.config.corrections + 1 if self.has_corrector else 1):
-                self.correct(engine, [(trial, wrong) for trial in trials for wrong in trial.wrong], round)
-            return
-        for round in range(1, self.config.max_rounds + 1):
-            waiting = self.waiting(trials)
-            if not waiting:
-                break
-            if self.has_corrector:
-                self.correct(engine, [(trial, choose_wrong(trial, self.rng)) for trial in waiting], round)
-            else:
-                self.attempt(engine, waiting, 1, round)
+    def correct_all(self, trials: list[Trial]) -> None:
+        """As many corrections of every wrong attempt as the configuration says, where the arm corrects."""
+        kinds = [kind for kind in self.config.retry if kind in CORRECTING]
+        for round in range(1, self.config.corrections + 1 if kinds else 1):
+            kind = kinds[(round - 1) % len(kinds)]
+            self.correct(kind, [(trial, wrong) for trial in trials for wrong in trial.wrong], round)
 
-    def waiting(self, trials: list[Trial]) -> list[Trial]:
+    def retry(self, trials: list[Trial]) -> None:
+        """Rounds of tries at unsolved questions while the budget lasts, the kinds of retry in turn."""
+        kinds = self.config.retry
+        for round in range(1, self.config.max_rounds + 1):
+            if not any(self.waiting(trials, kind) for kind in kinds):
+                break
+            kind = kinds[(round - 1) % len(kinds)]
+            waiting = self.waiting(trials, kind)
+            if kind in CORRECTING:
+                self.correct(kind, [(trial, choose_wrong(trial, self.rng)) for trial in waiting], round)
+            else:
+                self.attempt(waiting, 1, round, eliminate=kind is Retry.eliminate)
+
+    def waiting(self, trials: list[Trial], kind: Retry) -> list[Trial]:
         """Unsolved trials that the rest of the budget pays for, at the mean length of a try so far."""
         spent = sum(trial.student_tokens for trial in trials)
         tries = sum(len(trial.attempts) + len(trial.corrections) for trial in trials)
         return within_budget(
-            unsolved(trials, needs_wrong=self.has_corrector),
+            unsolved(trials, needs_wrong=kind in CORRECTING),
             tokens_left=self.config.budget * len(trials) - spent,
             tokens_each=spent / max(tries, 1),
         )
 
-    def attempt(self, engine: Engine, trials: list[Trial], samples: int, round: int) -> None:
-        """New attempts."""
-        prompts = [attempt_prompt(self.config.template, trial.question) for trial in trials]
-        sampling = self.sampling(self.config.generation.max_new_tokens)
-        answers = engine.generate(
-            prompts, sampling, samples=samples, seed=self.seed("attempt", round), on_progress=self.progress
+    def attempt(self, trials: list[Trial], samples: int, round: int, *, eliminate: bool = False) -> None:
+        """New attempts, with `eliminate` at the questions without the options that were tried in vain."""
+        asked = [without_tried(trial) if eliminate else trial.question for trial in trials]
+        answers = self.generate(
+            "policy",
+            [attempt_prompt(self.config.template, question) for question in asked],
+            self.config.generation.max_new_tokens,
+            samples=samples,
+            seed=self.seed("attempt", round),
         )
         tried = [(trial, answer) for trial, completions in zip(trials, answers, strict=True) for answer in completions]
         attempts = self.verifier.verify([(trial.question, answer) for trial, answer in tried], round=round)
         for (trial, _), attempt in zip(tried, attempts, strict=True):
             trial.attempts.append(attempt)
 
-    def correct(self, engine: Engine, jobs: Sequence[tuple[Trial, Attempt]], round: int) -> None:
-        """One correction each of the given wrong attempts."""
-        prompts = [correction_prompt(self.config.template, trial.question, wrong.text) for trial, wrong in jobs]
-        sampling = self.sampling(self.config.generation.correction_max_new_tokens)
-        answers = engine.generate(prompts, sampling, seed=self.seed("correct", round), on_progress=self.progress)
-        parts = [self.split_correction(answer) for (answer,) in answers]
-        responses = [(trial.question, response) for (trial, _), (_, response) in zip(jobs, parts, strict=True)]
+    def correct(self, kind: Retry, jobs: Sequence[tuple[Trial, Attempt]], round: int) -> None:
+        """One correction each of the given wrong attempts, whole or from the faulty step on."""
+        from_step = kind is Retry.step
+        ask = step_correction_prompt if from_step else correction_prompt
+        answers = self.generate(
+            "corrector",
+            [ask(self.config.template, trial.question, wrong.text) for trial, wrong in jobs],
+            self.config.generation.correction_max_new_tokens,
+            samples=1,
+            seed=self.seed("correct", round),
+        )
+        read = [
+            self.reader.read_from_step(wrong.text, answer) if from_step else self.reader.read(answer)
+            for (_, wrong), (answer,) in zip(jobs, answers, strict=True)
+        ]
+        responses = [(trial.question, item.response) for (trial, _), item in zip(jobs, read, strict=True)]
         corrected = self.verifier.verify(responses, round=round)
-        for (trial, wrong), (insight, _), attempt in zip(jobs, parts, corrected, strict=True):
-            trial.corrections.append(Correction(wrong=wrong, insight=insight, corrected=attempt))
+        for (trial, wrong), (answer,), item, attempt in zip(jobs, answers, read, corrected, strict=True):
+            trial.corrections.append(
+                Correction(
+                    wrong=wrong,
+                    insight=item.insight,
+                    corrected=attempt,
+                    written=answer.text,
+                    from_step=item.from_step,
+                )
+            )
 
-    def split_correction(self, answer: Completion) -> tuple[str, Completion]:
-        """Insight and new response of a correction; one without an insight in front counts as malformed."""
-        parts = self.form.split_correction(answer.text)
-        insight, response = parts if parts is not None else ("", answer.text)
-        is_finished = answer.is_finished and parts is not None
-        return insight, msgspec.structs.replace(answer, text=response, is_finished=is_finished)
-
-    def sampling(self, max_new_tokens: int) -> Sampling:
-        """How responses are drawn."""
-        return _sampling(self.config.generation, max_new_tokens)
+    def generate(
+        self, role: str, prompts: Sequence[Prompt], max_new_tokens: int, *, samples: int, seed: int
+    ) -> list[list[Completion]]:
+        """Samples by prompt; nothing is loaded where nothing is asked."""
+        if not prompts:
+            return []
+        return self.engines.of(role).generate(
+            prompts,
+            _sampling(self.config.generation, max_new_tokens),
+            samples=samples,
+            seed=seed,
+            on_progress=self.progress,
+        )
 
     def seed(self, kind: str, round: int) -> int:
         """The seed of one round."""

@@ -13,7 +13,7 @@ from medcritical.reporting.pooling import pool_seeds
 from medcritical.reporting.summary import LedgerEntry, Summary, SummaryRow, gather, write_summary
 from medcritical.reporting.trail import read_iterations
 from medcritical.reporting.trajectories import curves_figure, group_curves
-from medcritical.stages.compare import PredictionReader, measure_differences, write_report
+from medcritical.stages.compare import PredictionReader, measure_differences, published_table, write_report
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.results import PREDICTIONS, SCORE
 from medcritical.store import read_json
@@ -40,7 +40,10 @@ def run(config: ReportStage, inputs: Inputs, output: Output) -> None:
     reader = PredictionReader(results.predictions)
     differences = measure_differences(pool_seeds(rows), baseline, reader, config.report.bootstrap)
     reader.warn_of_missing()
-    write_report(output.folder, rows, make_tables(results, differences, baseline))
+    tables = make_tables(results, differences, baseline)
+    if config.published:
+        tables = {**tables, "published": published_table(config.published, rows)}
+    write_report(output.folder, rows, tables)
     for name, curves in group_curves(read_iterations(results)).items():
         curves_figure(curves, output.folder / f"{name}.png")
     write_summary(output.folder / REPORT, summary)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from transformers import PreTrainedTokenizerBase
 
-from medcritical.batching import Example, num_steps
+from medcritical.batching import Example
 from medcritical.config.stages import SftStage
 from medcritical.records import TaughtCorrection, ThoughtTemplate
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.examples import correction_examples, template_examples, within_length
+from medcritical.stages.matching import matched_steps, with_warmup
 from medcritical.stages.results import METRICS
 from medcritical.stages.teach import CORRECTIONS, TEMPLATES
 from medcritical.stages.training import (
@@ -32,20 +33,21 @@ def run(config: SftStage, inputs: Inputs, output: Output) -> None:
         student = training_student(inputs["checkpoint"], output)
         examples, too_long = _examples(config, student.tokenizer, inputs)
         model = with_adapters(student.model, config.lora, derive_seed(config.seed, "lora"))
+        steps = matched_steps(config.match, config.optim, examples, inputs)
         result = train_sft(
             model,
             student.tokenizer.pad_token_id,
             examples,
-            config.optim,
+            with_warmup(config.optim, steps),
             output.trainer,
-            steps=num_steps(len(examples), config.optim.batch_size, config.optim.epochs, config.optim.steps),
+            steps=steps,
             seed=config.seed,
             metrics_path=output.folder / METRICS,
             on_progress=lambda done, total, metrics: output.progress(done, total, "steps"),
             launch=launch,
         )
         save_result(output, inputs["checkpoint"], student, model, result)
-    record_training(output, result, examples=len(examples), too_long=too_long)
+    record_training(output, result, examples=len(examples), too_long=too_long, match=config.match.value)
 
 
 def _examples(config: SftStage, tokenizer: PreTrainedTokenizerBase, inputs: Inputs) -> tuple[list[Example], int]:
@@ -54,5 +56,5 @@ def _examples(config: SftStage, tokenizer: PreTrainedTokenizerBase, inputs: Inpu
     source = "corrections" if "corrections" in inputs else "templates"
     corrections = read_records(inputs[source] / CORRECTIONS, TaughtCorrection)
     template = config.template
-    examples = template_examples(tokenizer, template, thoughts) + correction_examples(tokenizer, template, corrections)
-    return within_length(examples, config.optim.max_length)
+    taught = correction_examples(tokenizer, template, corrections, config.correction_form)
+    return within_length(template_examples(tokenizer, template, thoughts) + taught, config.optim.max_length)

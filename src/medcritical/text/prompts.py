@@ -49,6 +49,7 @@ def tags_of(template: TemplateConfig) -> tuple[str, ...]:
         template.teach,
         template.teach_correction,
         template.teach_gold,
+        template.step_correction,
     )
 
 
@@ -70,6 +71,12 @@ def attempt_prompt(template: TemplateConfig, question: Question) -> Prompt:
 def correction_prompt(template: TemplateConfig, question: Question, attempt: str) -> Prompt:
     """What the corrector is asked: the question and a wrong attempt, which cannot close its own delimiter."""
     user = _around_attempt(template.correction, render_question(template, question), attempt)
+    return Prompt(system=template.system, user=user)
+
+
+def step_correction_prompt(template: TemplateConfig, question: Question, attempt: str) -> Prompt:
+    """What the corrector is asked that is to go on from the step where the attempt goes wrong."""
+    user = _around_attempt(template.step_correction, render_question(template, question), attempt)
     return Prompt(system=template.system, user=user)
 
 

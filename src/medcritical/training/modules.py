@@ -12,10 +12,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from medcritical.batching import Batch, PackedRow, PairBatch, SftBatch
-from medcritical.config.schema import OptimConfig
+from medcritical.config.schema import LossConfig, OptimConfig
 from medcritical.errors import TrainingError
 from medcritical.modeling.packed import response_logps
-from medcritical.objectives import completion_loss, dpo_loss, sequence_logps, sequence_nll
+from medcritical.objectives import completion_loss, dpo_loss, sequence_logps, sequence_nll, sigmoid_loss
 from medcritical.training.health import START_TOLERANCE, check_starts_at_reference
 from medcritical.training.optim import build_adamw, rate_at
 from medcritical.training.ranks import sum_over_ranks
@@ -160,7 +160,7 @@ class DpoModule(TrainingModule):
     Examples without a rejected response add no preference loss but do count in the normaliser.
 
     Args:
-        starts_at_reference: the first preference loss must be ln 2; checked before any weight changes.
+        starts_at_reference: the first margins must be 0, whatever the loss; checked before any weight changes.
     """
 
     def __init__(
@@ -171,13 +171,13 @@ class DpoModule(TrainingModule):
         *,
         beta: float,
         nll_weight: float,
-        label_smoothing: float,
+        loss: LossConfig,
         starts_at_reference: bool,
     ) -> None:
         super().__init__(model, optim, num_steps)
         self.beta = beta
         self.nll_weight = nll_weight
-        self.label_smoothing = label_smoothing
+        self.loss = loss
         self.starts_at_reference = starts_at_reference
 
     def objective(self, batch: PairBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -191,14 +191,16 @@ class DpoModule(TrainingModule):
             rejected_C,
             batch.reference_chosen_logps_B[batch.contrasted_C],
             batch.reference_rejected_logps_C,
+            chosen_lengths=lengths_B[batch.contrasted_C],
+            rejected_lengths=lengths_S[batch.rejected_C],
             beta=self.beta,
-            label_smoothing=self.label_smoothing,
+            config=self.loss,
         )
         margins_C = pairs.chosen_rewards_B - pairs.rejected_rewards_B
         values = {
             "nll": nll_B,
             "chosen_logp": chosen_B,
-            "chosen_log_ratio": pairs.chosen_rewards_B / self.beta / lengths_B[batch.contrasted_C],
+            "chosen_log_ratio": pairs.chosen_log_ratios_B / lengths_B[batch.contrasted_C],
             "preference_loss": pairs.losses_B,
             "rejected_logp": rejected_C,
             "chosen_reward": pairs.chosen_rewards_B,
@@ -209,13 +211,14 @@ class DpoModule(TrainingModule):
         return (pairs.losses_B.sum() + self.nll_weight * nll_B.sum()) / batch.normaliser, values
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Before any weight changes, holds the first preference loss against ln 2."""
+        """Before any weight changes, holds the sigmoid loss of the first margins, whichever is trained, against ln 2."""
         super().on_before_optimizer_step(optimizer)
         if not (self.starts_at_reference and self.trainer.global_step == 0 and self.is_step_complete):
             return
-        means, _, _ = self.means_of(["preference_loss"])
-        if "preference_loss" in means:
-            check_starts_at_reference(means["preference_loss"], START_TOLERANCE[self.trainer.precision])
+        losses = sigmoid_loss(torch.cat(self._values["margin"]), beta=1.0)  # margins have their beta already
+        loss, count = sum_over_ranks([losses.double().sum().item(), float(len(losses))])
+        if count:
+            check_starts_at_reference(loss / count, START_TOLERANCE[self.trainer.precision])
 
 
 def disable_dropout(model: nn.Module) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from medcritical.batching import Example, PairExample, collate_examples, collate_pairs, step_batches
 from medcritical.batching.examples import AnyExample, prompt_key
 from medcritical.batching.micro import MicroBatches
-from medcritical.config.schema import OptimConfig, TrainerConfig
+from medcritical.config.schema import LossConfig, OptimConfig, TrainerConfig
 from medcritical.training.callbacks import FinalWeights, MetricRows, Progress, ScoringProgress
 from medcritical.training.data import MicroBatch, MicroBatchData, micro_batches
 from medcritical.training.health import find_alarms
@@ -93,7 +93,7 @@ def train_dpo(
     *,
     beta: float,
     nll_weight: float,
-    label_smoothing: float,
+    loss: LossConfig,
     contrast: bool,
     starts_at_reference: bool,
     steps: int,
@@ -109,12 +109,13 @@ def train_dpo(
 
     Args:
         beta: DPO inverse temperature, 1 / nats.
+        loss: member of the family of preference losses (objectives/dpo.py).
         contrast: False leaves rejected responses out: the NLL term alone, with the same weight.
         starts_at_reference: `model` is the checkpoint that the reference log-probabilities come from. The first
-            preference loss is then held against ln 2.
+            margin is then held against 0.
 
     Raises:
-        TrainingError: no pairs, nothing trainable, a first loss that is not ln 2, or one that is not finite.
+        TrainingError: no pairs, nothing trainable, a first margin that is not 0, or a loss that is not finite.
         ConfigError: the device is not there.
     """
     if not contrast:
@@ -126,7 +127,7 @@ def train_dpo(
         steps,
         beta=beta,
         nll_weight=nll_weight,
-        label_smoothing=label_smoothing,
+        loss=loss,
         starts_at_reference=starts_at_reference,
     )
     order = _order(pairs, optim, trainer, steps, seed, launch.ranks.size)
