@@ -136,9 +136,10 @@ def test_info_says_where_settings_come_from(medcritical) -> None:  # type: ignor
 def test_a_plan_is_printed_and_nothing_is_made(medcritical, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     ended = medcritical("plan=true", "arm=dpo_self", "selfplay.iterations=1")
     assert (ended.code, ended.err, ended.loaded) == (0, "", "")
-    lines = ended.out.splitlines()
-    assert all(line.startswith("run ") for line in lines[:-1])
-    assert f"{len(lines) - 1} stages: 0 done, {len(lines) - 1} to run" in lines[-1]
+    *_, total = ended.out.splitlines()
+    stages = [line for line in ended.out.splitlines() if line.startswith("run ")]
+    assert f"{len(stages)} stages: 0 done, {len(stages)} to run" in total
+    assert "-log sigmoid(" in ended.out, "the loss is written out"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -22,7 +22,7 @@ def test_a_failure_ends_the_run_and_what_is_done_stays(tmp_path: Path) -> None:
     broken = dataclasses.replace(score, inputs=lost)
     executor = ParallelExecutor(tmp_path / "store", tmp_path, config.trainer, workers=2)
     calls, stream = [prepare, broken], io.StringIO()
-    with pytest.raises(StageFailed, match=r"evaluate \(base\) failed: .*is no checkpoint") as failure:
+    with pytest.raises(StageFailed, match=r"evaluate \(base\) failed: cannot read .*manifest.json") as failure:
         executor.execute(calls, Watcher(calls, 0, stream))
     assert failure.value.exit_code == 2
     store = Store(tmp_path / "store")
