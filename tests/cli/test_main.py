@@ -136,10 +136,13 @@ def test_info_says_where_settings_come_from(medcritical) -> None:  # type: ignor
 def test_a_plan_is_printed_and_nothing_is_made(medcritical, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     ended = medcritical("plan=true", "arm=dpo_self", "selfplay.iterations=1")
     assert (ended.code, ended.err, ended.loaded) == (0, "", "")
-    *_, total = ended.out.splitlines()
-    stages = [line for line in ended.out.splitlines() if line.startswith("run ")]
-    assert f"{len(stages)} stages: 0 done, {len(stages)} to run" in total
-    assert "-log sigmoid(" in ended.out, "the loss is written out"
+    told, _, planned = ended.out.partition("run   prepare/")
+    assert told.startswith("medcritical: corrected\n  dpo_self: MedCritical (self-correction DPO)\n")
+    assert "compare.at=steps" in told
+    assert "loss of a step: [sum over pairs(-log sigmoid(0.1 * " in told
+    lines = f"run   prepare/{planned}".splitlines()
+    assert all(line.startswith("run ") for line in lines[:-1])
+    assert f"{len(lines) - 1} stages: 0 done, {len(lines) - 1} to run" in lines[-1]
     assert list(tmp_path.iterdir()) == []
 
 

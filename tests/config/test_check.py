@@ -315,6 +315,7 @@ def test_range_faults_reach_into_arms_and_groups() -> None:
         (["sweep.failed=forget"], "sweep.failed=forget is not allowed: choose retry or keep."),
         (["sweep=study"], "sweep.study chooses by what evaluation.split=test scores"),
         (["data.sizes.train=1000"], "selfplay.questions=800 is more than the 760 train questions"),
+        (["evaluation.max_new_tokens=256"], "evaluation.max_new_tokens=256 does not fit beside a prompt"),
         (["generation.max_new_tokens=256"], "generation.max_new_tokens=256 does not fit beside a prompt"),
         (
             ["student.architecture.max_position_embeddings=64"],

@@ -237,6 +237,17 @@ def test_a_gated_loop_goes_on_from_its_gates() -> None:
     assert calls["evaluate", "sft, dev"].inputs["checkpoint"] == sft
 
 
+def test_a_stopped_loop_asks_no_teacher() -> None:
+    """Thoughts of later iterations hang on their own play, which is left empty; the first can only be wanted."""
+    plan = plan_of("arm=dpo_thought", "selfplay=gated")
+    calls = by_label(plan)
+    first, second = (calls["teach", f"dpo_thought iteration {number}"] for number in (1, 2))
+    assert set(first.inputs) == {"questions"}
+    assert second.inputs["play"] == calls["play", "dpo_thought iteration 2"].ref
+    ungated = by_label(plan_of("arm=dpo_thought"))["teach", "dpo_thought iteration 2"]
+    assert set(ungated.inputs) == {"questions"}
+
+
 def test_who_writes_what_is_preferred() -> None:
     """The teacher's arms share one play without retries; each reads what its own teaching made."""
     plan = plan_of("arm=[dpo_teacher,dpo_thought,dpo_answer]", "selfplay.iterations=1")

@@ -87,3 +87,9 @@ def test_a_students_folder_that_is_missing_is_named(tmp_path: Path, source: str)
 def test_an_id_is_no_folder(tmp_path: Path, source: str) -> None:
     config = configure("student=smollm2_135m", "sft=pretrained", "dpo=pretrained", f"student.source={source}")
     assert fingerprint_sources(config, tmp_path / "store") == {}
+
+
+def test_a_baselines_folder_that_is_missing_is_named(tmp_path: Path) -> None:
+    config = configure("baseline=any", "baselines.any.student.source=/none/model")
+    with pytest.raises(DataError, match=r"/none/model \(baselines.any.student.source\) is no folder of this machine"):
+        fingerprint_sources(config, tmp_path / "store")

@@ -187,6 +187,12 @@ def finished_run(tmp_path: Path, make_run: Callable[[Path], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
+def store_artefact() -> Callable[..., None]:
+    """Adds an artefact to a store; see `write_artefact`."""
+    return write_artefact
+
+
+@pytest.fixture(scope="session")
 def make_run(make_row: MakeRow, make_score: MakeScore) -> Callable[[Path], Path]:
     """Makes a finished run below a folder; see `write_run`."""
     return lambda folder: write_run(folder, make_row, make_score)

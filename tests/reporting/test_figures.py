@@ -41,6 +41,14 @@ class TestLines:
         assert {line.start.title for line in lines} == {"SFT"}
         assert [pool.checkpoint.iteration for pool in lines[0].points] == [1, 2]
 
+    def test_a_vote_of_the_stage_1_model_starts_nothing(self, rows, make_row):
+        lines = accuracy_lines(pool_seeds([*rows, make_row("vote", stage="sft"), make_row("published", stage="base")]))
+        assert {line.label: line.start and line.start.title for line in lines} == {
+            "VOTE": None,
+            "DPO": "SFT",
+            "RS": "SFT",
+        }
+
     def test_stage_1_alone_is_a_line(self, make_row):
         (line,) = accuracy_lines(pool_seeds([make_row("base"), make_row()]))
         assert (line.label, line.start, len(line.points)) == ("SFT", None, 1)

@@ -2,12 +2,14 @@ import ast
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import medcritical
 from medcritical.reporting import trail
-from medcritical.reporting.summary import gather, read_summary
+from medcritical.reporting.summary import LedgerEntry, gather, read_summary
 from medcritical.reporting.trail import joined, read_iterations, without_rewound
+from medcritical.store import Costs
 
 
 @pytest.fixture
@@ -15,7 +17,7 @@ def results(finished_run):
     return gather([(finished_run, read_summary(finished_run / "summary.json"))])
 
 
-@pytest.mark.parametrize(("stage", "name"), [("training", "METRICS"), ("pair", "QUALITY"), ("play", "CORRECTIONS")])
+@pytest.mark.parametrize(("stage", "name"), [("results", "METRICS"), ("pair", "QUALITY"), ("play", "CORRECTIONS")])
 def test_file_names_are_those_that_the_stages_write(stage, name):
     """Read from the source: importing these stages would load torch."""
     path = Path(medcritical.__file__).parent / "stages" / f"{stage}.py"
@@ -43,6 +45,25 @@ def test_stage_1_has_its_passes_and_an_iteration_its_own_training_alone(results)
     assert (sft.pairs, sft.play, dict(sft.quality), sft.alarms) == (None, None, {}, [])
     assert (dpo.pairs, dpo.play, dpo.quality["pairs"]) == ("pair/1", "play/1", 4)
     assert dpo.alarms == [("play/1", "Format collapse."), ("dpo/1", "Early saturation.")]
+
+
+def test_behind_a_gate_stands_what_was_trained_let_through_or_not(finished_run, results, store_artefact):
+    """One that rolled back to stage 1, and an iteration after it whose loop has stopped."""
+    store, dpo = finished_run.parent / "store", results.rows[1].artefact
+    store_artefact(store, "gate/1", {"candidate": "dpo/1", "best": "sft/2"}, {})
+    store_artefact(store, "play/2", {"policy": "gate/1"}, {})
+    store_artefact(store, "pair/2", {"play": "play/2"}, {})
+    store_artefact(store, "dpo/2", {"pairs": "pair/2", "checkpoint": "gate/1"}, {})
+    store_artefact(store, "gate/2", {"candidate": "dpo/2", "best": "gate/1"}, {})
+    summary = read_summary(finished_run / "summary.json")
+    later = msgspec.structs.replace(summary.rows[1], iteration=2, artefact="evaluate/later")
+    made = (*summary.lineage[dpo], "gate/1")
+    lineage = {**summary.lineage, dpo: made, later.artefact: (*made, "play/2", "pair/2", "dpo/2", "gate/2")}
+    ledger = {name: LedgerEntry(stage=name.split("/")[0], costs=Costs()) for name in lineage[later.artefact]}
+    gated = msgspec.structs.replace(summary, rows=(*summary.rows, later), lineage=lineage, ledger=ledger)
+    _, first, second = read_iterations(gather([(finished_run, gated)]))
+    assert ([training.artefact for training in first.trainings], first.quality["pairs"]) == (["dpo/1"], 4)
+    assert (second.trainings, second.pairs, dict(second.quality), second.alarms) == ((), "pair/2", {}, [])
 
 
 def test_steps_that_were_done_again_count_once(results):

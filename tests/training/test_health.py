@@ -1,10 +1,15 @@
 """Checks and alarms, from rows written by hand."""
 
+import dataclasses
 import math
 
 import pytest
+import torch
 
+from losses import loss_config
+from medcritical.config.choices import Loss
 from medcritical.errors import TrainingError
+from medcritical.objectives.dpo import preference_losses
 from medcritical.training.health import check_finite, check_starts_at_reference, find_alarms
 
 
@@ -23,12 +28,15 @@ def test_nan_and_infinity_name_the_metric_and_the_step() -> None:
             check_finite({"step": 3, "train/loss": value})
 
 
-def row(step: int, ratio: float = 0.0, loss: float = 0.69) -> dict[str, float]:
-    return {"step": step, "train/chosen_log_ratio": ratio, "train/preference_loss": loss}
+def row(
+    step: int, ratio: float = 0.0, margin: float = 0.1, told_apart: float = 1.0, loss: float = 0.69
+) -> dict[str, float]:
+    of_pairs = {"train/margin": margin, "train/reward_accuracy": told_apart, "train/preference_loss": loss}
+    return {"step": step, "train/chosen_log_ratio": ratio, **of_pairs}
 
 
 def test_a_sound_training_has_no_alarm() -> None:
-    assert find_alarms([row(1), row(10, 0.2, 0.3), row(100, -0.3, 0.01)], 100) == ()
+    assert find_alarms([row(1), row(10, 0.2, 1.0), row(100, -0.3, 5.0)], 100) == ()
 
 
 def test_collapse_is_judged_at_the_end() -> None:
@@ -40,9 +48,23 @@ def test_collapse_is_judged_at_the_end() -> None:
 
 @pytest.mark.parametrize(("step", "is_early"), [(10, True), (11, False)])
 def test_saturation_alarms_within_the_first_tenth(step: int, is_early: bool) -> None:
-    alarms = find_alarms([row(1), row(step, loss=0.04)], 100)
+    alarms = find_alarms([row(1), row(step, margin=3.2, told_apart=0.97)], 100)
     assert len(alarms) == is_early
-    assert all("preference loss was 0.040 already at step 10 of 100" in alarm for alarm in alarms)
+    assert all("margin was 3.20 with 97% of pairs told apart already at step 10 of 100" in alarm for alarm in alarms)
+
+
+def test_a_few_wide_margins_are_no_saturation() -> None:
+    assert find_alarms([row(1), row(10, margin=3.2, told_apart=0.9)], 100) == ()
+
+
+@pytest.mark.parametrize(("name", "beta_h"), [("ipo", 0.5), ("robust", 1.6)])
+def test_a_loss_that_is_small_at_its_target_or_below_zero_is_no_saturation(name: str, beta_h: float) -> None:
+    """IPO's loss is 0 at its target, beta h = 1/2; robust DPO's falls through 0, with e = 0.3 before beta h = 1.6."""
+    zeros = torch.zeros(2, dtype=torch.float64)
+    config = dataclasses.replace(loss_config(Loss(name)), label_smoothing=0.3 if name == "robust" else 0.0)
+    loss = preference_losses(zeros + beta_h / 0.1, zeros, 0.1, config).mean().item()
+    assert loss < 0.05
+    assert find_alarms([row(1), row(10, margin=beta_h, loss=loss)], 100) == ()
 
 
 def test_rows_without_preference_metrics_raise_none() -> None:

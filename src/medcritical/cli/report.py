@@ -87,7 +87,7 @@ def make_report(folders: Sequence[Path], baseline: str | None) -> Paper:
 def _warn_of_lost_trainings(results: Results) -> None:
     """Say once that curves and pair quality lack what the store no longer has."""
     checkpoints = {made_of[-1] for made_of in results.lineage.values() if made_of}
-    lost = sorted(name for name in checkpoints - set(results.folders) if name.split("/")[0] in ("sft", "dpo"))
+    lost = sorted(name for name in checkpoints - set(results.folders) if name.split("/")[0] in ("sft", "dpo", "gate"))
     if lost:
         print(
             f"warning: curves and pair quality leave out what the store no longer has: {', '.join(lost)}",

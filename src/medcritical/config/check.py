@@ -187,11 +187,16 @@ def _student_faults(config: Config) -> Iterator[str]:
 
 def _position_faults(config: Config, positions: int) -> Iterator[str]:
     """Limits that no response can reach: its prompt takes at least one of the student's positions."""
-    limits = config.generation.max_new_tokens, config.generation.correction_max_new_tokens
-    for name, limit in zip(("max_new_tokens", "correction_max_new_tokens"), limits, strict=True):
+    generation = config.generation
+    limits = {
+        "generation.max_new_tokens": generation.max_new_tokens,
+        "generation.correction_max_new_tokens": generation.correction_max_new_tokens,
+        "evaluation.max_new_tokens": config.evaluation.max_new_tokens or 1,
+    }
+    for name, limit in limits.items():
         if limit >= positions:
             yield (
-                f"generation.{name}={limit} does not fit beside a prompt into "
+                f"{name}={limit} does not fit beside a prompt into "
                 f"student.architecture.max_position_embeddings={positions}: lower it or raise that."
             )
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
 
 from medcritical.config.choices import StudentKind
 from medcritical.config.stages import DpoStage, PairStage, PlayStage, SftStage, StudentStage, TeachStage
@@ -18,6 +18,9 @@ _SECONDS_PER_EXAMPLE = {"sft": 0.0025, "dpo": 0.005}
 _SECONDS_OTHERWISE = 0.5
 """The tiny student from scratch on one core of an AMD EPYC (docs/performance.md), for a store that knows nothing yet."""
 
+_LEARNED_FROM = ("templates", "corrections", "scored", "pairs")
+MadeT = TypeVar("MadeT", StageCall, Manifest)
+
 
 class Pace:
     """What stages took so far. Reads every manifest of the store, once."""
@@ -26,7 +29,8 @@ class Pace:
         manifests = {manifest.ref.key: manifest for manifest in store.manifests()}
         self._by_stage: dict[str, list[tuple[str | None, Manifest]]] = defaultdict(list)
         for manifest in manifests.values():
-            self._by_stage[manifest.ref.stage].append((_base(manifest, manifests), manifest))
+            base = _base(manifest, manifests)
+            self._by_stage[manifest.ref.stage].append((_student(base.config) if base else None, manifest))
 
     def seconds(self, call: StageCall, plan: Plan) -> float | None:
         """Rough wall time of one call; None where nothing alike was ever measured.
@@ -34,10 +38,11 @@ class Pace:
         It is the mean over those finished calls of the same stage and base student whose configuration differs in
         the fewest values. For a student from scratch a store without any goes by the measured rates above.
         """
-        student = next((_student(other.identity) for other in plan.calls if other.ref.stage == "student"), None)
+        base = _base(call, {other.ref.key: other for other in plan.calls})
+        student = _student(base.identity) if base else None
         alike = [made for trained, made in self._by_stage[call.ref.stage] if trained in (student, None)]
         if not alike:
-            return _nominal_seconds(call, plan)
+            return _nominal_seconds(call, base, plan)
         wanted = set(_leaves(call.identity))
         distance = [len(wanted ^ set(_leaves(manifest.config))) for manifest in alike]
         nearest = [made.costs.seconds for made, far in zip(alike, distance, strict=True) if far == min(distance)]
@@ -49,17 +54,18 @@ def _student(identity: dict[str, Any]) -> str:
     return hash_json(identity["student"])
 
 
-def _base(manifest: Manifest, manifests: dict[str, Manifest]) -> str | None:
-    """The base student that an artefact goes back to; None for one that has none (questions, templates)."""
-    waiting, seen = [manifest], set()
+def _base(made: MadeT, others: Mapping[str, MadeT]) -> MadeT | None:
+    """The base student that an artefact goes back to, made or planned; None for one that has none (questions, templates)."""
+    waiting: list[MadeT] = [made]
+    seen: set[str] = set()
     while waiting:
         current = waiting.pop()
         if current.ref.stage == "student":
-            return _student(current.config)
+            return current
         for ref in current.inputs.values():
-            if ref.key not in seen and ref.key in manifests:
+            if ref.key not in seen and ref.key in others:
                 seen.add(ref.key)
-                waiting.append(manifests[ref.key])
+                waiting.append(others[ref.key])
     return None
 
 
@@ -71,9 +77,9 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, repr(value)
 
 
-def _nominal_seconds(call: StageCall, plan: Plan) -> float | None:
-    student = next((other.config for other in plan.calls if isinstance(other.config, StudentStage)), None)
-    if student is None or student.student.kind is not StudentKind.scratch:
+def _nominal_seconds(call: StageCall, base: StageCall | None, plan: Plan) -> float | None:
+    students = [other.config for other in ([base] if base else plan.calls) if isinstance(other.config, StudentStage)]
+    if not students or students[0].student.kind is not StudentKind.scratch:
         return None
     if isinstance(call.config, SftStage | DpoStage):
         return _examples(call, call.config, plan) * _SECONDS_PER_EXAMPLE[call.config.stage]
@@ -85,7 +91,8 @@ def _examples(call: StageCall, config: SftStage | DpoStage, plan: Plan) -> float
     optim = config.optim
     if optim.steps is not None:
         return optim.steps * optim.batch_size
-    return (optim.epochs or 0) * sum(_records(plan_call(plan, ref.key), plan) for ref in call.inputs.values())
+    sources = [ref for role, ref in call.inputs.items() if role in _LEARNED_FROM]
+    return (optim.epochs or 0) * sum(_records(plan_call(plan, ref.key), plan) for ref in sources)
 
 
 def _records(call: StageCall, plan: Plan) -> float:
@@ -99,5 +106,6 @@ def _records(call: StageCall, plan: Plan) -> float:
     if isinstance(config, PlayStage):
         return config.questions.count or 0
     if isinstance(config, PairStage):
-        return _records(plan_call(plan, call.inputs["play"].key), plan)
+        roles = [role for role in ("play", "earlier") if role in call.inputs]  # earlier pairs: those trained on again
+        return sum(_records(plan_call(plan, call.inputs[role].key), plan) for role in roles)
     return _records(plan_call(plan, call.inputs["pairs"].key), plan) if "pairs" in call.inputs else 0

@@ -223,7 +223,10 @@ class _Planner:
             inputs["taught"] = loop.templates  # nobody can be asked for more
         elif arm.chosen is Chosen.thought:
             think = slices.teach(slices.questions_of(iteration), "think", iteration)
-            inputs["taught"] = self.add(think, {"questions": loop.questions}, label)
+            asked = {"questions": loop.questions}
+            if config.selfplay.gate is not None and iteration > 1:  # a loop that has stopped asks nobody for more
+                asked["play"] = played
+            inputs["taught"] = self.add(think, asked, label)
         if config.selfplay.replay is not Replay.none and loop.pairs is not None:
             inputs["earlier"] = loop.pairs
         return self.add(slices.pair(arm, iteration), inputs, label)

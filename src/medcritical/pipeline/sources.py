@@ -42,11 +42,12 @@ def fingerprint_sources(config: Config, store: Path) -> dict[str, str]:
             if not path.is_file():
                 raise DataError(_missing(name, config))
             found[name] = _hash(path, cache)
-    for name in _models(config):
+    students = _students(config)
+    for name in [*students, *_engines(config)]:
         folder = Path(name).expanduser()
         with _reading(name):
-            if name == config.student.source and _is_path(name) and not folder.is_dir():
-                raise DataError(f"{name} (student.source) is no folder of this machine: set it to where a model lies.")
+            if (key := students.get(name)) and _is_path(name) and not folder.is_dir():
+                raise DataError(f"{name} ({key}) is no folder of this machine: set it to where a model lies.")
             if name and folder.is_dir():
                 model_files = sorted(path for path in folder.iterdir() if path.is_file())
                 found[name] = hash_json([[path.name, _hash(path, cache)] for path in model_files])
@@ -72,12 +73,20 @@ def _reading(name: str) -> Iterator[None]:
         raise DataError(f"{error.filename or name} cannot be read: {error.strerror}; mend its permissions.") from error
 
 
-def _models(config: Config) -> list[str]:
-    """What the configuration names as a model: ids, and folders of this machine."""
+def _students(config: Config) -> dict[str, str]:
+    """Students and baselines that the configuration names, ids and folders of this machine, each with its key."""
+    students = {
+        baseline.student.source: f"baselines.{name}.student.source" for name, baseline in config.baselines.items()
+    }
+    if config.student.kind is StudentKind.pretrained:
+        students[config.student.source] = "student.source"
+    return students
+
+
+def _engines(config: Config) -> list[str]:
+    """The models of teacher and judge, likewise."""
     asked = [config.teacher.engine, config.verifier.judge.engine if config.verifier.judge else None]
-    students = [config.student.source] if config.student.kind is StudentKind.pretrained else []
-    students += [baseline.student.source for baseline in config.baselines.values()]
-    return students + [engine.model for engine in asked if engine is not None]
+    return [engine.model for engine in asked if engine is not None]
 
 
 def _is_path(name: str) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from medcritical.reporting.drawing import DARK, GREY, LineEnd, Look, assign_looks, label_ends, new_figure, save, styled
 from medcritical.reporting.pooling import Checkpoint, Pool, pool_seeds
-from medcritical.reporting.summary import SummaryRow
+from medcritical.reporting.summary import STAGE_1, SummaryRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,10 +68,10 @@ def split_panels(pools: Sequence[Pool]) -> dict[str, list[Pool]]:
 
 
 def accuracy_lines(pools: Sequence[Pool]) -> list[Line]:
-    """The lines of one panel, without the untrained student.
+    """The lines of one panel, without models that were not trained here.
 
-    An arm that begins at iteration 1 starts from its run's stage-1 checkpoint, where there is exactly one; that
-    checkpoint is then no line of its own.
+    An arm that begins at iteration 1 starts from its run's stage-1 checkpoint, where that was scored; that checkpoint is
+    then no line of its own. Another way to ask the same checkpoint (a majority vote) starts nothing.
     """
     arms: dict[tuple[str, str, float | None], list[Pool]] = {}
     for pool in pools:
@@ -81,7 +81,7 @@ def accuracy_lines(pools: Sequence[Pool]) -> list[Line]:
     num_betas = Counter((run, arm) for run, arm, _ in arms)
     lines = []
     for (run, arm, beta), points in arms.items():
-        starts = [p for (r, _, _), others in arms.items() if r == run for p in others if p.checkpoint.iteration == 0]
+        starts = arms.get((run, STAGE_1, None), [])
         label = points[0].title
         label += f", beta {beta:g}" if num_betas[run, arm] > 1 and beta is not None else ""
         label += f" ({run})" if several_runs else ""
@@ -92,7 +92,7 @@ def accuracy_lines(pools: Sequence[Pool]) -> list[Line]:
 
 
 def is_untrained(pool: Pool) -> bool:
-    """True for the student before any training."""
+    """True for models that were not trained here: the student before any training, and published ones."""
     return pool.rows[0].stage == "base"
 
 

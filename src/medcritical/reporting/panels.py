@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medcritical.records import Correction
-from medcritical.reporting.summary import Results
+from medcritical.reporting.summary import STAGE_1, Results
 from medcritical.reporting.trail import Iteration, MetricRow, joined
 from medcritical.store import read_records
 
@@ -42,7 +42,7 @@ def iteration_rows(iterations: Sequence[Iteration], results: Results) -> list[di
     for each in iterations:
         values = rows.setdefault(each.row.iteration, {})
         values |= _scores(each, results) | _pairs(each) | _health(each) | _costs(each)
-    stage_1 = [each.row for each in iterations if each.row.arm == "sft"]
+    stage_1 = [each.row for each in iterations if each.row.arm == STAGE_1]
     for row in stage_1:
         for arm in {each.row.arm for each in iterations if each.row.iteration > 0}:
             rows[0].setdefault(f"accuracy/{row.data}/{row.split}/{arm}", row.accuracy)

@@ -14,6 +14,8 @@ from medcritical.store import Costs, write_json
 
 SCHEMA = 2
 SUMMARY = "summary.json"
+STAGE_1 = "sft"
+"""The arm of the stage-1 checkpoint, where every other arm starts."""
 
 
 class SummaryRow(Record, frozen=True, kw_only=True):

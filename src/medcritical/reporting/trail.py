@@ -106,7 +106,9 @@ class _Reader:
         made_of = self.results.lineage.get(row.artefact, ())
         if not made_of:
             return Iteration(row)
-        checkpoint = made_of[-1]
+        checkpoint = (
+            self.input(made_of[-1], "candidate") or made_of[-1]
+        )  # behind a gate: what was trained, let through or not
         scored = self.input(checkpoint, "scored")
         pairs = self.input(checkpoint if scored is None else scored, "pairs")
         play = None if pairs is None else self.input(pairs, "play")

@@ -17,8 +17,10 @@ START_TOLERANCE = {"32-true": 1e-3, "bf16-mixed": 2e-2}
 COLLAPSE = -0.5
 """Nats per token of mean log pi/pi_ref on chosen. At -0.5 a token has 61 % of its former probability. Our choice."""
 
-SATURATION = 0.05
-"""Preference loss, nats per pair, below which pairs have next to no gradient: a margin of 3. Our choice."""
+SATURATION, TOLD_APART = 3.0, 0.95
+"""Mean margin (difference of rewards, beta in it) and share of pairs told apart from which on pairs have next to nothing left to
+teach: at a margin of 3 the sigmoid loss is 0.05 nats. Margins mean the same under every loss; a loss near zero does not (IPO's is
+there at its target, robust DPO's falls below). Our choice."""
 
 
 def check_starts_at_reference(preference_loss: float, tolerance: float) -> None:
@@ -69,13 +71,13 @@ def chosen_collapse(rows: Sequence[Row]) -> str | None:
 
 
 def early_saturation(rows: Sequence[Row], num_steps: int) -> str | None:
-    """A sentence if the preference loss was next to nothing within the first tenth of the optimizer steps."""
+    """A sentence if nearly all pairs were told apart by a wide margin within the first tenth of the optimizer steps."""
     for row in rows:
-        loss = row.get("train/preference_loss", math.inf)
-        if loss < SATURATION and row["step"] <= num_steps / 10:
+        margin, told_apart = row.get("train/margin", 0.0), row.get("train/reward_accuracy", 0.0)
+        if margin > SATURATION and told_apart >= TOLD_APART and row["step"] <= num_steps / 10:
             return (
-                f"The preference loss was {loss:.3f} already at step {row['step']:.0f} of {num_steps} "
-                f"(alarm below {SATURATION}): the pairs are told apart by something easy, such as form or length. "
-                "Look at the pairs, or lower learning_rate."
+                f"The margin was {margin:.2f} with {told_apart:.0%} of pairs told apart already at step {row['step']:.0f} of "
+                f"{num_steps} (alarm above {SATURATION:g} with {TOLD_APART:.0%}): they are told apart by something easy, such "
+                "as form or length. Look at the pairs, or lower learning_rate."
             )
     return None
