@@ -3,6 +3,7 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from configurations import configure
@@ -11,7 +12,7 @@ from medcritical.cli.export import build_parser, export
 from medcritical.config.load import to_identity
 from medcritical.config.stages import PrepareStage
 from medcritical.modeling.record import Checkpoint, write_checkpoint
-from medcritical.reporting.summary import Summary, SummaryRow, write_summary
+from medcritical.reporting.summary import Summary, SummaryRow, read_summary, write_summary
 from medcritical.store import ArtefactRef, Costs, Store
 
 
@@ -111,3 +112,12 @@ def test_nothing_is_overwritten_and_pointers_are_no_models(
     assert medcritical_export(run.folder, "--arm", "sft", "--to", tmp_path / "a") == 2
     assert "exists already" in capsys.readouterr().err
     assert medcritical_export(tmp_path / "nowhere", "--to", tmp_path / "b") == 2
+
+
+def test_a_published_model_is_no_arm_to_export(run: SimpleNamespace, tmp_path: Path) -> None:
+    summary = read_summary(run.folder / "summary.json")
+    published = msgspec.structs.replace(row("published", 0, "evaluate/9"), stage="base")
+    rows = (published, *(item for item in summary.rows if item.arm == "dpo"))
+    write_summary(run.folder / "summary.json", msgspec.structs.replace(summary, rows=rows))
+    assert medcritical_export(run.folder, "--to", tmp_path / "a", "--merge") == 0
+    assert (tmp_path / "a" / "config.json").read_text(encoding="utf-8") == "2"

@@ -83,7 +83,7 @@ def find_checkpoint(run: Path, arm: str | None, iteration: int | None) -> tuple[
     if not run.is_dir():
         raise DataError(f"there is no folder {run}; give the output folder of a run, or a checkpoint's in the store.")
     summary = read_summary(run / SUMMARY)
-    trained = [row for row in summary.rows if row.arm != "base"]
+    trained = [row for row in summary.rows if row.stage != "base"]
     arms = list(dict.fromkeys(row.arm for row in trained))
     if arm is None and len(arms) > 1:
         raise DataError(f"{run} has several arms: choose one with --arm, of {', '.join(arms)}.")

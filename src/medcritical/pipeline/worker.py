@@ -113,13 +113,12 @@ def run_call(call: CallFile, store: Store, work: WorkFile, reporter: Reporter) -
 
 
 def run_stage(call: CallFile, store: Store, output: Output) -> None:
-    """Do what the call asks for, into the output's folder; nothing after a loop that has stopped."""
-    inputs = Inputs(store, call.inputs)
+    """Do what the call asks for, into the output's folder; nothing where its loop has stopped."""
+    config, inputs = msgspec.convert(call.config, SLICES[call.ref.stage]), Inputs(store, call.inputs)
     if call.ref.stage != "gate" and inputs.have_stopped:  # a gate goes on from the best there was
         output.leave_empty()
-        return
-    config = msgspec.convert(call.config, SLICES[call.ref.stage])
-    importlib.import_module(f"medcritical.stages.{call.ref.stage}").run(config, inputs, output)
+    else:
+        importlib.import_module(f"medcritical.stages.{call.ref.stage}").run(config, inputs, output)
 
 
 def complete_call(call: CallFile, store: Store, output: Output, start: float, reporter: Reporter) -> None:

@@ -16,8 +16,10 @@ from medcritical.store.artefact import MANIFEST
 def write_card(path: Path, checkpoint: Path, rows: Sequence[SummaryRow], *, is_adapter: bool) -> None:
     """Write the card of the checkpoint in the store's folder `checkpoint`; `rows` are its scores."""
     own = read_json(checkpoint / MANIFEST, Manifest)
-    manifests = list(Store(checkpoint.parent.parent).lineage(own.ref).values())
-    path.write_text("\n".join(card_lines(own, manifests, rows, is_adapter=is_adapter)) + "\n", encoding="utf-8")
+    manifests = {str(made.ref): made for made in Store(checkpoint.parent.parent).lineage(own.ref).values()}
+    name = own.facts.get("let_through", str(own.ref))  # a gate's weights are those of a training before it
+    lines = card_lines(manifests[name], list(manifests.values()), rows, is_adapter=is_adapter)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def card_lines(

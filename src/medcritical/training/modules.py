@@ -215,10 +215,10 @@ class DpoModule(TrainingModule):
         super().on_before_optimizer_step(optimizer)
         if not (self.starts_at_reference and self.trainer.global_step == 0 and self.is_step_complete):
             return
-        losses = sigmoid_loss(torch.cat(self._values["margin"]), beta=1.0)  # margins have their beta already
-        loss, count = sum_over_ranks([losses.double().sum().item(), float(len(losses))])
+        losses_C = sigmoid_loss(torch.cat(self._values["margin"]), beta=1.0)  # margins have their beta already
+        total, count = sum_over_ranks([losses_C.double().sum().item(), float(len(losses_C))])
         if count:
-            check_starts_at_reference(loss / count, START_TOLERANCE[self.trainer.precision])
+            check_starts_at_reference(total / count, START_TOLERANCE[self.trainer.precision])
 
 
 def disable_dropout(model: nn.Module) -> int:
