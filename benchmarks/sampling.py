@@ -1,78 +1,109 @@
-"""Our engine against `generate` of transformers, on the clinic's student: the same prompts, batches and sampling.
+"""Our engine against `generate` of transformers: the same prompts, batches and sampling.
 
-python benchmarks/sampling.py [--turns N]
+python benchmarks/sampling.py [--turns N] [--only CASE ...]
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from clinic import Clinic, open_clinic, teach
-from measure import Case, compare, read_arguments, record
+from command import run_contests
+from measure import NOTHING_PROMISED, Contest, Target
+from medcritical.config.schema import GenerationConfig
 from medcritical.generation.embedded import TransformersEngine
 from medcritical.generation.engine import Sampling
 from medcritical.modeling.checkpoint import Student
 from medcritical.modeling.prompts import encode_prompt
 from medcritical.records import Prompt
+from workload import load_prompts, load_smollm2, smollm2_config
 
 STUDENT_STEPS = 150
 ATTEMPTS = 4
+QUESTIONS, NEW_TOKENS = 8, 96  # of the pretrained student
 
 
 def main() -> None:
-    """Measure greedy scoring and sampled attempts."""
-    turns = read_arguments(__doc__)
+    """Measure attempts of a pretrained student, greedy scoring and attempts of the tiny one."""
+    clinic = cache(_taught_clinic)
+    contests = {
+        "attempts": _pretrained_contest,
+        "clinic_greedy": lambda: _greedy_contest(clinic()),
+        "clinic_attempts": lambda: _attempts_contest(clinic()),
+    }
+    run_contests(__file__, __doc__ or "", contests)
+
+
+def _taught_clinic() -> Clinic:
     clinic = open_clinic()
     teach(clinic, STUDENT_STEPS)
-    generation, prompts = clinic.config.generation, clinic.prompts()
-    sampled = Sampling(
+    return clinic
+
+
+def _pretrained_contest() -> Contest:
+    config = smollm2_config()
+    student = load_smollm2(config)
+    sampling = _sampling(replace(config.generation, max_new_tokens=NEW_TOKENS))
+    name = f"{ATTEMPTS} attempts at {QUESTIONS} questions, up to {NEW_TOKENS} tokens"
+    return _contest(name, student, load_prompts()[:QUESTIONS], sampling, ATTEMPTS, Target(ratio=1.4))
+
+
+def _greedy_contest(clinic: Clinic) -> Contest:
+    prompts, sampling = clinic.prompts(), _sampling(replace(clinic.config.generation, temperature=0, top_p=1))
+    return _contest(f"tiny student: greedy answers to {len(prompts)} questions", clinic.student, prompts, sampling, 1)
+
+
+def _attempts_contest(clinic: Clinic) -> Contest:
+    prompts = clinic.prompts()[: len(clinic.test) // ATTEMPTS]
+    name = f"tiny student: {ATTEMPTS} attempts at {len(prompts)} questions"
+    return _contest(name, clinic.student, prompts, _sampling(clinic.config.generation), ATTEMPTS)
+
+
+def _sampling(generation: GenerationConfig) -> Sampling:
+    return Sampling(
         temperature=generation.temperature,
         top_p=generation.top_p,
         max_new_tokens=generation.max_new_tokens,
         batch_tokens=generation.batch_tokens,
     )
-    greedy = Sampling(temperature=0, top_p=1, max_new_tokens=sampled.max_new_tokens, batch_tokens=sampled.batch_tokens)
-    cases = [
-        _case(f"greedy answers to {len(prompts)} questions", clinic, prompts, greedy, 1, turns),
-        _case(
-            f"{ATTEMPTS} attempts at {len(prompts) // ATTEMPTS} questions",
-            clinic,
-            prompts[: len(prompts) // ATTEMPTS],
-            sampled,
-            ATTEMPTS,
-            turns,
-        ),
-    ]
-    record(cases)
 
 
-def _case(name: str, clinic: Clinic, prompts: Sequence[Prompt], sampling: Sampling, samples: int, turns: int) -> Case:
-    student = clinic.student
-    engine = TransformersEngine(student)
+def _contest(
+    name: str,
+    student: Student,
+    prompts: Sequence[Prompt],
+    sampling: Sampling,
+    samples: int,
+    target: Target = NOTHING_PROMISED,
+) -> Contest:
+    engine, seeds = TransformersEngine(student), itertools.count()
 
-    def ours(turn: int) -> Callable[[], int]:
-        def work() -> int:
-            answers = engine.generate(prompts, sampling, samples=samples, seed=turn)
-            return sum(one.completion_tokens for several in answers for one in several)
+    def ours() -> int:
+        answers = engine.generate(prompts, sampling, samples=samples, seed=next(seeds))
+        return sum(one.completion_tokens for several in answers for one in several)
 
-        return work
+    def theirs() -> int:
+        torch.manual_seed(next(seeds))
+        return sum(number for _, number in generate_with_transformers(student, prompts, sampling, samples))
 
-    def theirs(turn: int) -> Callable[[], int]:
-        torch.manual_seed(turn)
-        return lambda: sum(number for _, number in generate_with_transformers(student, prompts, sampling, samples))
-
-    answers = [one for several in engine.generate(prompts, sampling, samples=samples, seed=0) for one in several]
-    ended = sum(one.is_finished for one in answers) / len(answers)
-    mean = sum(one.completion_tokens for one in answers) / len(answers)
-    note = f"{mean:.1f} tokens a response, {ended:.0%} ended before the limit of {sampling.max_new_tokens}"
-    others = generate_with_transformers(student, prompts, sampling, samples)
-    if sampling.temperature == 0:
+    def note() -> str:
+        answers = [one for several in engine.generate(prompts, sampling, samples=samples, seed=0) for one in several]
+        ended = sum(one.is_finished for one in answers) / len(answers)
+        mean = sum(one.completion_tokens for one in answers) / len(answers)
+        said = f"{mean:.1f} tokens a response, {ended:.0%} ended before the limit of {sampling.max_new_tokens}"
+        if sampling.temperature > 0:
+            return said
+        others = generate_with_transformers(student, prompts, sampling, samples)
         equal = sum(one.text == text for one, (text, _) in zip(answers, others, strict=True))
-        note += f", {equal} of {len(answers)} texts equal to the peer's"
-    return compare(name, "transformers generate", ours, theirs, turns=turns, note=note)
+        return f"{said}, {equal} of {len(answers)} texts equal to the peer's"
+
+    return Contest(name, "transformers generate", lambda: ours, lambda: theirs, target, note)
 
 
 @torch.inference_mode()

@@ -1,6 +1,6 @@
 """`train_sft` and `train_dpo`, which run on Lightning and packed rows, against a plain torch loop over padded ones.
 
-    python benchmarks/training.py [--turns N]
+    python benchmarks/training.py [--turns N] [--only CASE ...]
 
 The loop takes the same examples per step, losses, optimizer and learning rates and must end at the same weights: what is
 measured is what packing saves, less what Lightning, the metric rows and the checks cost, set-up included.
@@ -12,14 +12,15 @@ import copy
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from clinic import Clinic, open_clinic
-from measure import Case, compare, read_arguments, record
+from command import run_contests
+from measure import Contest, Work
 from medcritical.batching import (
     Batch,
     collate_examples,
@@ -30,6 +31,7 @@ from medcritical.batching import (
 from medcritical.batching.examples import AnyExample, prompt_key
 from medcritical.batching.micro import MicroBatches, cut_by_examples
 from medcritical.config.schema import OptimConfig
+from medcritical.errors import MedCriticalError
 from medcritical.objectives import completion_loss, dpo_loss, sequence_logps, sequence_nll
 from medcritical.training import train_dpo, train_sft
 from medcritical.training.data import MicroBatch, micro_batches
@@ -44,14 +46,17 @@ Train = Callable[[nn.Module], int]
 
 def main() -> None:
     """Measure stage 1 and preference training."""
-    turns = read_arguments(__doc__)
-    clinic = open_clinic()
+    clinic = cache(open_clinic)
     with tempfile.TemporaryDirectory() as folder:
         metrics = Path(folder) / "metrics.jsonl"
-        record([_sft_case(clinic, metrics, turns), _dpo_case(clinic, metrics, turns)])
+        contests = {
+            "clinic_sft": lambda: _sft_contest(clinic(), metrics),
+            "clinic_dpo": lambda: _dpo_contest(clinic(), metrics),
+        }
+        run_contests(__file__, __doc__ or "", contests)
 
 
-def _sft_case(clinic: Clinic, metrics: Path, turns: int) -> Case:
+def _sft_contest(clinic: Clinic, metrics: Path) -> Contest:
     optim: OptimConfig = replace(clinic.config.sft, epochs=None, steps=SFT_STEPS)
     examples = clinic.examples(clinic.train)
     micros = micro_batches(
@@ -80,10 +85,10 @@ def _sft_case(clinic: Clinic, metrics: Path, turns: int) -> Case:
     def theirs(model: nn.Module) -> int:
         return train_plainly(model, optim, SFT_STEPS, micros, collate_examples, clinic.pad_id, loss)
 
-    return _compare(f"SFT, {SFT_STEPS} steps of {optim.batch_size}", clinic, ours, theirs, turns)
+    return _contest(f"tiny student: SFT, {SFT_STEPS} steps of {optim.batch_size}", clinic, ours, theirs)
 
 
-def _dpo_case(clinic: Clinic, metrics: Path, turns: int) -> Case:
+def _dpo_contest(clinic: Clinic, metrics: Path) -> Contest:
     config = clinic.config
     optim: OptimConfig = replace(config.dpo, epochs=None, steps=DPO_STEPS)
     pairs = clinic.pairs(clinic.train)
@@ -129,7 +134,7 @@ def _dpo_case(clinic: Clinic, metrics: Path, turns: int) -> Case:
     def theirs(model: nn.Module) -> int:
         return train_plainly(model, optim, DPO_STEPS, micros, collate_pairs, clinic.pad_id, loss)
 
-    return _compare(f"DPO, {DPO_STEPS} steps of {optim.batch_size} pairs", clinic, ours, theirs, turns)
+    return _contest(f"tiny student: DPO, {DPO_STEPS} steps of {optim.batch_size} pairs", clinic, ours, theirs)
 
 
 def train_plainly(
@@ -165,26 +170,27 @@ def _order(clinic: Clinic, examples: Sequence[AnyExample], optim: OptimConfig, s
     return cut_by_examples(batches, examples, clinic.config.trainer.micro_batch_size)
 
 
-def _compare(name: str, clinic: Clinic, ours: Train, theirs: Train, turns: int) -> Case:
-    """Compare on copies of the student, once it is certain that both sides train it alike."""
+def _contest(name: str, clinic: Clinic, ours: Train, theirs: Train) -> Contest:
+    """Both on copies of the student, once it is certain that they train it alike."""
     student = clinic.student.model
     mine, other = copy.deepcopy(student), copy.deepcopy(student)
     if ours(mine) != theirs(other):
-        raise SystemExit(f"{name}: the two sides did not train on the same tokens")
+        raise MedCriticalError(f"{name}: the two sides did not train on the same tokens")
     weights = zip(mine.parameters(), other.parameters(), strict=True)
     largest = max((one - two).detach().abs().max().item() for one, two in weights)
     if largest > LARGEST_DIFFERENCE:
-        raise SystemExit(f"{name}: after training, weights differ by up to {largest:.1e}: this is not the same work")
+        raise MedCriticalError(f"{name}: after training, weights differ by up to {largest:.1e}: other work")
 
-    def prepare(train: Train) -> Callable[[int], Callable[[], int]]:
-        def prepared(turn: int) -> Callable[[], int]:
-            model = copy.deepcopy(student)
-            return lambda: train(model)
+    def side(train: Train) -> Work:
+        return lambda: train(copy.deepcopy(student))
 
-        return prepared
-
-    note = f"after training, weights of both differ by at most {largest:g}"
-    return compare(name, "plain torch loop", prepare(ours), prepare(theirs), turns=turns, note=note)
+    return Contest(
+        name,
+        "plain torch loop",
+        ours=lambda: side(ours),
+        theirs=lambda: side(theirs),
+        note=lambda: f"after training, weights of both differ by at most {largest:g}",
+    )
 
 
 if __name__ == "__main__":

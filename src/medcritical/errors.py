@@ -33,3 +33,12 @@ class GenerationError(MedCriticalError, RuntimeError):
 
 class TrainingError(MedCriticalError, RuntimeError):
     """Training stopped because going on would waste the run: wrong reference, diverged loss, nothing to train on."""
+
+
+class TrainingStopped(MedCriticalError):
+    """A training that has saved its state because it was told to stop, or its time is up: the same command goes on.
+
+    The exit code is EX_TEMPFAIL of sysexits.h: try again.
+    """
+
+    exit_code = 75

@@ -22,8 +22,6 @@ from medcritical.config import choices, schema, stages
 SOURCE = Path(medcritical.__file__).parent
 DECLARED_ONLY = {
     "EngineConfig.serves_checkpoint",  # a promise of the user's, which config/engines.py asks for
-    "Config.strategy",  # one choice so far: auto
-    "StrategyConfig.kind",
 }
 """Fields that nothing reads, `Class.field`. It should be empty: a key that changes nothing misleads its user."""
 

@@ -19,7 +19,7 @@ ROOT = configuration_folder().parent
 FILES_PER_FOLDER = {
     "conf/arm": 14,
     "conf/baseline": 5,
-    "conf/cluster": 1,
+    "conf/cluster": 2,
     "conf/data": 9,
     "conf/data/world": 2,
     "conf/dpo": 2,
@@ -31,7 +31,7 @@ FILES_PER_FOLDER = {
     "conf/report": 2,
     "conf/selfplay": 3,
     "conf/sft": 2,
-    "conf/strategy": 1,
+    "conf/strategy": 7,
     "conf/student": 3,
     "conf/sweep": 2,
     "conf/teacher": 4,
@@ -75,6 +75,10 @@ PARTNERS: dict[str, Sequence[str]] = {
     "generation/chat": REAL,
     "selfplay/gated": ["arm=[dpo_self,rejection_sft]"],
     "sweep/study": ["evaluation.split=dev"],
+    **{
+        f"strategy/{name}": ["cluster=torchrun", "cluster.nproc_per_node=2"]
+        for name in ("ddp", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
+    },
     "report/priced": ["report.prices.teacher.prompt=0.5", "report.prices.teacher.completion=2"],
     **{f"verifier/{name}": ["verifier.judge.engine.model=some/judge"] for name in ("judge", "judge_zh")},
     "teacher/explanations_zh": [*REAL, "template=paper_zh"],

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from medcritical.generation import sampling
 from medcritical.generation.sampling import draw_tokens, draw_uniforms
 
 # Probabilities 0.1, 0.6, 0.3: cumulative 0.1, 0.7, 1.0; from the most likely down 0.6 (1), 0.9 (2), 1.0 (0).
@@ -60,3 +61,15 @@ def test_uniforms_depend_on_their_own_seed():
     assert torch.equal(ab[1], b[0])
     assert not torch.equal(ab[0], ab[1])
     assert bool(((ab >= 0) & (ab < 1)).all())
+
+
+def test_a_nucleus_within_the_likeliest_tokens_and_a_wider_one_are_drawn_from_alike(monkeypatch):
+    # Peaked rows hold the mass within LIKELIEST tokens, flat ones do not; in one batch.
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(40, 2000, generator=generator) * torch.linspace(0.1, 6, 40)[:, None]
+    uniforms = torch.rand(40, generator=generator)
+    drawn = draw_tokens(logits, uniforms, temperature=1.0, top_p=0.95)
+    is_wide = logits.softmax(-1).topk(sampling.LIKELIEST).values.sum(-1) < 0.95
+    assert 0 < is_wide.sum() < 40
+    monkeypatch.setattr(sampling, "LIKELIEST", 2000)  # sort everything
+    assert torch.equal(drawn, draw_tokens(logits, uniforms, temperature=1.0, top_p=0.95))

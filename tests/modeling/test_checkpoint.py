@@ -11,8 +11,9 @@ from transformers import AutoModelForCausalLM
 from medcritical.config.choices import StudentKind
 from medcritical.config.schema import LoraConfig
 from medcritical.errors import ModelError
-from medcritical.modeling.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, write_checkpoint
+from medcritical.modeling.checkpoint import load_checkpoint, save_checkpoint, save_trained
 from medcritical.modeling.lora import add_lora
+from medcritical.modeling.record import Checkpoint, write_checkpoint
 from medcritical.modeling.student import create_student
 
 
@@ -33,7 +34,7 @@ def test_saved_model_computes_the_same(student, tmp_path):
     assert not copy.model.training
 
 
-def test_adapters_are_saved_beside_a_merged_plain_model(student, tmp_path):
+def test_adapters_are_saved_beside_a_merged_plain_model(student, scratch_folder, tmp_path):
     before = student.model(IDS).logits
     adapted = add_lora(student.model, LoraConfig(2, 4, "all-linear"), seed=0)
     with torch.no_grad():
@@ -43,7 +44,8 @@ def test_adapters_are_saved_beside_a_merged_plain_model(student, tmp_path):
     expected = adapted(input_ids=IDS).logits
     assert not torch.allclose(expected, before, atol=1e-3)
     state = {name: weight.clone() for name, weight in adapted.state_dict().items()}
-    save_checkpoint(tmp_path / "tuned", adapted, student.tokenizer)
+    trained = {name: weight for name, weight in adapted.named_parameters() if weight.requires_grad}
+    save_trained(tmp_path / "tuned", scratch_folder, adapted, student.tokenizer, trained)
     assert (tmp_path / "tuned" / "adapter" / "adapter_model.safetensors").is_file()
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "tuned" / "model")
     torch.testing.assert_close(merged(IDS).logits, expected)

@@ -9,8 +9,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from medcritical.config.choices import StudentKind
 from medcritical.errors import ModelError
-from medcritical.modeling.checkpoint import load_checkpoint, read_checkpoint
+from medcritical.modeling.checkpoint import load_checkpoint
 from medcritical.modeling.prompts import encode_prompt
+from medcritical.modeling.record import read_checkpoint
 from medcritical.modeling.student import create_student, find_packaged_gguf
 from medcritical.modeling.word_tokenizer import build_word_tokenizer
 from medcritical.records import Prompt

@@ -417,10 +417,12 @@ def test_prices_are_known_to_the_report_alone() -> None:
 MACHINE_SIDE = {
     "plan",
     *("paths.store", "paths.outputs", "paths.data"),
-    *("trainer.accelerator", "trainer.threads", "trainer.micro_batch_size", "trainer.log_every_n_steps"),
+    *("trainer.accelerator", "trainer.threads", "trainer.log_every_n_steps"),
+    *("trainer.batching", "trainer.micro_batch_tokens", "trainer.micro_batch_size", "trainer.gradient_checkpointing"),
     *("logger.wandb", "logger.project", "logger.entity", "logger.tags", "logger.samples", "logger.system_seconds"),
-    "cluster.isolate",
-    "cluster.workers",
+    *("cluster.kind", "cluster.isolate", "cluster.workers", "cluster.max_restarts", "cluster.timeout_seconds"),
+    *("cluster.nproc_per_node", "cluster.nnodes", "cluster.node_rank", "cluster.rdzv_endpoint", "strategy.kind"),
+    *("sweep.on_error", "sweep.failed"),
     *("engine.url", "engine.api_key_env", "engine.serves_checkpoint", "engine.health", "engine.start_timeout"),
     *("engine.concurrency", "engine.samples_per_request", "engine.timeout", "engine.retries", "engine.backoff"),
 }
@@ -472,5 +474,5 @@ def without_influence(config: Config) -> set[str]:
 
 
 def test_what_changes_no_key_is_the_machines_side_and_nothing_else() -> None:
-    config = configure("arm=[dpo_self,rejection_sft]", "trainer.threads=1", "logger.tags=[a]")
+    config = configure("arm=[dpo_self,rejection_sft]", "trainer.threads=1", "logger.tags=[a]", "cluster.workers=2")
     assert without_influence(config) == MACHINE_SIDE | WITHOUT_EFFECT

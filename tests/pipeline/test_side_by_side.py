@@ -15,7 +15,7 @@ from medcritical.store import ArtefactRef, Store
 
 
 def test_a_failure_ends_the_run_and_what_is_done_stays(tmp_path: Path) -> None:
-    config = configure("arm=dpo_self", "data.sizes.train=400", "data.sizes.test=5")
+    config = configure("arm=dpo_self", "data.sizes.train=400", "selfplay.questions=100", "data.sizes.test=5")
     prepare = make_plan(config, {}).calls[0]
     lost = {"checkpoint": ArtefactRef(stage="student", key="f" * 64), "questions": prepare.ref}
     score = next(call for call in make_plan(config, {}).calls if call.ref.stage == "evaluate")

@@ -95,6 +95,8 @@ def make_trainer() -> Callable[..., TrainerConfig]:
             "micro_batch_size": 6,
             "gradient_checkpointing": False,
             "log_every_n_steps": 1,
+            "checkpoint_every_steps": None,
+            "time_limit": None,
         }
         return TrainerConfig(**{**values, **changes})
 

@@ -19,12 +19,25 @@ MicroBatches = list[list[list[int]]]
 """Indices of examples per optimizer step, per micro-batch."""
 
 
-def cut_by_examples(steps: Steps, examples: Sequence[AnyExample], size: int) -> MicroBatches:
-    """Micro-batches of `size` examples of similar length, the last one smaller: for padded rows."""
+def cut_by_examples(steps: Steps, examples: Sequence[AnyExample], size: int, num_processes: int = 1) -> MicroBatches:
+    """Micro-batches of `size` examples of similar length, the last ones smaller: for padded rows.
+
+    A step is dealt out to the processes by length first, so that these have like work.
+
+    Raises:
+        TrainingError: the examples of a step cannot be dealt out evenly.
+    """
     cut = []
     for step in steps:
+        if len(step) % num_processes:
+            raise TrainingError(
+                f"a step of {len(step)} examples cannot be dealt out evenly to {num_processes} processes: make batch_size "
+                f"a multiple of {num_processes}."
+            )
         by_length = sorted(step, key=lambda index: examples[index].length)
-        cut.append([by_length[start : start + size] for start in range(0, len(step), size)])
+        shares = [by_length[process::num_processes] for process in range(num_processes)]
+        starts = range(0, len(shares[0]), size)
+        cut.append([share[start : start + size] for start in starts for share in shares])
     return cut
 
 

@@ -1,4 +1,5 @@
-"""How every command ends: 0, 2 with one message for what a user can mend, 130 after Ctrl-C, 143 after SIGTERM."""
+"""How every command ends: 0, 2 with one message for what a user can mend, 75 for a training that was told to stop and goes
+on with the same command, 130 after Ctrl-C, 143 after SIGTERM or SIGUSR1."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from medcritical.errors import MedCriticalError
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, as schedulers and `timeout` send it: ends a command in the same good order as Ctrl-C."""
+    """SIGTERM, as `timeout` and schedulers send it, or their warning SIGUSR1: ends a command as well as Ctrl-C does."""
 
 
 class CommandParser(ArgumentParser):
@@ -31,8 +32,9 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def end_in_good_order() -> None:
-    """From now on SIGTERM ends this process as Ctrl-C does: workers are stopped, unfinished artefacts cleared."""
+    """From now on SIGTERM and SIGUSR1 end this process as Ctrl-C does: workers are stopped, unfinished artefacts cleared."""
     signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGUSR1, _terminate)
 
 
 def run_command(command: Callable[[], int]) -> int:

@@ -15,6 +15,7 @@ from medcritical.config.choices import (
     TemplateLevel,
     VerifierKind,
 )
+from medcritical.config.cluster import cluster_faults
 from medcritical.config.engines import engine_faults
 from medcritical.config.schema import Config, OptimConfig, TemplateConfig, VerifierConfig
 from medcritical.config.sweeps import sweep_faults
@@ -61,6 +62,7 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from arm_faults(config)
     yield from _baseline_faults(config)
     yield from sweep_faults(config)
+    yield from cluster_faults(config)
     if not config.paths.store:
         yield "paths.store is empty: name a folder, or unset MEDCRITICAL_STORE for the default."
     if config.evaluation.split not in ("dev", "test"):

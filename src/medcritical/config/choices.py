@@ -230,14 +230,21 @@ class Accelerator(str, Enum):
 
 
 class ClusterKind(str, Enum):
-    """local: processes on this machine."""
+    """local: one worker on this machine; torchrun: training stages on several ranks, of one or more machines."""
 
+    torchrun = "torchrun"
     local = "local"
 
 
 class StrategyKind(str, Enum):
-    """auto: one process on one device."""
+    """auto: one device, or ddp over several ranks; zero1 to zero3: DeepSpeed; offload: optimizer (3: weights) on the CPU."""
 
+    ddp = "ddp"
+    zero1 = "zero1"
+    zero2 = "zero2"
+    zero3 = "zero3"
+    zero2_offload = "zero2_offload"
+    zero3_offload = "zero3_offload"
     auto = "auto"
 
 

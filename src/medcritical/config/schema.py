@@ -443,13 +443,19 @@ class TrainerConfig:
     micro_batch_size: int = key("padded: examples per forward pass; the batch is accumulated from these", ge=1)
     gradient_checkpointing: bool = key("compute activations again in the backward pass: less memory, a third slower")
     log_every_n_steps: int = key("optimizer steps between logged metrics", ge=1)
+    checkpoint_every_steps: Optional[int] = key(
+        "optimizer steps between checkpoints to go on from; null: only when told to stop", ge=1
+    )
+    time_limit: Optional[float] = key(
+        "seconds after the command's start by which a training has saved its state and stopped; null: none", gt=0
+    )
 
 
 @dataclass
 class StrategyConfig:
     """How training is spread over devices."""
 
-    kind: StrategyKind = key("auto")
+    kind: StrategyKind = key("auto, ddp, zero1, zero2, zero3, zero2_offload or zero3_offload")
 
 
 @dataclass
@@ -484,11 +490,24 @@ class SweepConfig:
 class ClusterConfig:
     """Where stages run."""
 
-    kind: ClusterKind = key("local")
+    kind: ClusterKind = key("local or torchrun")
     isolate: bool = key("a process of its own for every stage")
     workers: Optional[int] = key(
         "stages made at a time; null: as many as cores allow with trainer.threads", ge=1, le=64
     )
+    nproc_per_node: int = key("ranks on each machine; with GPUs one per GPU", ge=1)
+    nnodes: int = key("machines", ge=1)
+    node_rank: int = key("which of the machines this one is, from 0", ge=0)
+    rdzv_endpoint: str = key("HOST:PORT of machine 0, where ranks of several machines meet; empty for one machine")
+    max_restarts: int = key(
+        "times that a training stage starts again, from its newest checkpoint, after a rank died", ge=0
+    )
+    timeout_seconds: float = key("longest that a rank waits for the others before it gives up", gt=0)
+
+    @property
+    def world_size(self) -> int:
+        """Ranks of all machines together."""
+        return self.nproc_per_node * self.nnodes
 
 
 @dataclass

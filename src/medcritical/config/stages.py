@@ -32,10 +32,11 @@ CORRECTING = (Retry.correction, Retry.step)
 
 @dataclass
 class StageConfig:
-    """Base of all slices."""
+    """Base of all slices. The work of a `ranked` stage is shared between ranks, where there are several."""
 
     stage: ClassVar[str]
     version: ClassVar[int] = 1
+    ranked: ClassVar[bool] = False
 
 
 @dataclass
@@ -87,6 +88,7 @@ class SftStage(StageConfig):
     """Templates and corrections + checkpoint -> checkpoint."""
 
     stage: ClassVar[str] = "sft"
+    ranked: ClassVar[bool] = True
     optim: OptimConfig
     match: Match
     correction_form: CorrectionForm
@@ -141,6 +143,7 @@ class ReferenceStage(StageConfig):
     """Pairs + reference checkpoint -> reference log-probabilities. No beta here: every beta shares them."""
 
     stage: ClassVar[str] = "reference"
+    ranked: ClassVar[bool] = True
     template: TemplateConfig
     max_length: int
     precision: Precision
@@ -151,6 +154,7 @@ class DpoStage(StageConfig):
     """Scored pairs (or pairs alone, for the NLL controls) + checkpoint -> checkpoint."""
 
     stage: ClassVar[str] = "dpo"
+    ranked: ClassVar[bool] = True
     optim: OptimConfig
     beta: Optional[float]
     loss: Optional[LossConfig]

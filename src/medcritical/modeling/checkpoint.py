@@ -6,37 +6,26 @@ it was merged from in `adapter/`. The checkpoint of a pretrained student is a po
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import torch
 from peft import PeftModel
 from safetensors import SafetensorError
+from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from medcritical.errors import ModelError
-from medcritical.records import Record
-
-RECORD_FILE = "checkpoint.json"
-MODEL_FOLDER = "model"
-ADAPTER_FOLDER = "adapter"
-
-
-class Checkpoint(Record, frozen=True):
-    """Where a model is. Written by every stage that makes or trains one, read by every stage that runs one.
-
-    `model` is "model" for the folder beside this record, else an absolute folder or a Hugging Face id.
-    `adapter` is for information: its weights are already merged into the model.
-    """
-
-    model: str
-    revision: str = ""
-    trust_remote_code: bool = False
-    adapter: str | None = None
+from medcritical.modeling.record import (
+    ADAPTER_FOLDER,
+    MODEL_FOLDER,
+    Checkpoint,
+    find_model,
+    read_checkpoint,
+    write_checkpoint,
+)
 
 
 @dataclass(frozen=True)
@@ -45,37 +34,6 @@ class Student:
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-
-
-def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write the record of a checkpoint into `folder`, which is made where it is missing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / RECORD_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(checkpoint), indent=2) + b"\n")
-
-
-def read_checkpoint(folder: Path) -> Checkpoint:
-    """Return the record of the checkpoint in `folder`.
-
-    Raises:
-        ModelError: the record is missing, unreadable or malformed.
-    """
-    path = folder / RECORD_FILE
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Checkpoint)
-    except FileNotFoundError as error:
-        raise ModelError(f"{folder} is no checkpoint: it has no {RECORD_FILE}") from error
-    except (OSError, msgspec.DecodeError) as error:
-        raise ModelError(f"{path} cannot be read as a checkpoint record: {error}") from error
-
-
-def find_model(folder: Path) -> str:
-    """Where the model of the checkpoint in `folder` is: an absolute folder or a Hugging Face id.
-
-    Raises:
-        ModelError: the record is missing, unreadable or malformed.
-    """
-    model = read_checkpoint(folder).model
-    return str((folder / MODEL_FOLDER).absolute()) if model == MODEL_FOLDER else model
 
 
 def load_checkpoint(folder: Path, *, dtype: torch.dtype) -> Student:
@@ -102,18 +60,49 @@ def load_checkpoint(folder: Path, *, dtype: torch.dtype) -> Student:
     return Student(model.eval(), tokenizer)
 
 
-def save_checkpoint(folder: Path, model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Write `model` to `folder`/model so that AutoModelForCausalLM loads it, with tokenizer and chat template.
 
-    A model with adapters is left as it is: the adapter goes to `folder`/adapter and a merged copy, which takes the
-    memory of a second model while it is written, to `folder`/model. The record is written last.
+    The record is written last.
     """
-    adapter = None
-    if isinstance(model, PeftModel):
-        adapter = ADAPTER_FOLDER
-        model.save_pretrained(str(folder / ADAPTER_FOLDER), safe_serialization=True)
-        model = copy.deepcopy(model).merge_and_unload()
-    model.save_pretrained(str(folder / MODEL_FOLDER), safe_serialization=True)
+    _write_model(folder, model, tokenizer, None, adapter=None)
+
+
+def save_trained(
+    folder: Path,
+    source: Path,
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    weights: Mapping[str, Tensor],
+) -> None:
+    """Write a trained model to `folder`/model so that AutoModelForCausalLM loads it, with tokenizer and chat template.
+
+    Adapters go to `folder`/adapter, and to `folder`/model merged into the checkpoint in `source`, which is loaded once more
+    for that: the trained model may be in parts on many ranks, or in other numbers.
+
+    Args:
+        source: the checkpoint that training began with.
+        weights: the trained weights by their name in `model`, whole.
+    """
+    if not isinstance(model, PeftModel):
+        rest = {name: value for name, value in model.state_dict().items() if name not in weights}
+        assert all(value.numel() for value in rest.values()), "a weight that was not trained is in parts"
+        _write_model(folder, model, tokenizer, {**rest, **weights}, adapter=None)
+        return
+    model.save_pretrained(str(folder / ADAPTER_FOLDER), state_dict=dict(weights), safe_serialization=True)
+    base = load_checkpoint(source, dtype=torch.float32).model
+    merged = PeftModel.from_pretrained(base, str(folder / ADAPTER_FOLDER)).merge_and_unload()
+    _write_model(folder, merged, tokenizer, None, adapter=ADAPTER_FOLDER)
+
+
+def _write_model(
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    weights: dict[str, Tensor] | None,
+    adapter: str | None,
+) -> None:
+    model.save_pretrained(str(folder / MODEL_FOLDER), state_dict=weights, safe_serialization=True)
     tokenizer.save_pretrained(str(folder / MODEL_FOLDER))
     # save_pretrained copies the code of a model that came with its own, which needs the same permission to be loaded.
     is_custom = type(model).__module__.startswith("transformers_modules")

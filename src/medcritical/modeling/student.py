@@ -22,14 +22,8 @@ from transformers import (
 from medcritical.config.choices import StudentKind
 from medcritical.config.schema import ArchitectureConfig, StudentConfig
 from medcritical.errors import ModelError
-from medcritical.modeling.checkpoint import (
-    MODEL_FOLDER,
-    Checkpoint,
-    check_model_folder,
-    model_errors,
-    save_checkpoint,
-    write_checkpoint,
-)
+from medcritical.modeling.checkpoint import check_model_folder, model_errors, save_checkpoint
+from medcritical.modeling.record import MODEL_FOLDER, Checkpoint, write_checkpoint
 from medcritical.modeling.word_tokenizer import build_word_tokenizer
 
 PACKAGE = "package:"

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,13 +19,13 @@ import msgspec
 
 from medcritical.config.load import to_plain
 from medcritical.config.schema import TrainerConfig
-from medcritical.errors import MedCriticalError
+from medcritical.errors import MedCriticalError, TrainingStopped
 from medcritical.pipeline.plan import StageCall
 from medcritical.pipeline.watch import Watcher
 from medcritical.pipeline.worker import CallFile, Event, WorkFile
 from medcritical.store.jsonl import readable_write_errors, write_json
 
-_GRACE_SECONDS = 20.0
+GRACE_SECONDS = 120.0  # for a training to end its step and save its state
 
 
 class StageFailed(MedCriticalError):
@@ -48,6 +49,7 @@ class LocalExecutor:
 
     def __init__(self, store: Path, folder: Path, trainer: TrainerConfig, *, isolate: bool) -> None:
         self.store, self.folder, self.trainer, self.isolate = store.resolve(), folder, trainer, isolate
+        self.deadline = deadline_of(trainer)
 
     def execute(self, calls: Sequence[StageCall], watcher: Watcher) -> None:
         """See `Executor`."""
@@ -56,11 +58,11 @@ class LocalExecutor:
 
     def _run_worker(self, calls: list[StageCall], watcher: Watcher) -> None:
         work_path, log_path = self.folder / "work.json", self.folder / "worker.log"
-        write_work(work_path, self.store, self.trainer, calls)
+        write_work(work_path, self.store, self.trainer, self.deadline, calls)
         with readable_write_errors(log_path):
             log = log_path.open("ab")
         with log, started(work_path, log, stdin=subprocess.DEVNULL) as (process, events):
-            failure = _follow(events, watcher)
+            failure = follow(events, watcher)
             exit_code = process.wait()
         if failure is not None:
             raise stage_failed(next(call for call in calls if call.ref.key == failure.key), failure, log_path)
@@ -68,10 +70,17 @@ class LocalExecutor:
             raise StageFailed(f"the worker died ({describe_death(exit_code)}); its output is in {log_path}.", 1)
 
 
-def write_work(path: Path, store: Path, trainer: TrainerConfig, calls: Sequence[StageCall]) -> None:
+def deadline_of(trainer: TrainerConfig) -> float | None:
+    """When a run that starts now must have stopped: seconds since the epoch; None: never."""
+    return None if trainer.time_limit is None else time.time() + trainer.time_limit
+
+
+def write_work(
+    path: Path, store: Path, trainer: TrainerConfig, deadline: float | None, calls: Sequence[StageCall]
+) -> None:
     """Write what a worker needs to know, with the calls that it makes before it reads others from its standard input."""
     files = [call_file(call) for call in calls]
-    write_json(path, WorkFile(store=str(store), trainer=to_plain(trainer), calls=files))
+    write_json(path, WorkFile(store=str(store), trainer=to_plain(trainer), deadline=deadline, calls=files))
 
 
 def call_file(call: StageCall) -> CallFile:
@@ -81,8 +90,9 @@ def call_file(call: StageCall) -> CallFile:
 
 def stage_failed(call: StageCall, failure: Event, log_path: Path) -> StageFailed:
     """The error for a call that a worker could not make, from the worker's own words."""
-    message = f"{call.ref.stage} ({call.label}) failed: {failure.message}"
-    if failure.exit_code != 2:
+    how = "stopped" if failure.exit_code == TrainingStopped.exit_code else "failed"
+    message = f"{call.ref.stage} ({call.label}) {how}: {failure.message}"
+    if failure.exit_code == 1:
         message += f"\nThis is a defect of the program, not of your input; the traceback is in {log_path}."
     failed = StageFailed(message, failure.exit_code, call.ref.stage)
     failed.add_note(failure.traceback)  # shown where this one's own traceback is, with MEDCRITICAL_DEBUG=1
@@ -122,13 +132,13 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         return
     process.send_signal(signal.SIGINT)
     try:
-        process.wait(_GRACE_SECONDS)
+        process.wait(GRACE_SECONDS)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def _follow(events: BinaryIO, watcher: Watcher) -> Event | None:
+def follow(events: BinaryIO, watcher: Watcher) -> Event | None:
     """Show events until the worker closes its end; the failure, if there was one."""
     failure = None
     for line in events:

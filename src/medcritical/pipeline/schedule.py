@@ -21,6 +21,7 @@ from medcritical.config.schema import ClusterConfig, TrainerConfig
 from medcritical.pipeline.execute import (
     StageFailed,
     call_file,
+    deadline_of,
     describe_death,
     stage_failed,
     started,
@@ -89,7 +90,7 @@ class ParallelExecutor:
         """See `Executor`. When a call fails, the others that are being made are interrupted."""
         schedule, idle, busy = Schedule(calls), list[_Worker](), list[_Worker]()
         work_path, log_path = self.folder / "work.json", self.folder / "worker.log"
-        write_work(work_path, self.store, self.trainer, [])
+        write_work(work_path, self.store, self.trainer, deadline_of(self.trainer), [])
         with readable_write_errors(log_path), log_path.open("ab") as log, ExitStack() as running:
             with selectors.DefaultSelector() as selector:
                 while True:

@@ -41,6 +41,8 @@ class Watcher:
             self._live(self._state())
         elif event.kind == "progress":
             self._progress(event)
+        elif event.kind == "note":
+            self._line(f"{self._head(self._done + 1, event.key)} {event.message}")
         elif event.kind in ("done", "shared"):
             self._done += 1
             self._running.pop(event.key, None)

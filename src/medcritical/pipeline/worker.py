@@ -45,12 +45,16 @@ class WorkFile(Record, frozen=True, kw_only=True):
     store: str
     trainer: dict[str, Any]
     calls: list[CallFile]
+    deadline: float | None = None
 
 
 class Event(Record, frozen=True, kw_only=True):
-    """What the worker tells its parent. `seconds` is set by done; `exit_code`, `message` and `traceback` by failed."""
+    """What the worker tells its parent.
 
-    kind: Literal["waiting", "started", "progress", "done", "shared", "failed"]
+    `seconds` is set by done; `message` by note, `exit_code`, `message` and `traceback` by failed.
+    """
+
+    kind: Literal["waiting", "started", "progress", "note", "done", "shared", "failed"]
     key: str
     done: int = 0
     total: int = 0
@@ -80,10 +84,14 @@ class Reporter:
             self._last = now
             self.tell(Event(kind="progress", key=key, done=done, total=total, unit=unit))
 
+    def note(self, key: str, message: str) -> None:
+        """Send a sentence for the person who watches."""
+        self.tell(Event(kind="note", key=key, message=message))
 
-def run_call(call: CallFile, store: Store, trainer: TrainerConfig, reporter: Reporter) -> None:
+
+def run_call(call: CallFile, store: Store, work: WorkFile, reporter: Reporter) -> None:
     """Make one artefact, unless another job has made it while this one waited for the lock."""
-    ref, kind = call.ref, SLICES[call.ref.stage]
+    ref = call.ref
     reporter.tell(Event(kind="waiting", key=ref.key))
     with store.lock(ref):
         if store.is_complete(ref):
@@ -91,25 +99,52 @@ def run_call(call: CallFile, store: Store, trainer: TrainerConfig, reporter: Rep
             return
         reporter.tell(Event(kind="started", key=ref.key))
         start = time.monotonic()
-        config = msgspec.convert(call.config, kind)
-        module = importlib.import_module(f"medcritical.stages.{ref.stage}")
         with store.build(ref) as folder:
-            output = Output(folder, trainer, lambda *progress: reporter.progress(ref.key, *progress))
-            inputs = Inputs(store, call.inputs)
-            if ref.stage != "gate" and inputs.have_stopped:  # a gate goes on from the best there was
-                output.leave_empty()
-            else:
-                module.run(config, inputs, output)
-            seconds = time.monotonic() - start
-            store.complete(
-                ref,
-                version=kind.version,
-                config=call.identity,
-                inputs=call.inputs,
-                facts=output.facts,
-                costs=output.costs(seconds),
+            output = Output(
+                folder,
+                msgspec.convert(work.trainer, TrainerConfig),
+                lambda *progress: reporter.progress(ref.key, *progress),
+                checkpoints=store.unfinished(ref),
+                deadline=work.deadline,
+                tell=lambda message: reporter.note(ref.key, message),
             )
-        reporter.tell(Event(kind="done", key=ref.key, seconds=seconds, facts=output.facts))
+            run_stage(call, store, output)
+            complete_call(call, store, output, start, reporter)
+
+
+def run_stage(call: CallFile, store: Store, output: Output) -> None:
+    """Do what the call asks for, into the output's folder; nothing where its loop has stopped."""
+    config, inputs = msgspec.convert(call.config, SLICES[call.ref.stage]), Inputs(store, call.inputs)
+    if call.ref.stage != "gate" and inputs.have_stopped:  # a gate goes on from the best there was
+        output.leave_empty()
+    else:
+        importlib.import_module(f"medcritical.stages.{call.ref.stage}").run(config, inputs, output)
+
+
+def complete_call(call: CallFile, store: Store, output: Output, start: float, reporter: Reporter) -> None:
+    """Write the manifest of what the stage has left in its folder, and say so. `start` is of `time.monotonic`."""
+    seconds = time.monotonic() - start
+    store.complete(
+        call.ref,
+        version=SLICES[call.ref.stage].version,
+        config=call.identity,
+        inputs=call.inputs,
+        facts=output.facts,
+        costs=output.costs(seconds),
+    )
+    reporter.tell(Event(kind="done", key=call.ref.key, seconds=seconds, facts=output.facts))
+
+
+def describe_failure(key: str, error: Exception) -> Event:
+    """The event of a call that ends with the error being handled."""
+    is_readable = isinstance(error, MedCriticalError)
+    return Event(
+        kind="failed",
+        key=key,
+        exit_code=error.exit_code if isinstance(error, MedCriticalError) else 1,
+        message=str(error) if is_readable else "".join(traceback.format_exception_only(error)).strip(),
+        traceback=traceback.format_exc(),
+    )
 
 
 def main(work_path: Path) -> int:
@@ -123,19 +158,16 @@ def main(work_path: Path) -> int:
 def _make_all(work_path: Path) -> int:
     reporter = Reporter(int(os.environ["MEDCRITICAL_EVENTS"]))
     work = read_json(work_path, WorkFile)
-    store, trainer = Store(Path(work.store)), msgspec.convert(work.trainer, TrainerConfig)
+    store = Store(Path(work.store))
     given = (msgspec.json.decode(line, type=CallFile) for line in sys.stdin.buffer)
     for call in itertools.chain(work.calls, given):
         try:
-            run_call(call, store, trainer, reporter)
+            run_call(call, store, work, reporter)
         except Exception as error:
-            is_readable = isinstance(error, MedCriticalError)
-            message = str(error) if is_readable else "".join(traceback.format_exception_only(error)).strip()
-            exit_code = error.exit_code if isinstance(error, MedCriticalError) else 1
-            told = traceback.format_exc()
-            reporter.tell(Event(kind="failed", key=call.ref.key, exit_code=exit_code, message=message, traceback=told))
-            print(told, file=sys.stderr)  # last: the log may lie on the disk that is full
-            return exit_code
+            failure = describe_failure(call.ref.key, error)
+            reporter.tell(failure)
+            print(failure.traceback, file=sys.stderr)  # last: the log may lie on the disk that is full
+            return failure.exit_code
     return 0
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from medcritical.config.choices import StrategyKind
 from medcritical.config.schema import TrainerConfig
 from medcritical.generation.engine import Usage
 from medcritical.store import ArtefactRef, Costs, Manifest, Store
@@ -44,11 +45,24 @@ class Inputs:
 
 @dataclass
 class Output:
-    """Where a stage writes, whom it tells how far it is, and the machine's settings that do not change results."""
+    """Where a stage writes, whom it tells how far it is, and the machine's settings that do not change results.
+
+    Attributes:
+        checkpoints: where a training keeps the state it goes on from after a stop; None: it keeps none.
+        deadline: time (seconds since the epoch) by which a training must have stopped.
+        strategy: how it is spread over ranks.
+        timeout_seconds: longest that a rank waits for the others.
+        tell: takes sentences for the person who watches.
+    """
 
     folder: Path
     trainer: TrainerConfig
     progress: Progress
+    checkpoints: Path | None = None
+    deadline: float | None = None
+    strategy: StrategyKind = StrategyKind.auto
+    timeout_seconds: float = 1800.0
+    tell: Callable[[str], None] = print
     facts: dict[str, Any] = field(default_factory=dict)
     teacher_tokens: int = 0
     student_tokens: int = 0

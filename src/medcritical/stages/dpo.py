@@ -9,18 +9,21 @@ from medcritical.config.choices import Length, Loss
 from medcritical.config.schema import LossConfig
 from medcritical.config.stages import DpoStage
 from medcritical.errors import TrainingError
-from medcritical.modeling.checkpoint import save_checkpoint
-from medcritical.modeling.lora import add_lora
 from medcritical.records import PreferencePair, ScoredPair
 from medcritical.selfplay.formula import step_formula
 from medcritical.stages.context import Inputs, Output
-from medcritical.stages.engines import training_student
 from medcritical.stages.examples import chosen_and_rejected
 from medcritical.stages.matching import matched_steps, with_warmup
 from medcritical.stages.pair import PAIRS
 from medcritical.stages.reference import SCORED
 from medcritical.stages.results import METRICS
-from medcritical.stages.training import record_training
+from medcritical.stages.training import (
+    launched,
+    record_training,
+    save_result,
+    training_student,
+    with_adapters,
+)
 from medcritical.store import read_records
 from medcritical.store.hashing import derive_seed
 from medcritical.training.run import train_dpo
@@ -31,30 +34,30 @@ _NO_PAIRS = LossConfig(loss=Loss.sigmoid, length=Length.sum, label_smoothing=0.0
 
 def run(config: DpoStage, inputs: Inputs, output: Output) -> None:
     """Train the policy on preferences. Without a beta the NLL term is trained alone. Facts name the loss as it was used."""
-    student = training_student(inputs["checkpoint"], output.trainer)
-    has_contrast = config.loss is not None
-    pairs = _scored(config, student.tokenizer, inputs) if has_contrast else _unscored(config, student.tokenizer, inputs)
-    model = student.model
-    if config.lora is not None:
-        model = add_lora(model, config.lora, derive_seed(config.seed, "lora"))
-    steps = matched_steps(config.match, config.optim, pairs, inputs)
-    result = train_dpo(
-        model,
-        student.tokenizer.pad_token_id,
-        pairs,
-        with_warmup(config.optim, steps),
-        output.trainer,
-        beta=1.0 if config.beta is None else config.beta,
-        nll_weight=config.nll_weight,
-        loss=config.loss or _NO_PAIRS,
-        contrast=has_contrast,
-        starts_at_reference=config.starts_at_reference,
-        steps=steps,
-        seed=config.seed,
-        metrics_path=output.folder / METRICS,
-        on_progress=lambda done, total, metrics: output.progress(done, total, "steps"),
-    )
-    save_checkpoint(output.folder, model, student.tokenizer)
+    has_contrast, prepare = config.loss is not None, _unscored if config.loss is None else _scored
+    with launched(output) as launch:
+        student = training_student(inputs["checkpoint"], output)
+        pairs = prepare(config, student.tokenizer, inputs)
+        model = with_adapters(student.model, config.lora, derive_seed(config.seed, "lora"))
+        steps = matched_steps(config.match, config.optim, pairs, inputs)
+        result = train_dpo(
+            model,
+            student.tokenizer.pad_token_id,
+            pairs,
+            with_warmup(config.optim, steps),
+            output.trainer,
+            beta=1.0 if config.beta is None else config.beta,
+            nll_weight=config.nll_weight,
+            loss=config.loss or _NO_PAIRS,
+            contrast=has_contrast,
+            starts_at_reference=config.starts_at_reference,
+            steps=steps,
+            seed=config.seed,
+            metrics_path=output.folder / METRICS,
+            on_progress=lambda done, total, metrics: output.progress(done, total, "steps"),
+            launch=launch,
+        )
+        save_result(output, inputs["checkpoint"], student, model, result)
     formula = step_formula(config.loss, config.beta, config.nll_weight)
     record_training(output, result, pairs=len(pairs), formula=formula, match=config.match.value)
     output.facts["shown"].append(formula)

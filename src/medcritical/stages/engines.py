@@ -19,8 +19,9 @@ from medcritical.generation.engine import Engine
 from medcritical.generation.journal import open_journal
 from medcritical.generation.managed import managed_server
 from medcritical.generation.server import ServerEngine
-from medcritical.modeling.checkpoint import Student, find_model, load_checkpoint
+from medcritical.modeling.checkpoint import Student, load_checkpoint
 from medcritical.modeling.device import resolve_device, resolve_dtype
+from medcritical.modeling.record import find_model
 from medcritical.modeling.student import create_student
 from medcritical.stages.context import Inputs, Output
 from medcritical.store.hashing import hash_json
@@ -79,12 +80,6 @@ def embedded_engine(checkpoint: Path, trainer: TrainerConfig, precision: Precisi
     device = resolve_device(trainer.accelerator)
     student = load_checkpoint(checkpoint, dtype=resolve_dtype(precision, device))
     return TransformersEngine(Student(student.model.to(device), student.tokenizer))
-
-
-def training_student(checkpoint: Path, trainer: TrainerConfig) -> Student:
-    """A checkpoint's model with float32 weights, for training and scoring; autocast narrows the arithmetic."""
-    prepare_process(trainer)
-    return load_checkpoint(checkpoint, dtype=torch.float32)
 
 
 def prepare_process(trainer: TrainerConfig) -> None:

@@ -24,7 +24,11 @@ GATE, BEST = "gate.json", "best"
 
 
 def run(config: GateStage, inputs: Inputs, output: Output) -> None:
-    """Decide, and link the checkpoints. Facts: the decision, the best accuracy, iterations since the last promotion."""
+    """Decide, and link the checkpoints.
+
+    Facts: the decision, the best accuracy, iterations since the last promotion, the artefacts of the trainings whose weights
+    are let through and are the best.
+    """
     before = _state(inputs)
     if inputs.manifest("candidate").facts.get(STOPPED):
         state, shown = msgspec.structs.replace(before, decision="stop"), "the loop has stopped before"
@@ -32,14 +36,17 @@ def run(config: GateStage, inputs: Inputs, output: Output) -> None:
         accuracy = read_json(inputs["score"] / SCORE, Score).accuracy
         state = decide(config.gate, before, accuracy)
         shown = f"{state.decision}: dev accuracy {accuracy:.1%}, best before {before.best:.1%}"
+    is_through = state.decision in ("promote", "keep")
     former = inputs["best"]
     best = former / BEST if (former / BEST).is_dir() else former
-    candidate = inputs["candidate"]
-    _link(candidate if state.decision in ("promote", "keep") else best, output.folder)
+    _link(inputs["candidate"] if is_through else best, output.folder)
     if state.decision == "keep":
         _link(best, output.folder / BEST)
+    best_training = inputs.manifest("best").facts.get("best_training", str(inputs.refs["best"]))
+    let_through = str(inputs.refs["candidate"]) if is_through else best_training
     write_json(output.folder / GATE, state)
-    output.facts.update(decision=state.decision, best=state.best, waiting=state.waiting)
+    output.facts.update(decision=state.decision, best=state.best, waiting=state.waiting, let_through=let_through)
+    output.facts["best_training"] = let_through if state.decision == "promote" else best_training
     output.facts["shown"] = [shown]
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
+from medcritical.batching import Example
 from medcritical.config.stages import ReferenceStage
 from medcritical.errors import TrainingError
 from medcritical.records import PreferencePair, ScoredPair
 from medcritical.stages.context import Inputs, Output
-from medcritical.stages.engines import training_student
 from medcritical.stages.examples import chosen_and_rejected
 from medcritical.stages.pair import PAIRS
+from medcritical.stages.training import launched, training_student
 from medcritical.store import read_records, write_records
 from medcritical.training.run import score_responses
 
@@ -19,26 +20,34 @@ SCORED = "scored.jsonl"
 
 def run(config: ReferenceStage, inputs: Inputs, output: Output) -> None:
     """Score chosen and rejected responses of every pair that fits. Facts: pairs scored, pairs too long."""
-    student = training_student(inputs["checkpoint"], output.trainer)
-    pairs = read_records(inputs["pairs"] / PAIRS, PreferencePair)
-    both = [(pair, *chosen_and_rejected(student.tokenizer, config.template, pair)) for pair in pairs]
-    fitting = [
-        (pair, chosen, rejected)
-        for pair, chosen, rejected in both
-        if max(chosen.length, rejected.length if rejected else 0) <= config.max_length
-    ]
-    if not fitting:
-        raise TrainingError(
-            f"all {len(pairs)} pairs are longer than dpo.max_length={config.max_length} tokens: raise it."
+    with launched(output) as launch:
+        student = training_student(inputs["checkpoint"], output)
+        pairs = read_records(inputs["pairs"] / PAIRS, PreferencePair)
+        both = [(pair, *chosen_and_rejected(student.tokenizer, config.template, pair)) for pair in pairs]
+        fitting = [
+            (pair, chosen, rejected)
+            for pair, chosen, rejected in both
+            if max(chosen.length, rejected.length if rejected else 0) <= config.max_length
+        ]
+        if not fitting:
+            raise TrainingError(
+                f"all {len(pairs)} pairs are longer than dpo.max_length={config.max_length} tokens: raise it."
+            )
+        scores = score_responses(
+            student.model,
+            student.tokenizer.pad_token_id,
+            [response for _, *responses in fitting for response in responses if response is not None],
+            output.trainer,
+            lambda done, total, metrics: output.progress(done, total, "batches"),
+            launch,
         )
-    responses = [response for _, chosen, rejected in fitting for response in (chosen, rejected) if response is not None]
-    scores = score_responses(
-        student.model,
-        student.tokenizer.pad_token_id,
-        responses,
-        output.trainer,
-        lambda done, total, metrics: output.progress(done, total, "batches"),
-    )
+    if launch.ranks.is_first:
+        _write(output, fitting, scores, too_long=len(both) - len(fitting))
+
+
+def _write(
+    output: Output, fitting: list[tuple[PreferencePair, Example, Example | None]], scores: list[float], too_long: int
+) -> None:
     if not all(map(math.isfinite, scores)):
         raise TrainingError(
             "the reference gives a response a log-probability that is not finite: its weights are damaged, or it needs "
@@ -54,4 +63,4 @@ def run(config: ReferenceStage, inputs: Inputs, output: Output) -> None:
         for pair, _, rejected in fitting
     ]
     write_records(output.folder / SCORED, scored)
-    output.facts["pairs"], output.facts["too_long"] = len(scored), len(both) - len(fitting)
+    output.facts["pairs"], output.facts["too_long"] = len(scored), too_long

@@ -1,11 +1,61 @@
-"""What both training stages put into their manifest."""
+"""What the stages share whose work is done by all ranks: meeting, loading, saving, and what goes into the manifest."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from medcritical.config.schema import LoraConfig
+from medcritical.modeling.checkpoint import Student, load_checkpoint, save_trained
+from medcritical.modeling.device import resolve_device
+from medcritical.modeling.lora import add_lora
 from medcritical.stages.context import Output
+from medcritical.stages.engines import prepare_process
+from medcritical.training.ranks import join_ranks, leave_ranks
+from medcritical.training.resume import Recovery
 from medcritical.training.run import TrainingResult
+from medcritical.training.strategies import sharded_loading
+from medcritical.training.trainer import Launch, precision_of
+
+
+@contextmanager
+def launched(output: Output) -> Iterator[Launch]:
+    """This process among the ranks that run the stage together: they meet here, and part when all have done their work."""
+    trainer, recovery = output.trainer, None
+    ranks = join_ranks(resolve_device(trainer.accelerator), output.timeout_seconds)
+    if output.checkpoints is not None:
+        recovery = Recovery(output.checkpoints, trainer.checkpoint_every_steps, output.deadline, output.tell)
+    yield Launch(output.strategy, ranks, recovery)
+    leave_ranks()
+
+
+def training_student(checkpoint: Path, output: Output) -> Student:
+    """A checkpoint's model with float32 weights, for training and scoring; autocast narrows the arithmetic.
+
+    Under ZeRO 3 every rank loads its part of each weight, and DeepSpeed's precision is that of the weights.
+    """
+    prepare_process(output.trainer)
+    with sharded_loading(output.strategy, precision_of(output.trainer, output.strategy, num_parameters=0)):
+        return load_checkpoint(checkpoint, dtype=torch.float32)
+
+
+def with_adapters(model: PreTrainedModel, lora: LoraConfig | None, seed: int) -> PreTrainedModel | PeftModel:
+    """The model with fresh adapters, if there shall be some."""
+    return model if lora is None else add_lora(model, lora, seed)
+
+
+def save_result(
+    output: Output, source: Path, student: Student, model: PreTrainedModel | PeftModel, result: TrainingResult
+) -> None:
+    """Write the trained model, on the rank that has its weights."""
+    if result.weights:
+        save_trained(output.folder, source, model, student.tokenizer, result.weights)
 
 
 def record_training(output: Output, result: TrainingResult, **facts: Any) -> None:

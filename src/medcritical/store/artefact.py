@@ -104,6 +104,11 @@ class Store:
         """Where the artefact is, or would be."""
         return self.root / ref.stage / ref.key[:16]
 
+    def unfinished(self, ref: ArtefactRef) -> Path:
+        """Where a stage keeps what it needs to go on after a stop; outlives the artefact's folder until that is complete."""
+        folder = self.folder(ref)
+        return folder.with_name(f".{folder.name}.unfinished")
+
     def is_complete(self, ref: ArtefactRef) -> bool:
         """True when the artefact's manifest is there and its files have the recorded sizes."""
         if not (self.folder(ref) / MANIFEST).is_file():
@@ -200,6 +205,7 @@ class Store:
         write_json(folder / MANIFEST, manifest)
         execution = Execution(host=socket.gethostname(), pid=os.getpid(), seconds=costs.seconds)
         append_record(self._beside(ref, "executions.jsonl"), execution)
+        shutil.rmtree(self.unfinished(ref), ignore_errors=True)  # nobody reads it any more
 
     def lineage(self, ref: ArtefactRef) -> dict[str, Manifest]:
         """Manifests of the artefact and everything it was made from, by key, each once.

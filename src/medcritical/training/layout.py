@@ -23,11 +23,16 @@ def choose_layout(trainer: TrainerConfig, pad_id: int) -> Layout:
     return pack_row if trainer.batching is Batching.packed else partial(pad_rows, pad_id=pad_id)
 
 
-def cut_steps(steps: Steps, examples: Sequence[AnyExample], trainer: TrainerConfig) -> MicroBatches:
-    """The micro-batches of every optimizer step, equally many in each; which examples a step holds is not changed."""
+def cut_steps(
+    steps: Steps, examples: Sequence[AnyExample], trainer: TrainerConfig, num_processes: int = 1
+) -> MicroBatches:
+    """The micro-batches of every optimizer step, equally many in each; which examples a step holds is not changed.
+
+    Process p of n has those at p, p + n, p + 2n ...: as many as every other.
+    """
     if trainer.batching is Batching.packed:
-        return cut_by_tokens(steps, examples, trainer.micro_batch_tokens)
-    return cut_by_examples(steps, examples, trainer.micro_batch_size)
+        return cut_by_tokens(steps, examples, trainer.micro_batch_tokens, num_processes)
+    return cut_by_examples(steps, examples, trainer.micro_batch_size, num_processes)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,8 @@ from medcritical.modeling.packed import response_logps
 from medcritical.objectives import completion_loss, dpo_loss, sequence_logps, sequence_nll, sigmoid_loss
 from medcritical.training.health import START_TOLERANCE, check_starts_at_reference
 from medcritical.training.optim import build_adamw, rate_at
+from medcritical.training.ranks import sum_over_ranks
+from medcritical.training.strategies import find_engine, offloads_optimizer
 
 
 class ScoringModule(LightningModule):  # type: ignore[misc]
@@ -43,8 +45,10 @@ class TrainingModule(ScoringModule):
     """Base of the two trainings. A subclass says what a micro-batch adds to the loss of its optimizer step.
 
     Attributes:
-        num_tokens: tokens forwarded so far that were no padding.
+        num_tokens: tokens that this rank has forwarded so far and that were no padding.
     """
+
+    strict_loading = False  # a checkpoint holds the trained weights alone
 
     def __init__(self, model: nn.Module, optim: OptimConfig, num_steps: int) -> None:
         super().__init__(model)
@@ -67,29 +71,42 @@ class TrainingModule(ScoringModule):
         self._losses.append(loss.detach())
         for name, vector in values.items():
             self._values.setdefault(name, []).append(vector.detach())
-        # Lightning divides by this number, taking losses for means; ours are divided by the step's normaliser already.
-        num_micro_batches: int = self.trainer.accumulate_grad_batches
+        # Lightning divides by micro-batches and ranks average their gradients, both taking losses for means; ours are
+        # divided by the normaliser of the whole step already.
+        num_micro_batches: int = self.trainer.accumulate_grad_batches * self.trainer.world_size
         return loss * num_micro_batches
 
-    def values_of(self, name: str) -> Tensor | None:
-        """All values of a name over the micro-batches of this optimizer step so far; None if none had one."""
-        vectors = [vector for vector in self._values.get(name, []) if len(vector)]
-        return torch.cat(vectors) if vectors else None
+    def means_of(self, names: Sequence[str]) -> tuple[dict[str, float], float, float]:
+        """Means of values over this optimizer step so far on all ranks, its loss, and tokens trained so far.
 
-    def mean_of(self, name: str) -> float | None:
-        """Their mean; None if there is none."""
-        values = self.values_of(name)
-        return None if values is None else values.mean().item()
+        A value that no micro-batch had is left out. All ranks must call it.
+        """
+        local = [torch.stack(self._losses).sum().item(), float(self.num_tokens)]
+        for name in names:
+            vector = torch.cat(self._values[name])
+            local += [vector.double().sum().item(), float(len(vector))]
+        loss, tokens, *rest = sum_over_ranks(local)
+        sums = zip(names, rest[::2], rest[1::2], strict=True)
+        return {name: total / count for name, total, count in sums if count}, loss, tokens
 
     def step_metrics(self) -> dict[str, float]:
-        """Metrics of the optimizer step just done, over all of its micro-batches."""
-        means = {f"train/{name}": self.mean_of(name) for name in self._values}
+        """Metrics of the optimizer step just done, over all of its micro-batches on all ranks, which all must ask."""
+        means, loss, tokens = self.means_of(list(self._values))
+        engine = find_engine(self.trainer)
+        grad_norm = self._grad_norm if engine is None else engine.get_global_grad_norm()
         return {
-            "train/loss": torch.stack(self._losses).sum().item(),
-            **{name: mean for name, mean in means.items() if mean is not None},
+            "train/loss": loss,
+            **{f"train/{name}": mean for name, mean in means.items()},
             "train/learning_rate": self._learning_rate,
-            "train/grad_norm": self._grad_norm.item(),
+            "train/grad_norm": float(grad_norm),
+            "tokens": int(tokens),
         }
+
+    @property
+    def is_step_complete(self) -> bool:
+        """True when all micro-batches of the optimizer step are forwarded: DeepSpeed calls its hooks after each."""
+        num_micro_batches: int = self.trainer.accumulate_grad_batches
+        return len(self._losses) == num_micro_batches
 
     def forget_step(self) -> None:
         """Drops the values of the optimizer step just done."""
@@ -103,7 +120,12 @@ class TrainingModule(ScoringModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float, gradient_clip_algorithm: str
     ) -> None:
-        """Clips by norm, and keeps the norm before clipping, which Lightning's own clipping throws away."""
+        """Clips by norm, and keeps the norm before clipping, which Lightning's own clipping throws away.
+
+        DeepSpeed clips inside its own step and says the norm after it.
+        """
+        if find_engine(self.trainer) is not None:
+            return
         parameters = optimizer.param_groups[0]["params"]
         self._grad_norm = nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
 
@@ -114,7 +136,8 @@ class TrainingModule(ScoringModule):
             raise TrainingError(
                 "The model has no trainable parameter; unfreeze it or give it an adapter (student.lora)."
             )
-        optimizer, optim = build_adamw(parameters, self.optim), self.optim
+        optim = self.optim
+        optimizer = build_adamw(parameters, optim, offloaded=offloads_optimizer(self.trainer))
         rates = LambdaLR(
             optimizer,
             lambda step: rate_at(step, self.num_steps, optim.warmup_steps, optim.final_rate, optim.schedule),
@@ -190,10 +213,12 @@ class DpoModule(TrainingModule):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Before any weight changes, holds the sigmoid loss of the first margins, whichever is trained, against ln 2."""
         super().on_before_optimizer_step(optimizer)
-        margins = self.values_of("margin") if self.trainer.global_step == 0 else None
-        if self.starts_at_reference and margins is not None:
-            loss = sigmoid_loss(margins, beta=1.0).mean().item()  # margins have their beta already
-            check_starts_at_reference(loss, START_TOLERANCE[self.trainer.precision])
+        if not (self.starts_at_reference and self.trainer.global_step == 0 and self.is_step_complete):
+            return
+        losses_C = sigmoid_loss(torch.cat(self._values["margin"]), beta=1.0)  # margins have their beta already
+        total, count = sum_over_ranks([losses_C.double().sum().item(), float(len(losses_C))])
+        if count:
+            check_starts_at_reference(total / count, START_TOLERANCE[self.trainer.precision])
 
 
 def disable_dropout(model: nn.Module) -> int:

@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 
 from torch.nn import Parameter
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 
 from medcritical.config.choices import Schedule
 from medcritical.config.schema import OptimConfig
+from medcritical.training.strategies import build_offloaded_adam
 
 BETAS = (0.9, 0.98)
 """AdamW moments of the measured recipe. Runs of a few hundred steps: the default 0.999 would remember all of them."""
@@ -17,8 +18,14 @@ BETAS = (0.9, 0.98)
 FUSED_DEVICES = {"cpu", "cuda"}
 
 
-def build_adamw(parameters: Sequence[Parameter], optim: OptimConfig) -> AdamW:
-    """AdamW over `parameters` at the peak rate; weight decay on all of them, as in the measured recipe."""
+def build_adamw(parameters: Sequence[Parameter], optim: OptimConfig, *, offloaded: bool = False) -> Optimizer:
+    """AdamW over `parameters` at the peak rate; weight decay on all of them, as in the measured recipe.
+
+    Args:
+        offloaded: take DeepSpeed's, which works in the CPU's memory on weights of a GPU.
+    """
+    if offloaded:
+        return build_offloaded_adam(parameters, lr=optim.learning_rate, betas=BETAS, weight_decay=optim.weight_decay)
     fused = all(p.device.type in FUSED_DEVICES and p.is_floating_point() for p in parameters)
     return AdamW(
         parameters,

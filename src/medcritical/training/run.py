@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from lightning.pytorch import Callback
+from torch import Tensor, nn
 
 from medcritical.batching import Example, PairExample, collate_examples, collate_pairs, step_batches
 from medcritical.batching.examples import AnyExample, prompt_key
 from medcritical.batching.micro import MicroBatches
 from medcritical.config.schema import LossConfig, OptimConfig, TrainerConfig
-from medcritical.training.callbacks import MetricRows, Progress, ScoringProgress
+from medcritical.training.callbacks import FinalWeights, MetricRows, Progress, ScoringProgress
 from medcritical.training.data import MicroBatch, MicroBatchData, micro_batches
 from medcritical.training.health import find_alarms
 from medcritical.training.layout import choose_layout, cut_scoring, cut_steps, prepared
 from medcritical.training.modules import DpoModule, ScoringModule, SftModule, TrainingModule, disable_dropout
-from medcritical.training.trainer import build_trainer, contained
+from medcritical.training.ranks import gather_over_ranks, seed_of_rank
+from medcritical.training.resume import Resumption
+from medcritical.training.strategies import count_parameters
+from medcritical.training.trainer import SINGLE, Launch, build_trainer, contained, fit
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +39,7 @@ class TrainingResult:
         seconds: wall-clock time of the steps, without set-up.
         metrics: the last metric row.
         alarms: a sentence per finding; empty for a sound training.
+        weights: the trained weights by name, whole, on rank 0; empty on other ranks.
     """
 
     steps: int
@@ -42,6 +47,7 @@ class TrainingResult:
     seconds: float
     metrics: dict[str, float]
     alarms: tuple[str, ...]
+    weights: dict[str, Tensor] = field(repr=False, compare=False)
 
 
 def train_sft(
@@ -55,6 +61,7 @@ def train_sft(
     seed: int,
     metrics_path: Path,
     on_progress: Progress,
+    launch: Launch = SINGLE,
 ) -> TrainingResult:
     """Fine-tunes the trainable parameters of a causal language model on responses.
 
@@ -62,16 +69,19 @@ def train_sft(
         model: a Hugging Face causal language model, with or without adapters.
         steps: optimizer steps; `optim.epochs` and `optim.steps` are not read here.
         metrics_path: JSONL file that is written as the training goes.
+        launch: how this process takes part; every rank must make the same call.
 
     Raises:
         TrainingError: no examples, nothing trainable, or a loss that is not finite.
         ConfigError: the device is not there.
     """
-    order = _order(examples, optim, trainer, steps, seed)
-    micros = micro_batches(examples, order, lambda step: sum(len(example.response_ids) for example in step))
+    order = _order(examples, optim, trainer, steps, seed, launch.ranks.size)
+    micros = micro_batches(
+        examples, order, lambda step: sum(len(example.response_ids) for example in step), launch.ranks
+    )
     data = MicroBatchData(micros, collate_examples, choose_layout(trainer, pad_id))
-    rows = MetricRows(metrics_path, trainer.log_every_n_steps, on_progress)
-    return _fit(SftModule(model, optim, steps), data, rows, trainer, seed)
+    rows = MetricRows(metrics_path, trainer.log_every_n_steps, on_progress, launch.ranks)
+    return _fit(SftModule(model, optim, steps), data, rows, trainer, seed, launch)
 
 
 def train_dpo(
@@ -90,6 +100,7 @@ def train_dpo(
     seed: int,
     metrics_path: Path,
     on_progress: Progress,
+    launch: Launch = SINGLE,
 ) -> TrainingResult:
     """Trains on preference pairs: the DPO loss of pairs with a rejected response, plus weighted NLL of all chosen.
 
@@ -119,65 +130,90 @@ def train_dpo(
         loss=loss,
         starts_at_reference=starts_at_reference,
     )
-    order = _order(pairs, optim, trainer, steps, seed)
-    data = MicroBatchData(micro_batches(pairs, order, len), collate_pairs, choose_layout(trainer, pad_id))
-    rows = MetricRows(metrics_path, trainer.log_every_n_steps, on_progress)
-    return _fit(module, data, rows, trainer, seed)
+    order = _order(pairs, optim, trainer, steps, seed, launch.ranks.size)
+    micros = micro_batches(pairs, order, len, launch.ranks)
+    data = MicroBatchData(micros, collate_pairs, choose_layout(trainer, pad_id))
+    rows = MetricRows(metrics_path, trainer.log_every_n_steps, on_progress, launch.ranks)
+    return _fit(module, data, rows, trainer, seed, launch)
 
 
 def score_responses(
-    model: nn.Module, pad_id: int, examples: Sequence[Example], trainer: TrainerConfig, on_progress: Progress
+    model: nn.Module,
+    pad_id: int,
+    examples: Sequence[Example],
+    trainer: TrainerConfig,
+    on_progress: Progress,
+    launch: Launch = SINGLE,
 ) -> list[float]:
     """Log-probability of each response, in the order given: nats, summed over its tokens, without dropout.
 
     The numbers are those that training computes, in the same precision and by the same code, so that a policy that
-    starts at its reference finds log-ratios of zero.
+    starts at its reference finds log-ratios of zero. Ranks share the responses; each of them has all scores.
     """
     if not examples:
         return []
-    chunks = cut_scoring(examples, trainer)
-    micros = [MicroBatch(tuple(examples[index] for index in chunk), normaliser=1) for chunk in chunks]
+    chunks, ranks = cut_scoring(examples, trainer), launch.ranks
+    # Under ZeRO 3 all ranks run every forward pass together: those at the end of their share score a chunk again.
+    mine = [chunks[min(start + ranks.rank, len(chunks) - 1)] for start in range(0, len(chunks), ranks.size)]
+    micros = [MicroBatch(tuple(examples[index] for index in chunk), normaliser=1) for chunk in mine]
     data = MicroBatchData(micros, collate_examples, choose_layout(trainer, pad_id))
     with contained(seed=0), prepared(model, trainer, is_trained=False):
-        lightning = build_trainer(trainer, _num_parameters(model), ScoringProgress(len(micros), on_progress))
+        lightning = build_trainer(
+            trainer,
+            count_parameters(model),
+            launch,
+            [ScoringProgress(len(micros), on_progress)],
+            scoring=True,
+        )
         scores = lightning.predict(ScoringModule(model), datamodule=data)
-    order = [index for chunk in chunks for index in chunk]
-    logps = dict(zip(order, torch.cat(scores).tolist(), strict=True))
+    logps = dict(zip((index for chunk in mine for index in chunk), torch.cat(scores).tolist(), strict=True))
+    logps = {index: logp for part in gather_over_ranks(logps) for index, logp in part.items()}
     return [logps[index] for index in range(len(examples))]
 
 
-def _num_parameters(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
 def _order(
-    examples: Sequence[AnyExample], optim: OptimConfig, trainer: TrainerConfig, steps: int, seed: int
+    examples: Sequence[AnyExample], optim: OptimConfig, trainer: TrainerConfig, steps: int, seed: int, num_ranks: int
 ) -> MicroBatches:
     prompts = [prompt_key(example) for example in examples]
-    return cut_steps(step_batches(prompts, batch_size=optim.batch_size, steps=steps, seed=seed), examples, trainer)
+    order = step_batches(prompts, batch_size=optim.batch_size, steps=steps, seed=seed)
+    return cut_steps(order, examples, trainer, num_ranks)
 
 
 def _fit(
-    module: TrainingModule, data: MicroBatchData, rows: MetricRows, trainer: TrainerConfig, seed: int
+    module: TrainingModule, data: MicroBatchData, rows: MetricRows, trainer: TrainerConfig, seed: int, launch: Launch
 ) -> TrainingResult:
     module.model.train()
-    with contained(seed), prepared(module.model, trainer, is_trained=True):
+    num_micro_batches, final = len(data.dataset) // module.num_steps, FinalWeights(launch.ranks)
+    callbacks: list[Callback] = [rows, final]
+    if launch.recovery is not None:
+        spread = {
+            "strategy": launch.strategy.value,
+            "ranks": launch.ranks.size,
+            "precision": trainer.precision.value,
+            "batching": trainer.batching.value,
+            "steps": module.num_steps,
+            "micro-batches": num_micro_batches,
+        }
+        callbacks.append(Resumption(launch.recovery, launch.ranks, spread))
+    with contained(seed_of_rank(seed, launch.ranks)), prepared(module.model, trainer, is_trained=True):
         lightning = build_trainer(
             trainer,
-            _num_parameters(module),
-            rows,
+            count_parameters(module),
+            launch,
+            callbacks,
             max_steps=module.num_steps,
-            accumulate_grad_batches=len(data.dataset) // module.num_steps,
+            accumulate_grad_batches=num_micro_batches,
             gradient_clip_val=module.optim.max_grad_norm,
         )
-        lightning.fit(module, datamodule=data)
+        fit(lightning, module, data)
     alarms = find_alarms(rows.rows, module.num_steps)
     for alarm in alarms:
         logger.warning(alarm)
     return TrainingResult(
         steps=lightning.global_step,
-        trained_tokens=module.num_tokens,
+        trained_tokens=int(rows.rows[-1]["tokens"]),
         seconds=rows.seconds,
         metrics=rows.rows[-1],
         alarms=alarms,
+        weights=final.weights,
     )

@@ -1,40 +1,88 @@
-"""Lightning's Trainer as this program uses it: one device, no files of its own, nothing on the terminal."""
+"""Lightning's Trainer as this program uses it: one device per rank, nothing on the terminal, our own checkpoints."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.strategies import DeepSpeedStrategy
 from lightning.pytorch.utilities.seed import isolate_rng
 
+from medcritical.config.choices import StrategyKind
+from medcritical.config.cluster import zero_stage
 from medcritical.config.schema import TrainerConfig
 from medcritical.modeling.device import resolve_device
-from medcritical.training.device import choose_precision
+from medcritical.training.data import MicroBatchData
+from medcritical.training.device import LightningPrecision, choose_precision
+from medcritical.training.modules import TrainingModule
+from medcritical.training.ranks import ALONE, Ranks
+from medcritical.training.resume import Recovery, Resumption
+from medcritical.training.strategies import build_strategy
 
 
-def build_trainer(config: TrainerConfig, num_parameters: int, callback: Callback, **arguments: int | float) -> Trainer:
-    """A Trainer on one device that makes a single pass over the micro-batches it is given.
+@dataclass(frozen=True)
+class Launch:
+    """How this process takes part in a training: alone or as a rank, and where its state is kept, if it is."""
+
+    strategy: StrategyKind = StrategyKind.auto
+    ranks: Ranks = ALONE
+    recovery: Recovery | None = None
+
+
+SINGLE = Launch()
+"""A process by itself that keeps no state."""
+
+
+def precision_of(config: TrainerConfig, strategy: StrategyKind, num_parameters: int) -> LightningPrecision:
+    """Lightning's name of the precision. Under ZeRO it is that of the weights, and known before the model: size is no matter."""
+    size = 0 if zero_stage(strategy) else num_parameters
+    return choose_precision(config.precision, resolve_device(config.accelerator), size)
+
+
+def build_trainer(
+    config: TrainerConfig,
+    num_parameters: int,
+    launch: Launch,
+    callbacks: Sequence[Callback],
+    *,
+    scoring: bool = False,
+    **arguments: int | float,
+) -> Trainer:
+    """A Trainer on this rank's device that makes a single pass over the micro-batches it is given.
 
     Args:
         num_parameters: size of the model, which `precision: auto` depends on.
+        scoring: only forward passes are made. ZeRO 1 and 2 divide what these do not need, so DDP makes them.
         arguments: passed on to Lightning, e.g. max_steps.
 
     Raises:
-        ConfigError: the device is not there.
+        ConfigError: the device is not there, or a strategy's programs are not.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     device = resolve_device(config.accelerator)
+    precision = precision_of(config, launch.strategy, num_parameters)
+    ranks, kind = launch.ranks, launch.strategy
+    more: dict[str, Any] = {"precision": precision, **arguments}
+    if scoring and zero_stage(kind) in (1, 2):
+        kind = StrategyKind.ddp
+        if precision == "bf16-mixed":
+            more["precision"] = "bf16-true"  # DeepSpeed's weights are bfloat16 too
+    elif zero_stage(kind):
+        del more["precision"]  # it comes with the strategy
     return Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=1,
-        precision=choose_precision(config.precision, device, num_parameters),
-        callbacks=[callback],
+        devices=ranks.local_size,
+        num_nodes=ranks.num_nodes,
+        strategy=build_strategy(kind, ranks, device, precision),
+        callbacks=list(callbacks),
         max_epochs=1,
         logger=False,
         enable_checkpointing=False,
@@ -42,8 +90,27 @@ def build_trainer(config: TrainerConfig, num_parameters: int, callback: Callback
         enable_model_summary=False,
         # Lightning's own would shuffle, silently, even a sequential loader.
         use_distributed_sampler=False,
-        **arguments,
+        **more,
     )
+
+
+def fit(trainer: Trainer, module: TrainingModule, data: MicroBatchData) -> None:
+    """Train, from the newest sound checkpoint if the trainer's callbacks find one.
+
+    Raises:
+        TrainingStopped: it was told to stop, and has saved its state.
+        ConfigError: its checkpoint was made with another layout.
+    """
+    resumption = next((found for found in trainer.callbacks if isinstance(found, Resumption)), None)
+    if resumption is None:
+        trainer.fit(module, datamodule=data)
+        return
+    if (found := resumption.find()) is not None:
+        data.num_done = found.step * trainer.accumulate_grad_batches
+    # DeepSpeed's own files are pickles; their hashes have just been checked.
+    is_pickled = isinstance(trainer.strategy, DeepSpeedStrategy)
+    with resumption.signals_kept():
+        trainer.fit(module, datamodule=data, ckpt_path=resumption.state_path, weights_only=not is_pickled)
 
 
 @contextmanager
@@ -60,6 +127,10 @@ def contained(seed: int) -> Iterator[None]:
     with isolate_rng(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+        # Said of any loader that Lightning cannot rewind; ours begins where the checkpoint ends.
+        warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+        warnings.filterwarnings("ignore", message=".*DeepSpeed handles gradient clipping internally.*")
+        warnings.filterwarnings("ignore", message=".*saving the DeepSpeed Stage 3 checkpoint.*")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         for log in chatty:
             log.setLevel(logging.WARNING)

@@ -1,0 +1,97 @@
+"""`medcritical-export`: the model of a run or an artefact as a folder of its own, for any program that loads such."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medcritical.cli.exits import run_command
+
+if TYPE_CHECKING:
+    from medcritical.reporting.summary import SummaryRow
+
+CARD = "README.md"
+
+
+def main() -> None:
+    """Entry point of the `medcritical-export` command."""
+    arguments = build_parser().parse_args()
+    sys.exit(run_command(lambda: export(arguments)))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of `medcritical-export`."""
+    parser = argparse.ArgumentParser(prog="medcritical-export", description="The trained model as a folder of its own.")
+    parser.add_argument(
+        "run", metavar="RUN", type=Path, help="run folder, or the store's folder of a trained checkpoint"
+    )
+    parser.add_argument("--to", metavar="DIR", type=Path, required=True, help="new folder for the model")
+    parser.add_argument("--arm", help="run folder: arm of the checkpoint; needed where there are several")
+    parser.add_argument("--iteration", type=int, help="run folder: iteration of that arm (default: its last)")
+    parser.add_argument(
+        "--merge", action="store_true", help="LoRA: the whole model with the adapter merged in, not the adapter"
+    )
+    parser.add_argument("--card", action="store_true", help=f"also a model card ({CARD}): arm, data, scores, licences")
+    return parser
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Copy the model into `arguments.to`, whole or not at all; 0.
+
+    Raises:
+        DataError: there is no such checkpoint, or it is not clear which one is meant.
+        ModelError: the checkpoint has no trained model of its own.
+        ArtefactError: the folder exists already, or cannot be written.
+    """
+    from medcritical.errors import ArtefactError, ModelError
+    from medcritical.modeling.record import ADAPTER_FOLDER, MODEL_FOLDER, RECORD_FILE, read_checkpoint
+    from medcritical.reporting.card import write_card
+    from medcritical.store.jsonl import readable_write_errors
+
+    folder: Path = arguments.run
+    rows: list[SummaryRow] = []
+    if not (folder / RECORD_FILE).is_file():
+        folder, rows = find_checkpoint(arguments.run, arguments.arm, arguments.iteration)
+    checkpoint = read_checkpoint(folder)
+    if checkpoint.model != MODEL_FOLDER:
+        raise ModelError(f"{folder} holds no model: it points to {checkpoint.model}, which is untrained.")
+    source = MODEL_FOLDER if arguments.merge or checkpoint.adapter is None else ADAPTER_FOLDER
+    if arguments.to.exists():
+        raise ArtefactError(f"{arguments.to} exists already: give --to a new folder.")
+    partial = arguments.to.with_name(f".{arguments.to.name}.partial")
+    with readable_write_errors(arguments.to):
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(folder / source, partial)
+        if arguments.card:
+            write_card(partial / CARD, folder, rows, is_adapter=source == ADAPTER_FOLDER)
+        partial.rename(arguments.to)
+    print(f"{arguments.to}: {'adapter' if source == ADAPTER_FOLDER else 'model'} of {folder}")
+    return 0
+
+
+def find_checkpoint(run: Path, arm: str | None, iteration: int | None) -> tuple[Path, list[SummaryRow]]:
+    """The checkpoint's folder in the store, and its row of the run's summary.
+
+    Raises DataError naming what there is where nothing or several fit.
+    """
+    from medcritical.errors import DataError
+    from medcritical.reporting.summary import SUMMARY, read_summary
+
+    if not run.is_dir():
+        raise DataError(f"there is no folder {run}; give the output folder of a run, or a checkpoint's in the store.")
+    summary = read_summary(run / SUMMARY)
+    trained = [row for row in summary.rows if row.stage != "base"]
+    arms = list(dict.fromkeys(row.arm for row in trained))
+    if arm is None and len(arms) > 1:
+        raise DataError(f"{run} has several arms: choose one with --arm, of {', '.join(arms)}.")
+    of_arm = [row for row in trained if row.arm == (arm or arms[0])]
+    if not of_arm:
+        raise DataError(f"{run} has no arm {arm!r}: --arm is one of {', '.join(arms)}.")
+    last = max(row.iteration for row in of_arm)
+    chosen = [row for row in of_arm if row.iteration == (last if iteration is None else iteration)]
+    if not chosen:
+        raise DataError(f"arm {of_arm[0].arm} has no iteration {iteration}: --iteration is at most {last}.")
+    return run / summary.store / summary.lineage[chosen[0].artefact][-1], chosen

@@ -1,0 +1,61 @@
+"""Contradictions between the number of ranks, how they are started and what they share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from medcritical.config.choices import ClusterKind, StrategyKind
+from medcritical.config.schema import Config
+
+ZERO_STAGES = {
+    StrategyKind.zero1: 1,
+    StrategyKind.zero2: 2,
+    StrategyKind.zero3: 3,
+    StrategyKind.zero2_offload: 2,
+    StrategyKind.zero3_offload: 3,
+}
+"""Stage of ZeRO of the strategies that are DeepSpeed's."""
+
+OFFLOADING = (StrategyKind.zero2_offload, StrategyKind.zero3_offload)
+
+
+def zero_stage(kind: StrategyKind) -> int:
+    """Stage of ZeRO; 0 without DeepSpeed."""
+    return ZERO_STAGES.get(kind, 0)
+
+
+def cluster_faults(config: Config) -> Iterator[str]:
+    """One sentence per contradiction of `cluster` and `strategy`."""
+    cluster, strategy = config.cluster, config.strategy.kind
+    if (cluster.workers or 1) > 1 and (cluster.isolate or cluster.kind is not ClusterKind.local):
+        yield (
+            f"cluster.workers={cluster.workers} makes stages side by side, which cluster=local alone does, and not with "
+            "cluster.isolate=true: set cluster.workers=null."
+        )
+    if cluster.kind is ClusterKind.local:
+        if cluster.world_size > 1:
+            yield (
+                f"cluster=local is one process, but cluster.nproc_per_node={cluster.nproc_per_node} and "
+                f"cluster.nnodes={cluster.nnodes} ask for {cluster.world_size}: set cluster=torchrun."
+            )
+        elif strategy is not StrategyKind.auto:
+            yield (
+                f"strategy={strategy.value} works on ranks, which cluster=local does not start: set cluster=torchrun and "
+                "cluster.nproc_per_node, or strategy=auto."
+            )
+        return
+    if cluster.node_rank >= cluster.nnodes:
+        yield f"cluster.node_rank={cluster.node_rank} must be below cluster.nnodes={cluster.nnodes}: machines count from 0."
+    if cluster.nnodes > 1 and not re.fullmatch(r"[^:\s]+:\d{1,5}", cluster.rdzv_endpoint):
+        yield (
+            f"cluster.rdzv_endpoint={cluster.rdzv_endpoint!r} must be HOST:PORT of machine 0 when cluster.nnodes is "
+            f"{cluster.nnodes}: give every machine the same."
+        )
+    for group, optim in (("sft", config.sft), ("dpo", config.dpo)):
+        if optim.batch_size % cluster.world_size:
+            yield (
+                f"{group}.batch_size={optim.batch_size} cannot be shared evenly by {cluster.world_size} ranks "
+                f"(cluster.nproc_per_node={cluster.nproc_per_node} x cluster.nnodes={cluster.nnodes}): make it a "
+                f"multiple of {cluster.world_size}."
+            )

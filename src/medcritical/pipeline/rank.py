@@ -1,0 +1,104 @@
+"""One rank of a stage that several make together. torchrun starts it; it does what `worker` does, beside the others.
+
+    torchrun ... -m medcritical.pipeline.rank FOLDER
+
+The folder holds `work.json`; every rank leaves its pid there when it starts, and when it fails why. Rank 0 completes the
+artefact and tells its parent what happens, through the pipe that MEDCRITICAL_EVENTS names.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from medcritical.config import stages as slices
+from medcritical.config.choices import StrategyKind
+from medcritical.config.schema import TrainerConfig
+from medcritical.pipeline.worker import CallFile, Event, Reporter, complete_call, describe_failure, run_stage
+from medcritical.records import Record
+from medcritical.stages.context import Output
+from medcritical.store import Store, read_json, write_json
+
+WORK = "work.json"
+
+LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "gloo", "Gloo", "NCCL", "TCPStore")
+"""What a rank says whose only fault is that another one went away."""
+
+
+class RankWork(Record, frozen=True, kw_only=True):
+    """All that the ranks of one start need to know. `deadline` is in seconds since the epoch."""
+
+    store: str
+    trainer: dict[str, Any]
+    call: CallFile
+    strategy: str
+    timeout_seconds: float
+    deadline: float | None
+
+
+class RankFailure(Record, frozen=True, kw_only=True):
+    """Why a rank ended. `lost_peer`: because another one did; `time` is in seconds since the epoch."""
+
+    rank: int
+    time: float
+    lost_peer: bool
+    event: Event
+
+
+def pid_path(folder: Path, rank: int) -> Path:
+    """Holds the process id of a rank that has started."""
+    return folder / f"rank-{rank}.pid"
+
+
+def failure_path(folder: Path, rank: int) -> Path:
+    """Holds the `RankFailure` of a rank that has failed."""
+    return folder / f"rank-{rank}.failed.json"
+
+
+def main(folder: Path) -> int:
+    """Make the artefact together with the other ranks; the exit status."""
+    rank, work = int(os.environ["RANK"]), read_json(folder / WORK, RankWork)
+    pid_path(folder, rank).write_text(str(os.getpid()), encoding="utf-8")
+    reporter = Reporter(os.open(os.environ["MEDCRITICAL_EVENTS"], os.O_WRONLY)) if rank == 0 else None
+    try:
+        _run(work, reporter)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        event = describe_failure(work.call.ref.key, error)
+        lost_peer = event.exit_code == 1 and any(words in event.message for words in LOST_PEER)
+        failure = RankFailure(rank=rank, time=time.time(), lost_peer=lost_peer, event=event)
+        write_json(failure_path(folder, rank), failure)
+        print(event.traceback, file=sys.stderr)
+        return event.exit_code
+    return 0
+
+
+def _run(work: RankWork, reporter: Reporter | None) -> None:
+    call, store, start = work.call, Store(Path(work.store)), time.monotonic()
+    output = Output(
+        store.folder(call.ref),
+        msgspec.convert(work.trainer, TrainerConfig),
+        lambda *progress: None,
+        checkpoints=store.unfinished(call.ref),
+        deadline=work.deadline,
+        strategy=StrategyKind(work.strategy),
+        timeout_seconds=work.timeout_seconds,
+        tell=lambda message: None,
+    )
+    if reporter is not None:
+        output.progress = lambda *progress: reporter.progress(call.ref.key, *progress)
+        output.tell = lambda message: reporter.note(call.ref.key, message)
+    run_stage(call, store, output)
+    if reporter is not None:
+        complete_call(call, store, output, start, reporter)
+
+
+if __name__ == "__main__":
+    assert slices  # registers the slices
+    sys.exit(main(Path(sys.argv[1])))

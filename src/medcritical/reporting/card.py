@@ -1,0 +1,86 @@
+"""A model card: what a checkpoint was made from, how it scored, and whose licences it stands under."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from medcritical.config.choices import DataFormat
+from medcritical.data.publications import PUBLICATIONS
+from medcritical.reporting.summary import SummaryRow
+from medcritical.store import Manifest, Store, read_json
+from medcritical.store.artefact import MANIFEST
+
+
+def write_card(path: Path, checkpoint: Path, rows: Sequence[SummaryRow], *, is_adapter: bool) -> None:
+    """Write the card of the checkpoint in the store's folder `checkpoint`; `rows` are its scores."""
+    own = read_json(checkpoint / MANIFEST, Manifest)
+    manifests = {str(made.ref): made for made in Store(checkpoint.parent.parent).lineage(own.ref).values()}
+    trained = manifests[
+        own.facts.get("let_through", str(own.ref))
+    ]  # a gate's weights are those of a training before it
+    lines = card_lines(trained, list(manifests.values()), rows, is_adapter=is_adapter)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def card_lines(
+    own: Manifest, made_of: Sequence[Manifest], rows: Sequence[SummaryRow], *, is_adapter: bool
+) -> list[str]:
+    """The card's lines. `made_of` are the manifests of the checkpoint and all it was made from."""
+    by_stage: dict[str, Manifest] = {}
+    for manifest in made_of:
+        by_stage.setdefault(manifest.ref.stage, manifest)
+    kind = "LoRA adapter" if is_adapter else "Model"
+    lines = [f"# {kind} trained by medcritical {own.medcritical}", ""]
+    lines += [
+        "Trained by the method of MedCritical (arXiv 2509.23368) for research on exam questions. **Not a medical device: its "
+        "answers can be wrong and must not be used to treat people.**",
+        "",
+    ]
+    lines += [f"- {name}: {value}" for name, value in _facts(own, by_stage)]
+    lines += ["", "## Scores", "", *_scores(rows), "", "## Licences", ""]
+    lines += [f"- {note}" for note in _licences(by_stage)]
+    return lines
+
+
+def _facts(own: Manifest, by_stage: dict[str, Manifest]) -> Iterator[tuple[str, Any]]:
+    yield "artefact", own.ref
+    if "student" in by_stage:
+        student = by_stage["student"].config["student"]
+        yield "base model", student["source"] or f"{student['name']}, from random weights"
+    if "prepare" in by_stage:
+        yield "questions", by_stage["prepare"].config["data"]["name"]
+    if "teach" in by_stage:
+        yield "teacher", by_stage["teach"].config["teacher"]["name"]
+    yield "optimizer steps", own.facts["steps"]
+    yield "seed of the training", own.config["seed"]
+    if "formula" in own.facts:
+        yield "loss", f"`{own.facts['formula']}`"
+
+
+def _scores(rows: Sequence[SummaryRow]) -> list[str]:
+    if not rows:
+        return ["None: exported from the store. Export from a run folder to have its scores here."]
+    head = [
+        "| arm | iteration | data | questions | accuracy | interval | chance |",
+        "|---|---:|---|---:|---:|---|---:|",
+    ]
+    return head + [
+        f"| {row.title} | {row.iteration} | {row.data}, {row.split} | {row.num_questions} | {row.accuracy:.1%} | "
+        f"{row.ci_low:.1%} to {row.ci_high:.1%} | {row.chance:.1%} |"
+        for row in rows
+    ]
+
+
+def _licences(by_stage: dict[str, Manifest]) -> Iterator[str]:
+    yield "These weights derive from the base model: its licence holds for them."
+    if "prepare" in by_stage:
+        format = DataFormat(by_stage["prepare"].config["data"]["format"])
+        publication = PUBLICATIONS.get(format)
+        if publication is None:
+            yield "The questions were made by this program (Apache-2.0)."
+        else:
+            yield f"Questions: {publication.title}, {publication.publisher}; licence: {publication.licence}."
+    if "teach" in by_stage:
+        yield f"Thoughts were written by {by_stage['teach'].config['teacher']['name']}: see its terms on training models."

@@ -1,0 +1,182 @@
+"""Going on after a stop as if there had been none: when a training saves its state, and how it finds it again."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from medcritical.errors import TrainingStopped
+from medcritical.training import checkpoints
+from medcritical.training.checkpoints import Marker
+from medcritical.training.modules import TrainingModule
+from medcritical.training.ranks import (
+    Ranks,
+    from_first_rank,
+    gather_over_ranks,
+    largest_over_ranks,
+    wait_for_ranks,
+)
+
+STATE = "training"  # what Lightning or DeepSpeed writes: a file, or a folder of one part per rank
+_TIME_IS_UP = 1  # no signal has this number's meaning here: SIGHUP is left to its default
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """Where a training keeps its state, and when.
+
+    Attributes:
+        folder: its checkpoints; outlives the process.
+        every_steps: optimizer steps between two; None: only when it is told to stop.
+        deadline: time (seconds since the epoch) by which it must have saved and stopped; None: no limit.
+        tell: is given sentences for the person who watches.
+    """
+
+    folder: Path
+    every_steps: int | None = None
+    deadline: float | None = None
+    tell: Callable[[str], None] = print
+
+
+class Resumption(Callback):  # type: ignore[misc]
+    """Saves the whole state between two optimizer steps, and restores what Lightning does not.
+
+    That is each rank's random numbers and its count of tokens. SIGTERM, SIGUSR1 (SLURM's warning) and Ctrl-C are kept until
+    the step is done; all ranks then agree, save and stop. It must come after the callback that writes the step's row.
+    """
+
+    def __init__(self, recovery: Recovery, ranks: Ranks, layout: dict[str, Any]) -> None:
+        self.recovery = recovery
+        self.ranks = ranks
+        self.layout = layout
+        self.found: Marker | None = None
+        self._must_restore = False
+        self._signal = 0
+        self._longest_step = self._longest_save = 0.0
+        self._step_began = 0.0
+
+    def find(self) -> Marker | None:
+        """The checkpoint to go on from, the same on all ranks. Raises ConfigError if it was made with another layout."""
+        recovery, found = self.recovery, None
+        if self.ranks.is_first:
+            found = checkpoints.find_newest(recovery.folder, self.layout, recovery.tell)
+            if found is not None:
+                recovery.tell(f"goes on from its checkpoint after step {found.step}.")
+        self.found = from_first_rank(found)
+        self._must_restore = self.found is not None
+        return self.found
+
+    @property
+    def state_path(self) -> Path | None:
+        """What Lightning restores from."""
+        return None if self.found is None else checkpoints.place(self.recovery.folder, self.found.step) / STATE
+
+    @contextmanager
+    def signals_kept(self) -> Iterator[None]:
+        """Gives signals their former meaning when the training is over."""
+        before = {number: signal.getsignal(number) for number in _STOPPING}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def on_train_start(self, trainer: Trainer, module: TrainingModule) -> None:
+        """Keeps signals from here on; Lightning has set its own handlers by now, which would stop between ranks."""
+        for number in _STOPPING:
+            signal.signal(number, self._keep)
+        self._step_began = time.monotonic()
+
+    def _keep(self, number: int, frame: FrameType | None) -> None:
+        if self._signal == signal.SIGINT == number:  # the second Ctrl-C does not wait
+            raise KeyboardInterrupt
+        self._signal = number
+
+    def on_train_batch_start(self, trainer: Trainer, module: TrainingModule, batch: Any, batch_index: int) -> None:
+        """Restores this rank's own state, once: after the loader has drawn from the random numbers for itself."""
+        if self._must_restore:
+            assert self.found is not None
+            self._must_restore = False
+            path = self._rank_path(self.found.step)
+            _set_rank_state(torch.load(path, weights_only=True), module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: TrainingModule, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
+        """After an optimizer step: saves if it is time to, stops if all must. Raises TrainingStopped, KeyboardInterrupt."""
+        step, rest = divmod(batch_index + 1, trainer.accumulate_grad_batches)
+        if rest or step == module.num_steps:
+            return
+        now = time.monotonic()
+        self._longest_step = max(self._longest_step, now - self._step_began)
+        stop = largest_over_ranks(self._signal or (_TIME_IS_UP if self._is_time_up() else 0))
+        if stop or (self.recovery.every_steps and step % self.recovery.every_steps == 0):
+            self._save(trainer, module, step)
+            self._longest_save = max(self._longest_save, time.monotonic() - now)
+        self._step_began = time.monotonic()
+        if stop == signal.SIGINT:
+            raise KeyboardInterrupt
+        if stop:
+            why = "its time limit" if stop == _TIME_IS_UP else signal.Signals(stop).name
+            raise TrainingStopped(f"saved after step {step} of {module.num_steps} and stopped for {why}: run it again.")
+
+    def _is_time_up(self) -> bool:
+        """True when another step and a save might not end before the deadline."""
+        deadline = self.recovery.deadline
+        return deadline is not None and time.time() + 2 * self._longest_step + self._longest_save >= deadline
+
+    def _save(self, trainer: Trainer, module: TrainingModule, step: int) -> None:
+        folder = checkpoints.place(self.recovery.folder, step)
+        if self.ranks.is_first:
+            checkpoints.clear_place(folder)
+        wait_for_ranks()
+        trainer.save_checkpoint(folder / STATE)
+        torch.save(_rank_state(module), self._rank_path(step))
+        wait_for_ranks()
+        mine = checkpoints.list_files(folder)[self.ranks.rank :: self.ranks.size]
+        parts = gather_over_ranks(checkpoints.describe_files(folder, mine))
+        if self.ranks.is_first:
+            files = {name: entry for part in parts for name, entry in part.items()}
+            checkpoints.complete(self.recovery.folder, Marker(step=step, layout=self.layout, files=files))
+        wait_for_ranks()
+
+    def _rank_path(self, step: int) -> Path:
+        return checkpoints.place(self.recovery.folder, step) / f"rank-{self.ranks.rank}.pt"
+
+    def on_save_checkpoint(self, trainer: Trainer, module: TrainingModule, checkpoint: dict[str, Any]) -> None:
+        """Leaves frozen weights out: they are those of the model that the training started from."""
+        frozen = {
+            f"{name}" for name, weight in module.named_parameters(remove_duplicate=False) if not weight.requires_grad
+        }
+        checkpoint["state_dict"] = {name: v for name, v in checkpoint["state_dict"].items() if name not in frozen}
+
+
+def _rank_state(module: TrainingModule) -> dict[str, Any]:
+    """What is this rank's alone, in types that `weights_only` reads."""
+    version, numbers, gauss = random.getstate()
+    return {
+        "tokens": module.num_tokens,
+        "python": [version, list(numbers), gauss],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def _set_rank_state(state: dict[str, Any], module: TrainingModule) -> None:
+    module.num_tokens = state["tokens"]
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"])

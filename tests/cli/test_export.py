@@ -1,0 +1,123 @@
+"""The export command: which checkpoint, what of it, and its card. Loads no model."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+from configurations import configure
+from medcritical.cli.exits import run_command
+from medcritical.cli.export import build_parser, export
+from medcritical.config.load import to_identity
+from medcritical.config.stages import PrepareStage
+from medcritical.modeling.record import Checkpoint, write_checkpoint
+from medcritical.reporting.summary import Summary, SummaryRow, read_summary, write_summary
+from medcritical.store import ArtefactRef, Costs, Store
+
+
+def row(arm: str, iteration: int, artefact: str) -> SummaryRow:
+    numbers = {"num_questions": 60, "num_correct": 45, "accuracy": 0.75, "ci_low": 0.63, "ci_high": 0.84}
+    return SummaryRow(
+        run="toy", arm=arm, title=f"Title of {arm}", stage="sft", iteration=iteration, beta=None, seed=0, data="clinic",
+        split="test", **numbers, confidence=0.95, unparsed=0, undecided=0, verifier="exact", sound=None,
+        teacher_tokens=0, student_tokens=0, seconds=1.0, artefact=artefact, chance=0.25, commonest_letter_accuracy=0.3,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> SimpleNamespace:
+    """A run folder with an SFT row and two iterations of an arm; the arm's checkpoints have adapters."""
+    store, config = Store(tmp_path / "store"), configure("name=toy")
+    prepare = ArtefactRef(stage="prepare", key="0" * 64)
+    with store.build(prepare):
+        identity = to_identity(PrepareStage(data=config.data))
+        store.complete(prepare, version=1, config=identity, inputs={}, facts={}, costs=Costs())
+    refs = [ArtefactRef(stage="sft", key=digit * 64) for digit in "abc"]
+    for number, ref in enumerate(refs):
+        with store.build(ref) as folder:
+            (folder / "model").mkdir()
+            (folder / "model" / "config.json").write_text(str(number), encoding="utf-8")
+            if number:
+                (folder / "adapter").mkdir()
+                (folder / "adapter" / "adapter_config.json").write_text(str(number), encoding="utf-8")
+            write_checkpoint(folder, Checkpoint(model="model", adapter="adapter" if number else None))
+            facts = {"steps": 7, "formula": "sum"}
+            store.complete(
+                ref, version=1, config={"seed": 5}, inputs={"questions": prepare}, facts=facts, costs=Costs()
+            )
+    rows = [
+        row(arm, iteration, f"evaluate/{n}") for n, (arm, iteration) in enumerate([("sft", 0), ("dpo", 1), ("dpo", 2)])
+    ]
+    lineage = {item.artefact: (str(prepare), str(ref)) for item, ref in zip(rows, refs, strict=True)}
+    folder = tmp_path / "run"
+    folder.mkdir()
+    summary = Summary(store="../store", rows=tuple(rows), predictions={}, scores={}, lineage=lineage, ledger={})
+    write_summary(folder / "summary.json", summary)
+    return SimpleNamespace(folder=folder, store=store, refs=refs)
+
+
+def medcritical_export(*arguments: str | Path) -> int:
+    return run_command(lambda: export(build_parser().parse_args([str(argument) for argument in arguments])))
+
+
+def test_the_last_iteration_of_an_arm_as_an_adapter_or_merged(run: SimpleNamespace, tmp_path: Path) -> None:
+    assert medcritical_export(run.folder, "--to", tmp_path / "a", "--arm", "dpo") == 0
+    assert [(path.name, path.read_text(encoding="utf-8")) for path in (tmp_path / "a").iterdir()] == [
+        ("adapter_config.json", "2")
+    ]
+    assert medcritical_export(run.folder, "--to", tmp_path / "b", "--arm", "dpo", "--iteration", "1", "--merge") == 0
+    assert (tmp_path / "b" / "config.json").read_text(encoding="utf-8") == "1"
+
+
+def test_a_checkpoint_of_the_store_without_adapter(run: SimpleNamespace, tmp_path: Path) -> None:
+    assert medcritical_export(run.store.folder(run.refs[0]), "--to", tmp_path / "a", "--card") == 0
+    assert (tmp_path / "a" / "config.json").read_text(encoding="utf-8") == "0"
+    assert "None: exported from the store" in (tmp_path / "a" / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_card_says_what_it_is_and_under_which_licences(run: SimpleNamespace, tmp_path: Path) -> None:
+    assert medcritical_export(run.folder, "--to", tmp_path / "a", "--arm", "dpo", "--card") == 0
+    card = (tmp_path / "a" / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("# LoRA adapter trained by medcritical")
+    assert "Not a medical device" in card
+    assert "| Title of dpo | 2 | clinic, test | 60 | 75.0% | 63.0% to 84.0% | 25.0% |" in card
+    assert "- optimizer steps: 7" in card
+    assert "The questions were made by this program" in card
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ((), "several arms: choose one with --arm, of sft, dpo"),
+        (("--arm", "none"), "no arm 'none': --arm is one of sft, dpo"),
+        (("--arm", "dpo", "--iteration", "3"), "no iteration 3: --iteration is at most 2"),
+    ],
+)
+def test_what_is_not_there_is_said(
+    run: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], fault: str
+) -> None:
+    assert medcritical_export(run.folder, "--to", tmp_path / "a", *arguments) == 2
+    assert fault in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+
+
+def test_nothing_is_overwritten_and_pointers_are_no_models(
+    run: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_checkpoint(tmp_path / "base", Checkpoint(model="Qwen/Qwen2.5-7B-Instruct"))
+    assert medcritical_export(tmp_path / "base", "--to", tmp_path / "a") == 2
+    assert "points to Qwen/Qwen2.5-7B-Instruct" in capsys.readouterr().err
+    (tmp_path / "a").mkdir()
+    assert medcritical_export(run.folder, "--arm", "sft", "--to", tmp_path / "a") == 2
+    assert "exists already" in capsys.readouterr().err
+    assert medcritical_export(tmp_path / "nowhere", "--to", tmp_path / "b") == 2
+
+
+def test_a_published_model_is_no_arm_to_export(run: SimpleNamespace, tmp_path: Path) -> None:
+    summary = read_summary(run.folder / "summary.json")
+    published = msgspec.structs.replace(row("published", 0, "evaluate/9"), stage="base")
+    rows = (published, *(item for item in summary.rows if item.arm == "dpo"))
+    write_summary(run.folder / "summary.json", msgspec.structs.replace(summary, rows=rows))
+    assert medcritical_export(run.folder, "--to", tmp_path / "a", "--merge") == 0
+    assert (tmp_path / "a" / "config.json").read_text(encoding="utf-8") == "2"

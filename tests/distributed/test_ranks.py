@@ -1,0 +1,145 @@
+"""Two ranks and one process train alike, and a training that was stopped ends like one that was not."""
+
+import json
+import math
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from starting import run_alone, run_ranks
+from trainings import Case
+
+SPREAD = ("ddp", "zero1", "zero2", "zero3")
+PLAIN = (
+    Case("sft", accumulates=True),
+    Case("dpo-lora", objective="dpo", lora=True, accumulates=True),
+)
+MORE = (
+    Case("sft-padded", batching="padded", accumulates=True),
+    Case("sft-lora", lora=True, accumulates=True),
+    Case("dpo", objective="dpo", accumulates=True),
+    Case("dpo-padded", objective="dpo", batching="padded"),
+    Case("dpo-lora-once", objective="dpo", lora=True),
+)
+DROPOUT = Case("sft-dropout", batching="padded", accumulates=True, dropout=0.2)
+
+
+def spread(case: Case, strategy: str) -> Case:
+    return replace(case, name=f"{strategy}-{case.name}", strategy=strategy)
+
+
+def stopped(case: Case) -> Case:
+    return replace(case, name=f"{case.name}-stopped", stop_after=3)
+
+
+def bfloat16(case: Case) -> Case:
+    return replace(case, name=f"{case.name}-bfloat16", precision="bfloat16")
+
+
+def outcome(folder: Path, name: str) -> dict[str, Any]:
+    """Rows without their seconds, and the rest of what a case left."""
+    found: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    for row in found["rows"]:
+        del row["seconds"]
+    return found
+
+
+def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = torch.load(folder / f"{name}.pt", weights_only=True)
+    return found
+
+
+def assert_trained_alike(folder: Path, alone: str, ranks: str, relative: float) -> None:
+    one, two = outcome(folder, alone), outcome(folder, ranks)
+    assert two["scores"] == pytest.approx(one["scores"], rel=relative, abs=relative)
+    assert len(one["rows"]) == len(two["rows"]) == 6
+    for a, b in zip(one["rows"], two["rows"], strict=True):
+        assert a.keys() == b.keys()
+        assert b["train/loss"] == pytest.approx(a["train/loss"], rel=relative)
+        assert b["train/grad_norm"] == pytest.approx(a["train/grad_norm"], rel=relative * 10)
+        assert b["train/nll"] == pytest.approx(a["train/nll"], rel=relative)
+        assert (b["step"], b["tokens"], b["train/learning_rate"]) == (a["step"], a["tokens"], a["train/learning_rate"])
+
+
+def assert_same_weights(folder: Path, one: str, other: str, tolerance: float) -> None:
+    a, b = weights(folder, one), weights(folder, other)
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=0, atol=tolerance, msg=name)
+
+
+@pytest.fixture(scope="module")
+def trained(student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    by_ranks = [spread(case, strategy) for strategy, case in product(SPREAD, PLAIN)]
+    by_ranks += [stopped(case) for case in by_ranks if case.strategy != "zero1"]
+    by_ranks += [bfloat16(spread(PLAIN[0], strategy)) for strategy in ("ddp", "zero2", "zero3")]
+    by_ranks += [spread(DROPOUT, "ddp"), stopped(spread(DROPOUT, "ddp"))]
+    run_alone([*PLAIN, bfloat16(PLAIN[0]), DROPOUT, *map(stopped, (*PLAIN, DROPOUT))], student, folder)
+    run_ranks(by_ranks, student, folder)
+    return folder
+
+
+@pytest.mark.parametrize("case", PLAIN, ids=lambda case: case.name)
+@pytest.mark.parametrize("strategy", SPREAD)
+def test_two_ranks_train_as_one_process_does(trained: Path, strategy: str, case: Case) -> None:
+    assert_trained_alike(trained, case.name, f"{strategy}-{case.name}", 1e-5)
+    assert_same_weights(trained, case.name, f"{strategy}-{case.name}", 2e-4)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "zero2", "zero3"])
+def test_in_bfloat16_losses_agree_to_a_hundredth(trained: Path, strategy: str) -> None:
+    one, two = outcome(trained, "sft-bfloat16"), outcome(trained, f"{strategy}-sft-bfloat16")
+    losses = [[row["train/loss"] for row in found["rows"]] for found in (one, two)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2)
+    assert losses[0] != [row["train/loss"] for row in outcome(trained, "sft")["rows"]]
+
+
+@pytest.mark.parametrize("strategy", SPREAD)
+def test_preference_training_starts_at_its_reference(trained: Path, strategy: str) -> None:
+    """B of the adapters is zero: the first loss is ln 2, whatever was cut up how."""
+    first = outcome(trained, f"{strategy}-dpo-lora")["rows"][0]
+    assert first["train/preference_loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert abs(first["train/margin"]) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*(c.name for c in (*PLAIN, DROPOUT)), *(f"{s}-{c.name}" for s, c in product(("ddp", "zero2", "zero3"), PLAIN))],
+)
+def test_a_stopped_training_ends_like_one_that_was_not(trained: Path, name: str) -> None:
+    whole, parts = outcome(trained, name), outcome(trained, f"{name}-stopped")
+    assert "stopped for SIGTERM" in parts["told"][0]
+    assert "after step 3" in parts["told"][1]
+    assert parts["rows"] == whole["rows"]
+    assert parts["tokens"] == whole["tokens"]
+    assert_same_weights(trained, name, f"{name}-stopped", 0)
+
+
+def test_random_numbers_of_every_rank_go_on(trained: Path) -> None:
+    assert outcome(trained, "ddp-sft-dropout-stopped")["rows"] == outcome(trained, "ddp-sft-dropout")["rows"]
+    assert_same_weights(trained, "ddp-sft-dropout", "ddp-sft-dropout-stopped", 0)
+    without = outcome(trained, "sft")["rows"]
+    assert outcome(trained, "sft-dropout")["rows"][0]["train/loss"] != without[0]["train/loss"]
+
+
+@pytest.fixture(scope="module")
+def more(student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("more")
+    by_ranks = [spread(case, strategy) for strategy, case in product(SPREAD, MORE)]
+    run_alone([*MORE, *map(stopped, MORE)], student, folder)
+    run_ranks([*by_ranks, *map(stopped, by_ranks)], student, folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", MORE, ids=lambda case: case.name)
+@pytest.mark.parametrize("strategy", SPREAD)
+def test_more_cases_train_and_go_on_alike(more: Path, strategy: str, case: Case) -> None:
+    name = f"{strategy}-{case.name}"
+    assert_trained_alike(more, case.name, name, 1e-5)
+    assert outcome(more, f"{name}-stopped")["rows"] == outcome(more, name)["rows"]
+    assert_same_weights(more, name, f"{name}-stopped", 0)

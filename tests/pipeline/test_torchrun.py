@@ -1,0 +1,232 @@
+"""Stages made by ranks that torchrun starts: a rank that dies, a stop, what is refused, two machines."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from configurations import configure
+from medcritical.config.choices import StrategyKind
+from medcritical.errors import ConfigError
+from medcritical.pipeline.execute import LocalExecutor, StageFailed
+from medcritical.pipeline.plan import StageCall, make_plan
+from medcritical.pipeline.torchrun import TorchrunExecutor, check_programs
+from medcritical.pipeline.watch import Watcher
+from medcritical.store import Store
+
+SMALL = (
+    "data.sizes.train=200",
+    "sft.templates=40",
+    "sft.correction=null",
+    "sft.epochs=null",
+    "sft.steps=60",
+    "sft.warmup_steps=5",
+    "selfplay.questions=20",
+    "trainer.log_every_n_steps=1",
+    "trainer.checkpoint_every_steps=10",
+    "trainer.accelerator=cpu",
+)
+RANKS = ("cluster=torchrun", "cluster.nproc_per_node=2", "cluster.timeout_seconds=60")
+
+
+def calls_until_sft(*overrides: str) -> list[StageCall]:
+    """Questions, student, templates, stage 1."""
+    calls = make_plan(configure(*SMALL, *overrides), {}).calls
+    before = [call for call in takewhile(lambda call: call.ref.stage != "sft", calls) if call.ref.stage != "evaluate"]
+    return [*before, next(call for call in calls if call.ref.stage == "sft")]
+
+
+def execute(root: Path, *overrides: str) -> tuple[Store, StageCall, str]:
+    """Makes stage 1; its store and call, and what a person was shown."""
+    calls, shown, store = calls_until_sft(*overrides), io.StringIO(), Store(root / "store")
+    (root / "run").mkdir(parents=True, exist_ok=True)
+    config = configure(*SMALL, *overrides)
+    executor = (
+        TorchrunExecutor(store, root / "run", config)
+        if RANKS[0] in overrides
+        else LocalExecutor(store.root, root / "run", config.trainer, isolate=False)
+    )
+    missing = [call for call in calls if not store.is_complete(call.ref)]
+    executor.execute(missing, Watcher(calls, len(calls) - len(missing), shown))
+    return store, calls[-1], shown.getvalue()
+
+
+def rows_of(store: Store, call: StageCall) -> list[dict[str, float]]:
+    path = store.folder(call.ref) / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def kill_a_rank(store: Path, rank: int, after: str) -> threading.Thread:
+    """Kills a rank, once, when a file that fits `after` is in the store."""
+
+    def kill() -> None:
+        while not list(store.glob(after)):
+            time.sleep(0.02)
+        (pid,) = store.glob(f"sft/.*.unfinished/start-*/rank-{rank}.pid")
+        os.kill(int(pid.read_text(encoding="utf-8")), signal.SIGKILL)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_rank_that_is_killed_is_named_and_the_stage_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    alone, call, _ = execute(tmp_path / "alone")
+    killer = kill_a_rank(tmp_path / "ranks" / "store", 1, "sft/.*.unfinished/step-*20/complete.json")
+    store, same, shown = execute(tmp_path / "ranks", *RANKS, "strategy=zero2")
+    killer.join()
+    assert same.ref == call.ref
+    assert "sft (stage 1) failed: rank 1 died without a word" in shown
+    assert "starting again, 1 of 2 times" in shown
+    assert "goes on from its checkpoint after step " in shown
+    assert shown.index("rank 1 died") < shown.index("goes on from")
+    one, two = rows_of(alone, call), rows_of(store, call)
+    assert [row["step"] for row in two] == list(range(1, 61))
+    assert [row["train/loss"] for row in two] == pytest.approx([row["train/loss"] for row in one], rel=1e-3)
+    assert [row["train/loss"] for row in two[:20]] == pytest.approx([row["train/loss"] for row in one[:20]], rel=1e-5)
+    assert not store.unfinished(call.ref).exists()
+    assert [path.name for path in (tmp_path / "ranks" / "run").iterdir()] == ["work.json", "worker.log"]
+
+
+@pytest.mark.slow
+def test_faults_of_the_user_are_told_once_and_not_tried_again(tmp_path: Path) -> None:
+    with pytest.raises(StageFailed, match="longer than max_length=16") as failed:
+        execute(tmp_path, *RANKS, "sft.max_length=16")
+    assert failed.value.exit_code == 2
+    log = (tmp_path / "run" / "worker.log").read_text(encoding="utf-8")
+    assert log.count("longer than max_length=16") <= 4  # by two ranks, each with its traceback
+
+
+def test_programs_that_are_missing_are_named_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_programs(StrategyKind.ddp)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ConfigError, match=r"strategy=zero3_offload builds .*needs a C\+\+ compiler.*strategy=zero3"):
+        check_programs(StrategyKind.zero3_offload)
+    check_programs(StrategyKind.zero3)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"strategy=zero2 needs DeepSpeed: run `pip install"):
+        check_programs(StrategyKind.zero2)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fault"),
+    [
+        (["cluster.nproc_per_node=2"], "set cluster=torchrun"),
+        (["strategy=zero2"], "set cluster=torchrun"),
+        (["cluster=torchrun", "cluster.nproc_per_node=3"], "sft.batch_size=16 cannot be shared evenly by 3 ranks"),
+        (["cluster=torchrun", "cluster.nnodes=2"], "cluster.rdzv_endpoint='' must be HOST:PORT"),
+        (["cluster=torchrun", "cluster.node_rank=1"], "cluster.node_rank=1 must be below cluster.nnodes=1"),
+    ],
+)
+def test_wrong_counts_are_refused(overrides: Sequence[str], fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault):
+        configure(*overrides)
+
+
+PATIENCE = 900  # seconds; a minute each on an idle machine
+
+
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen[str]]]:
+    """Commands that a test has started; those that still run at its end are stopped."""
+    processes: list[subprocess.Popen[str]] = []
+    yield processes
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(200)
+
+
+def medcritical(started: list[subprocess.Popen[str]], root: Path, *overrides: str) -> subprocess.Popen[str]:
+    command = [
+        *(sys.executable, "-m", "medcritical.cli.main", "experiments=toy", "arm=dpo_self", "selfplay.iterations=1"),
+        *(f"paths.store={root / 'store'}", f"paths.outputs={root / 'outputs'}", "trainer.accelerator=cpu"),
+        *("sft.correction=null", *overrides),
+    ]
+    code = "import sys; from medcritical.cli.main import main; sys.argv[0] = 'medcritical'; main()"
+    process = subprocess.Popen(
+        [command[0], "-c", code, *command[3:]], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root
+    )
+    started.append(process)
+    return process
+
+
+def trained_models(root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for stage in ("sft", "dpo"):
+        for path in sorted((root / "store" / stage).glob("*/model/model.safetensors")):
+            yield f"{stage}/{path.parent.parent.name}", load_file(path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(4 * PATIENCE)
+def test_a_whole_run_by_ranks_and_one_that_is_stopped_in_between_end_alike(
+    started: list[subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    roots = [tmp_path / name for name in ("whole", "stopped")]
+    for root in roots:
+        root.mkdir()
+    whole = medcritical(started, roots[0], *RANKS, "strategy=zero3")
+    told = whole.communicate(timeout=PATIENCE)[1]
+    assert whole.returncode == 0, told
+    stopped = medcritical(started, roots[1], *RANKS, "strategy=zero3")
+    while not list((roots[1] / "store").glob("sft/*/metrics.jsonl")):
+        time.sleep(0.05)
+    stopped.send_signal(signal.SIGUSR1)
+    assert stopped.communicate(timeout=PATIENCE)[1].endswith("the same command goes on from here.\n")
+    assert stopped.returncode == 143
+    assert list((roots[1] / "store").glob("sft/.*.unfinished/step-*/complete.json"))
+    again = medcritical(started, roots[1], *RANKS, "strategy=zero3")
+    told = again.communicate(timeout=PATIENCE)[1]
+    assert again.returncode == 0, told
+    assert "goes on from its checkpoint" in told
+    models = [dict(trained_models(root)) for root in roots]
+    assert models[0].keys() == models[1].keys()
+    assert len(models[0]) == 2
+    for name, model in models[0].items():
+        assert all(torch.equal(weight, models[1][name][key]) for key, weight in model.items()), name
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(4 * PATIENCE)
+def test_two_machines_make_a_run_together(started: list[subprocess.Popen[str]], tmp_path: Path) -> None:
+    """Two commands on this host that share a store and meet over loopback."""
+    nodes = [
+        medcritical(
+            started,
+            tmp_path,
+            *("cluster=torchrun", "cluster.nnodes=2", f"cluster.node_rank={rank}", "cluster.timeout_seconds=60"),
+            *("cluster.rdzv_endpoint=127.0.0.1:29700", f"paths.outputs={tmp_path / str(rank)}", "strategy=zero2"),
+        )
+        for rank in (0, 1)
+    ]
+    for node in nodes:
+        told = node.communicate(timeout=PATIENCE)[1]
+        assert node.returncode == 0, told
+    tables = [next((tmp_path / str(rank)).glob("*/table.csv")).read_bytes() for rank in (0, 1)]
+    assert tables[0] == tables[1]
+    assert len(list(trained_models(tmp_path))) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(4 * PATIENCE)
+def test_a_machine_that_does_not_share_the_store_says_so(started: list[subprocess.Popen[str]], tmp_path: Path) -> None:
+    node = medcritical(
+        started,
+        tmp_path,
+        *("cluster=torchrun", "cluster.nnodes=2", "cluster.node_rank=1", "cluster.rdzv_endpoint=127.0.0.1:29700"),
+        "cluster.timeout_seconds=2",
+    )
+    assert "machine 0 (127.0.0.1:29700) did not answer" in node.communicate(timeout=PATIENCE)[1]
+    assert node.returncode == 2
