@@ -12,13 +12,13 @@ from medcritical.stages import gate
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.results import SCORE
 from medcritical.store import ArtefactRef, Costs, Store, write_json
+from medcritical.store.hashing import hash_json
 
 CONFIG = GateConfig(questions=None, min_gain=0.01, max_drop=0.05, patience=3)
 
 
 def reference(name: str) -> ArtefactRef:
-    stage, _, number = name.partition("/")
-    return ArtefactRef(stage=stage, key=number * 64)
+    return ArtefactRef(stage=name.split("/")[0], key=hash_json(name))
 
 
 def train(store: Store, name: str, accuracy: float) -> None:

@@ -17,10 +17,8 @@ def write_card(path: Path, checkpoint: Path, rows: Sequence[SummaryRow], *, is_a
     """Write the card of the checkpoint in the store's folder `checkpoint`; `rows` are its scores."""
     own = read_json(checkpoint / MANIFEST, Manifest)
     manifests = {str(made.ref): made for made in Store(checkpoint.parent.parent).lineage(own.ref).values()}
-    trained = manifests[
-        own.facts.get("let_through", str(own.ref))
-    ]  # a gate's weights are those of a training before it
-    lines = card_lines(trained, list(manifests.values()), rows, is_adapter=is_adapter)
+    name = own.facts.get("let_through", str(own.ref))  # a gate's weights are those of a training before it
+    lines = card_lines(manifests[name], list(manifests.values()), rows, is_adapter=is_adapter)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
