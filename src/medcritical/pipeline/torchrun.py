@@ -18,11 +18,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
+
+import psutil
 
 from medcritical.config.choices import StrategyKind
 from medcritical.config.cluster import OFFLOADING, zero_stage
@@ -35,22 +37,19 @@ from medcritical.pipeline.execute import (
     LocalExecutor,
     StageFailed,
     call_file,
-    describe_death,
     follow,
-    stage_failed,
 )
-from medcritical.pipeline.nodes import Announcement, Ending
+from medcritical.pipeline.guard import SUPERVISOR, Guard
+from medcritical.pipeline.meeting import PORTS, FirstMachine, interface_towards, present, split_endpoint
+from medcritical.pipeline.nodes import Announcement, Ending, pid_path
 from medcritical.pipeline.plan import StageCall
-from medcritical.pipeline.rank import WORK, RankFailure, RankWork, failure_path, pid_path
+from medcritical.pipeline.rank import WORK, RankWork
+from medcritical.pipeline.reasons import DEFECT, find_reason
 from medcritical.pipeline.watch import Watcher
 from medcritical.pipeline.worker import Event
-from medcritical.store import Store, read_json, write_json
+from medcritical.store import Store, write_json
 
-AGENT_GRACE_SECONDS = 45.0  # torchrun gives its ranks 30 seconds after SIGTERM, then kills them
-DEFECT = 1  # the exit code of a rank that met an error which may pass: a lost peer, a full GPU, a bug
-
-PORTS = 100
-"""Ports from that of `cluster.rdzv_endpoint` on that starts over several machines use in turn."""
+AGENT_GRACE_SECONDS = 10.0  # for torchrun to see that its ranks have been killed
 
 _LAUNCHER_VARIABLES = (
     "RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "ROLE_NAME", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE",
@@ -77,7 +76,8 @@ class TorchrunExecutor:
         if self.cluster.node_rank > 0:
             self._follow_first_node(calls, watcher)
             return
-        with nodes.answering(self.store.root) if self.cluster.nnodes > 1 else nullcontext():
+        several = self.cluster.nnodes > 1
+        with present(self.store.root, self.cluster.rdzv_endpoint) if several else nullcontext():
             for ranked, group in groupby(calls, key=lambda call: call.config.ranked):
                 if not ranked:
                     self.local.execute(list(group), watcher)
@@ -102,7 +102,7 @@ class TorchrunExecutor:
                     return
                 except StageFailed as failed:
                     is_last = failed.exit_code != DEFECT or restart == max_restarts
-                    nodes.end(start, Ending(str(failed), failed.exit_code if is_last else None))
+                    nodes.end(start, Ending(str(failed)))
                     if is_last:
                         raise
                     told = f"{failed}\n    starting again, {restart + 1} of {max_restarts} times, from the newest checkpoint."
@@ -121,53 +121,64 @@ class TorchrunExecutor:
         write_json(start / WORK, work)
         meeting = self._next_meeting()
         nodes.announce(start, meeting)
-        exit_code = self._run_ranks(start, meeting, watcher)
+        exit_code, lost = self._run_ranks(start, meeting, watcher)
         if exit_code != 0:
-            raise self._reason(call, start, exit_code)
+            cluster = self.cluster
+            raise find_reason(call, start, cluster.world_size, lost, cluster.timeout_seconds, exit_code, self.log_path)
 
     def _next_meeting(self) -> Announcement:
         """A port that no start has used before: a free one here, or for several machines the next of `PORTS`."""
         if self.cluster.nnodes == 1:
-            return Announcement("127.0.0.1", _free_port())
-        host, _, port = self.cluster.rdzv_endpoint.partition(":")
+            return Announcement("127.0.0.1", _free_port(), endpoint="")
+        host, port = split_endpoint(self.cluster.rdzv_endpoint)
         self.num_meetings += 1
-        return Announcement(host, int(port) + (self.num_meetings - 1) % PORTS)
+        return Announcement(host, port + 1 + (self.num_meetings - 1) % (PORTS - 1), self.cluster.rdzv_endpoint)
 
     def _follow_first_node(self, calls: Sequence[StageCall], watcher: Watcher) -> None:
-        """Wait for every artefact, and take part in those that ranks make. Raises StageFailed when machine 0 gives up."""
+        """Wait for every artefact, and take part in those that ranks make.
+
+        Raises:
+            ConfigError: machine 0 cannot be met.
+            FirstMachineGone: it has given up, or is gone.
+        """
         cluster = self.cluster
-        nodes.check_shared(self.store.root, cluster.node_rank, cluster.rdzv_endpoint, cluster.timeout_seconds)
+        first = FirstMachine(self.store.root, cluster.rdzv_endpoint, cluster.timeout_seconds)
         for call in calls:
-            unfinished = self.store.unfinished(call.ref)
-            joined = of_others = nodes.last_ended(unfinished)
+            unfinished, joined = self.store.unfinished(call.ref), -1
             while not self.store.is_complete(call.ref):
-                for number, start, meeting in nodes.open_starts(unfinished, joined):
+                first.check()
+                for number, start, meeting in nodes.open_starts(unfinished, cluster.rdzv_endpoint, joined):
                     joined = number
-                    self._run_ranks(start, meeting, watcher)  # how it went is machine 0's to say
-                if (ending := nodes.final_ending(unfinished, of_others)) and ending.exit_code is not None:
-                    raise StageFailed(ending.message, ending.exit_code)
+                    exit_code, _ = self._run_ranks(start, meeting, watcher)
+                    if exit_code != 0:  # why is machine 0's to say
+                        nodes.report_loss(start, cluster.node_rank, exit_code)
                 time.sleep(nodes.POLL_SECONDS)
             watcher.see(Event(kind="shared", key=call.ref.key))
 
-    def _run_ranks(self, start: Path, meeting: Announcement, watcher: Watcher) -> int:
-        """torchrun's exit status. On any error, Ctrl-C included, this machine's ranks save and are stopped."""
+    def _run_ranks(self, start: Path, meeting: Announcement, watcher: Watcher) -> tuple[int, list[int]]:
+        """torchrun's exit status, and the ranks that gave no sign of life at its end.
+
+        On any error, Ctrl-C included, this machine's ranks save and are stopped.
+        """
+        guard = Guard(start, self.cluster)
         with self.log_path.open("ab") as log, _named_pipe() as (pipe, events, close_events):
             process = subprocess.Popen(
                 self._command(start, meeting),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=_environment(pipe),
+                env=_environment(pipe, meeting),
                 start_new_session=True,
             )
             waiting = threading.Thread(target=lambda: (process.wait(), close_events()))
             waiting.start()
-            try:
-                follow(events, watcher)
-                return process.wait()
-            finally:
-                self._stop(process, start)
-                waiting.join()
+            with guard.guarding(lambda: _kill(process)):
+                try:
+                    follow(events, watcher)
+                    return process.wait(), guard.lost_ranks()
+                finally:
+                    self._stop(process, start)
+                    waiting.join()
 
     def _command(self, start: Path, meeting: Announcement) -> list[str]:
         cluster = self.cluster
@@ -181,40 +192,15 @@ class TorchrunExecutor:
         ]
 
     def _stop(self, process: subprocess.Popen[bytes], start: Path) -> None:
-        """Ask this machine's ranks, if they still run, to save and stop; then end torchrun and whatever it has left."""
+        """Ask this machine's ranks, if they still run, to save and stop; then end torchrun and them."""
         if process.poll() is None:
             first = self.cluster.node_rank * self.cluster.nproc_per_node
             for rank in range(first, first + self.cluster.nproc_per_node):
                 _ask_to_stop(pid_path(start, rank))
             _wait(process, GRACE_SECONDS)
         if process.poll() is None:
-            process.terminate()
-            _wait(process, AGENT_GRACE_SECONDS)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            _kill(process)
             process.wait()
-
-    def _reason(self, call: StageCall, start: Path, exit_code: int) -> StageFailed:
-        """Why the stage failed: what the first rank said that did not merely miss another one, or who died in silence."""
-        ranks = range(self.cluster.world_size)
-        failures = [read_json(path, RankFailure) for rank in ranks if (path := failure_path(start, rank)).is_file()]
-        failures.sort(key=lambda failure: (failure.lost_peer, failure.time))
-        if failures and not failures[0].lost_peer:
-            return stage_failed(call, failures[0].event, self.log_path)
-        heard = {failure.rank for failure in failures}
-        silent = [rank for rank in ranks if rank not in heard and pid_path(start, rank).is_file()]
-        where = f"{call.ref.stage} ({call.label}) failed"
-        if silent:
-            who = f"rank {silent[0]}" if len(silent) == 1 else f"ranks {', '.join(map(str, silent))}"
-            return StageFailed(
-                f"{where}: {who} died without a word, as when it is killed; the kernel kills processes that use too much "
-                f"memory. Output of all ranks is in {self.log_path}.",
-                DEFECT,
-            )
-        if failures:
-            return stage_failed(call, failures[0].event, self.log_path)
-        how = describe_death(exit_code)
-        return StageFailed(f"{where}: torchrun ended ({how}); its output is in {self.log_path}.", DEFECT)
 
 
 def check_programs(kind: StrategyKind) -> None:
@@ -249,7 +235,18 @@ def _named_pipe() -> Iterator[tuple[Path, BinaryIO, Callable[[], None]]]:
             yield path, events, lambda: os.close(writing)
 
 
-def _environment(events: Path) -> dict[str, str]:
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill torchrun's ranks, each in a session of its own, stopped ones too; then torchrun, if that does not end it."""
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+    _wait(process, AGENT_GRACE_SECONDS)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _environment(events: Path, meeting: Announcement) -> dict[str, str]:
     """This process's, without what another launcher has left in it."""
     kept = {
         name: value
@@ -258,12 +255,20 @@ def _environment(events: Path) -> dict[str, str]:
     }
     return {
         "OMP_NUM_THREADS": "1",
+        **_interface(meeting),
         **kept,
         "PATH": _search_path(),
         "MEDCRITICAL_EVENTS": str(events),
+        SUPERVISOR: str(os.getpid()),
         "PYTHONUTF8": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
+
+
+def _interface(meeting: Announcement) -> dict[str, str]:
+    """The network interface for gloo, which would take that of the host's name: often loopback, where no other machine is."""
+    interface = interface_towards(meeting.endpoint) if meeting.endpoint else None
+    return {} if interface is None else {"GLOO_SOCKET_IFNAME": interface}
 
 
 def _search_path() -> str:
