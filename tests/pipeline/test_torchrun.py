@@ -64,6 +64,7 @@ def test_programs_that_are_missing_are_named_before_anything_runs(monkeypatch: p
         (["strategy=zero2"], "set cluster=torchrun"),
         (["cluster=torchrun", "cluster.nproc_per_node=3"], "sft.batch_size=16 cannot be shared evenly by 3 ranks"),
         (["cluster=torchrun", "cluster.nnodes=2"], "cluster.rdzv_endpoint='' must be HOST:PORT"),
+        (["cluster=torchrun", "cluster.nnodes=2", "cluster.rdzv_endpoint=h:65500"], "the port must be 1 to 65436"),
         (["cluster=torchrun", "cluster.node_rank=1"], "cluster.node_rank=1 must be below cluster.nnodes=1"),
     ],
 )
