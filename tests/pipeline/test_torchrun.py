@@ -23,7 +23,8 @@ def test_a_rank_that_is_killed_is_named_and_the_stage_goes_on_as_if_it_had_not_b
     alone, call, _ = execute(tmp_path / "alone")
     for name, value in fault(tmp_path / "killed", 1, "SIGKILL", "step-00000030").items():
         monkeypatch.setenv(name, value)
-    store, same, shown = execute(tmp_path / "ranks", *RANKS, "strategy=zero2")
+    store, same, seen = execute(tmp_path / "ranks", *RANKS, "strategy=zero2")
+    shown = seen.getvalue()
     assert same.ref == call.ref
     assert "sft (stage 1) failed: rank 1 died without a word" in shown
     assert "starting again, 1 of 2 times" in shown

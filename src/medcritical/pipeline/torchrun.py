@@ -53,7 +53,7 @@ AGENT_GRACE_SECONDS = 10.0  # for torchrun to see that its ranks have been kille
 
 _LAUNCHER_VARIABLES = (
     "RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "ROLE_NAME", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE",
-    "ROLE_WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT",
+    "ROLE_WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", SUPERVISOR,
 )  # fmt: skip
 _COMPILERS = ("c++", "g++", "clang++")
 
