@@ -22,7 +22,7 @@ from medcritical.config.choices import StrategyKind
 from medcritical.errors import ConfigError
 from medcritical.pipeline.execute import LocalExecutor, StageFailed
 from medcritical.pipeline.plan import StageCall, make_plan
-from medcritical.pipeline.torchrun import TorchrunExecutor, check_programs
+from medcritical.pipeline.torchrun import RankExecutor, check_programs
 from medcritical.pipeline.watch import Watcher
 from medcritical.store import Store
 
@@ -54,7 +54,7 @@ def execute(root: Path, *overrides: str) -> tuple[Store, StageCall, str]:
     (root / "run").mkdir(parents=True, exist_ok=True)
     config = configure(*SMALL, *overrides)
     executor = (
-        TorchrunExecutor(store, root / "run", config)
+        RankExecutor(store, root / "run", config)
         if RANKS[0] in overrides
         else LocalExecutor(store.root, root / "run", config.trainer, isolate=False)
     )

@@ -93,14 +93,14 @@ def last_ended(unfinished: Path) -> int:
 @contextmanager
 def answering(root: Path) -> Iterator[None]:
     """Within it machine 0 answers the probes of the others, which so know that they see the same store."""
-    probes, over = _probes(root), threading.Event()
+    folder, over = probes(root), threading.Event()
 
     def answer() -> None:
         while not over.wait(POLL_SECONDS):
-            for probe in probes.glob("*.probe"):
+            for probe in folder.glob("*.probe"):
                 shutil.copyfile(probe, probe.with_suffix(".answer"))
 
-    probes.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     thread = threading.Thread(target=answer, daemon=True)
     thread.start()
     try:
@@ -112,9 +112,9 @@ def answering(root: Path) -> Iterator[None]:
 
 def check_shared(root: Path, node_rank: int, endpoint: str, timeout_seconds: float) -> None:
     """Put a probe into the store and wait for machine 0 to answer it. Raises ConfigError when it does not."""
-    probes, token = _probes(root), secrets.token_hex(16)
-    probes.mkdir(parents=True, exist_ok=True)
-    probe = probes / f"node-{node_rank}.probe"
+    folder, token = probes(root), secrets.token_hex(16)
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / f"node-{node_rank}.probe"
     probe.write_text(token, encoding="utf-8")
     answer, deadline = probe.with_suffix(".answer"), time.monotonic() + timeout_seconds
     while not answer.is_file() or answer.read_text(encoding="utf-8") != token:
@@ -126,7 +126,8 @@ def check_shared(root: Path, node_rank: int, endpoint: str, timeout_seconds: flo
         time.sleep(POLL_SECONDS)
 
 
-def _probes(root: Path) -> Path:
+def probes(root: Path) -> Path:
+    """Where machines show each other that they see the same store."""
     return root / ".nodes"
 
 
