@@ -10,17 +10,19 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import AbstractContextManager, nullcontext
+import time
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Protocol
 
-from medcritical.config.schema import ClusterConfig
-from medcritical.pipeline import nodes
-from medcritical.pipeline.nodes import Announcement
-from medcritical.pipeline.rank import pid_path
+import psutil
 
-PORTS = 100
-"""Ports from that of `cluster.rdzv_endpoint` on that starts over several machines use in turn."""
+from medcritical.config.schema import ClusterConfig
+from medcritical.pipeline.guard import SUPERVISOR
+from medcritical.pipeline.meeting import PORTS, interface_towards, present, split_endpoint
+from medcritical.pipeline.nodes import Announcement, pid_path
+
+AGENT_GRACE_SECONDS = 10.0  # for torchrun to see that its ranks have been killed
 
 
 class Launcher(Protocol):
@@ -43,8 +45,16 @@ class Launcher(Protocol):
         """Starts the ranks of a start and ends when all of them have."""
         ...
 
+    def variables(self, meeting: Announcement) -> dict[str, str]:
+        """Environment variables that ranks get where the command's own environment does not have them."""
+        ...
+
     def ask_to_stop(self, process: subprocess.Popen[bytes], start: Path) -> None:
         """Have the ranks of the running command save and stop, as far as they have begun."""
+        ...
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """End the ranks at once, stopped ones too, and so the command."""
         ...
 
 
@@ -58,15 +68,15 @@ class Torchrun:
 
     def sharing(self, root: Path) -> AbstractContextManager[None]:
         """See `Launcher`: the others ask, this machine answers."""
-        return nodes.answering(root) if self.cluster.nnodes > 1 else nullcontext()
+        return present(root, self.cluster.rdzv_endpoint) if self.cluster.nnodes > 1 else nullcontext()
 
     def next_meeting(self) -> Announcement:
         """See `Launcher`: a free port of this machine, or for several machines the next of `PORTS`."""
         if self.cluster.nnodes == 1:
-            return Announcement("127.0.0.1", free_port())
-        host, _, port = self.cluster.rdzv_endpoint.partition(":")
+            return Announcement("127.0.0.1", free_port(), endpoint="")
+        host, port = split_endpoint(self.cluster.rdzv_endpoint)
         self.num_meetings += 1
-        return Announcement(host, int(port) + (self.num_meetings - 1) % PORTS)
+        return Announcement(host, port + 1 + (self.num_meetings - 1) % (PORTS - 1), self.cluster.rdzv_endpoint)
 
     def command(self, start: Path, meeting: Announcement) -> list[str]:
         """See `Launcher`."""
@@ -80,6 +90,15 @@ class Torchrun:
             *("-m", "medcritical.pipeline.rank", str(start)),
         ]
 
+    def variables(self, meeting: Announcement) -> dict[str, str]:
+        """See `Launcher`: this process, and gloo's network interface.
+
+        Gloo would take the interface of the host's name: often loopback, where no other machine is.
+        """
+        interface = interface_towards(meeting.endpoint) if meeting.endpoint else None
+        supervisor = {SUPERVISOR: str(os.getpid())}
+        return supervisor if interface is None else {**supervisor, "GLOO_SOCKET_IFNAME": interface}
+
     def ask_to_stop(self, process: subprocess.Popen[bytes], start: Path) -> None:
         """See `Launcher`: this machine's ranks themselves, for torchrun would kill them after 30 seconds."""
         first = self.cluster.node_rank * self.cluster.nproc_per_node
@@ -88,6 +107,23 @@ class Torchrun:
                 os.kill(int(pid_path(start, rank).read_text(encoding="utf-8")), signal.SIGTERM)
             except (FileNotFoundError, ValueError, ProcessLookupError):
                 continue  # not started yet, or gone
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """See `Launcher`: the ranks, each in a session of its own; then torchrun, if that does not end it."""
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(process.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
+        wait_for(process, AGENT_GRACE_SECONDS)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_for(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Return when the process has ended, or after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def free_port() -> int:

@@ -19,10 +19,12 @@ from pathlib import Path
 from medcritical.config.choices import Accelerator
 from medcritical.config.schema import Config
 from medcritical.errors import ConfigError
-from medcritical.pipeline.launchers import free_port
-from medcritical.pipeline.nodes import Announcement, probes
+from medcritical.pipeline.launchers import free_port, wait_for
+from medcritical.pipeline.nodes import Announcement
 
 PROGRAMS = ("srun", "scontrol")
+KILL_SECONDS = 60.0  # SLURM's KillWait is 30 seconds where nobody has changed it
+
 _NUMBERED = 'RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID GROUP_RANK=$SLURM_NODEID exec "$0" "$@"'
 _ANSWER = 'cp "$0" "$0.$SLURM_NODEID"'
 
@@ -57,7 +59,7 @@ class Srun:
         """See `Launcher`: the address by which SLURM itself reaches the first node."""
         shown = _ask("scontrol", "show", "node", self.nodes[0], "--oneliner")
         found = re.search(r"\bNodeAddr=(\S+)", shown)
-        return Announcement(found[1] if found else self.nodes[0], free_port())
+        return Announcement(found[1] if found else self.nodes[0], free_port(), endpoint="")
 
     def command(self, start: Path, meeting: Announcement) -> list[str]:
         """See `Launcher`. One rank that ends badly ends all; every rank sees all GPUs of its node, as with torchrun."""
@@ -71,12 +73,23 @@ class Srun:
             *(sys.executable, "-m", "medcritical.pipeline.rank", str(start)),
         ]
 
+    def variables(self, meeting: Announcement) -> dict[str, str]:
+        """See `Launcher`: none; SLURM ends the ranks of a job whose command is gone."""
+        return {}
+
     def ask_to_stop(self, process: subprocess.Popen[bytes], start: Path) -> None:
         """See `Launcher`: srun hands SIGUSR1 on to every rank. SIGTERM would have it kill them."""
         process.send_signal(signal.SIGUSR1)
 
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """See `Launcher`: srun that is terminated has every node kill its ranks, and waits for that."""
+        process.terminate()
+        wait_for(process, KILL_SECONDS)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
     def _check_shared(self, root: Path) -> None:
-        folder, token = probes(root), secrets.token_hex(16)
+        folder, token = root / ".nodes", secrets.token_hex(16)
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f"{token}.probe"
         probe.write_text(token, encoding="utf-8")
