@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from configurations import configure
 from medcritical.pipeline.execute import LocalExecutor
 from medcritical.pipeline.plan import StageCall, make_plan
-from medcritical.pipeline.torchrun import TorchrunExecutor
+from medcritical.pipeline.torchrun import RankExecutor
 from medcritical.pipeline.watch import Watcher
 from medcritical.store import Store
 
@@ -68,7 +68,7 @@ def execute(root: Path, *overrides: str) -> tuple[Store, StageCall, Shown]:
     (root / "run").mkdir(parents=True, exist_ok=True)
     config = configure(*SMALL, *overrides)
     executor = (
-        TorchrunExecutor(store, root / "run", config)
+        RankExecutor(store, root / "run", config)
         if RANKS[0] in overrides
         else LocalExecutor(store.root, root / "run", config.trainer, isolate=False)
     )

@@ -119,6 +119,7 @@ def fail(start: Path, rank: int, message: str, *, lost_peer: bool = True, timed_
     write_json(failure_path(start, rank), failure)
 
 
+CLUSTER = configure("cluster=torchrun", "cluster.nproc_per_node=2", "cluster.timeout_seconds=30").cluster
 CLOSED, TIMED_OUT, OWN = "RuntimeError: Connection closed by peer", "RuntimeError: Timed out", "ValueError: a bug"
 
 
@@ -140,9 +141,9 @@ def test_the_first_cause_is_told(tmp_path: Path, failed: dict[int, str], lost: l
         pid_path(tmp_path, rank).write_text("1", encoding="utf-8")
     for rank, message in failed.items():
         fail(tmp_path, rank, message, lost_peer=message is not OWN, timed_out=message is TIMED_OUT)
-    assert reason in str(find_reason(call, tmp_path, 2, lost, 30.0, 1, Path("worker.log")))
+    assert reason in str(find_reason(call, tmp_path, CLUSTER, lost, "torchrun", 1, Path("worker.log")))
 
 
 def test_without_any_rank_the_launcher_is_named(tmp_path: Path) -> None:
     (call,) = [call for call in calls_until_sft() if call.ref.stage == "sft"]
-    assert "torchrun ended (exit status 1)" in str(find_reason(call, tmp_path, 2, [], 30.0, 1, Path("worker.log")))
+    assert "srun ended (exit status 1)" in str(find_reason(call, tmp_path, CLUSTER, [], "srun", 1, Path("worker.log")))

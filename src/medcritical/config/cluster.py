@@ -47,9 +47,15 @@ def cluster_faults(config: Config) -> Iterator[str]:
                 "cluster.nproc_per_node, or strategy=auto."
             )
         return
-    if cluster.node_rank >= cluster.nnodes:
+    if cluster.kind is ClusterKind.slurm:
+        if cluster.node_rank or cluster.rdzv_endpoint:
+            yield (
+                f"cluster=slurm is told by SLURM where its ranks are: leave out cluster.node_rank={cluster.node_rank} and "
+                f"cluster.rdzv_endpoint={cluster.rdzv_endpoint!r}."
+            )
+    elif cluster.node_rank >= cluster.nnodes:
         yield f"cluster.node_rank={cluster.node_rank} must be below cluster.nnodes={cluster.nnodes}: machines count from 0."
-    if cluster.nnodes > 1 and not re.fullmatch(r"[^:\s]+:\d{1,5}", cluster.rdzv_endpoint):
+    elif cluster.nnodes > 1 and not re.fullmatch(r"[^:\s]+:\d{1,5}", cluster.rdzv_endpoint):
         yield (
             f"cluster.rdzv_endpoint={cluster.rdzv_endpoint!r} must be HOST:PORT of machine 0 when cluster.nnodes is "
             f"{cluster.nnodes}: give every machine the same."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from medcritical.config.schema import ClusterConfig
 from medcritical.pipeline.execute import StageFailed, describe_death, stage_failed
 from medcritical.pipeline.nodes import failure_path, pid_path
 from medcritical.pipeline.plan import StageCall
@@ -15,7 +16,7 @@ DEFECT = 1  # the exit code of a rank that met an error which may pass: a lost p
 
 
 def find_reason(
-    call: StageCall, start: Path, num_ranks: int, lost: Sequence[int], timeout_seconds: float, exit_code: int, log: Path
+    call: StageCall, start: Path, cluster: ClusterConfig, lost: Sequence[int], launcher: str, exit_code: int, log: Path
 ) -> StageFailed:
     """What to tell the person who watches.
 
@@ -24,16 +25,16 @@ def find_reason(
 
     Args:
         lost: ranks that have given no sign of life for so long that they are stopped or gone.
-        exit_code: that of the program that starts the ranks.
+        launcher, exit_code: the program that starts the ranks, and how it ended.
     """
-    ranks = range(num_ranks)
+    ranks = range(cluster.world_size)
     failures = [read_json(path, RankFailure) for rank in ranks if (path := failure_path(start, rank)).is_file()]
     failures.sort(key=lambda failure: (failure.lost_peer, failure.time))
     if failures and not failures[0].lost_peer:
         return stage_failed(call, failures[0].event, log)
     heard = {failure.rank for failure in failures}
     silent = [rank for rank in ranks if rank not in heard and pid_path(start, rank).is_file()]
-    fault = _fault(failures, silent, [rank for rank in silent if rank in lost], num_ranks, timeout_seconds)
+    fault = _fault(failures, silent, [rank for rank in silent if rank in lost], cluster)
     if fault is not None:
         said = f"{call.ref.stage} ({call.label}) failed: {fault}. Output of all ranks is in {log}."
         return StageFailed(said, DEFECT, call.ref.stage)
@@ -41,14 +42,14 @@ def find_reason(
         return stage_failed(call, failures[0].event, log)
     how = describe_death(exit_code)
     return StageFailed(
-        f"{call.ref.stage} ({call.label}) failed: torchrun ended ({how}); its output is in {log}.", DEFECT
+        f"{call.ref.stage} ({call.label}) failed: {launcher} ended ({how}); its output is in {log}.", DEFECT
     )
 
 
 def _fault(
-    failures: Sequence[RankFailure], silent: Sequence[int], lost: Sequence[int], num_ranks: int, timeout_seconds: float
+    failures: Sequence[RankFailure], silent: Sequence[int], lost: Sequence[int], cluster: ClusterConfig
 ) -> str | None:
-    waited = f"for {timeout_seconds:g} seconds (cluster.timeout_seconds)"
+    num_ranks, waited = cluster.world_size, f"for {cluster.timeout_seconds:g} seconds (cluster.timeout_seconds)"
     timed_out = [failure.rank for failure in failures if failure.timed_out]
     if lost:
         return f"{_name(lost)} of {num_ranks} did not answer {waited} and gave no sign of life: stopped, or the machine is gone"

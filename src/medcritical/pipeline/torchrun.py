@@ -1,9 +1,9 @@
-"""Stages whose work is shared by ranks: torchrun starts these, and a supervisor starts them again when one dies.
+"""Stages whose work is shared by ranks: a launcher starts these, and a supervisor starts them again when one dies.
 
-    medcritical (parent) -> torchrun (one per machine) -> ranks (`medcritical.pipeline.rank`)
+    medcritical (parent) -> torchrun (one per machine), or srun -> ranks (`medcritical.pipeline.rank`)
 
 Everything else runs in one worker process, as with `cluster=local`. torchrun's own restarts are not used: they did not
-recover over two machines. Each start of ours is a new torchrun at a new port; its ranks find their newest checkpoint.
+recover over two machines. Each start of ours is a new launcher at a new port; its ranks find their newest checkpoint.
 """
 
 from __future__ import annotations
@@ -11,22 +11,18 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
-import psutil
-
-from medcritical.config.choices import StrategyKind
+from medcritical.config.choices import ClusterKind, StrategyKind
 from medcritical.config.cluster import OFFLOADING, zero_stage
 from medcritical.config.load import to_plain
 from medcritical.config.schema import Config
@@ -40,16 +36,16 @@ from medcritical.pipeline.execute import (
     follow,
 )
 from medcritical.pipeline.guard import SUPERVISOR, Guard
-from medcritical.pipeline.meeting import PORTS, FirstMachine, interface_towards, present, split_endpoint
-from medcritical.pipeline.nodes import Announcement, Ending, pid_path
+from medcritical.pipeline.launchers import Launcher, Torchrun, wait_for
+from medcritical.pipeline.meeting import FirstMachine
+from medcritical.pipeline.nodes import Announcement, Ending
 from medcritical.pipeline.plan import StageCall
 from medcritical.pipeline.rank import WORK, RankWork
 from medcritical.pipeline.reasons import DEFECT, find_reason
+from medcritical.pipeline.slurm import Srun
 from medcritical.pipeline.watch import Watcher
 from medcritical.pipeline.worker import Event
 from medcritical.store import Store, write_json
-
-AGENT_GRACE_SECONDS = 10.0  # for torchrun to see that its ranks have been killed
 
 _LAUNCHER_VARIABLES = (
     "RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "ROLE_NAME", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE",
@@ -58,26 +54,26 @@ _LAUNCHER_VARIABLES = (
 _COMPILERS = ("c++", "g++", "clang++")
 
 
-class TorchrunExecutor:
-    """Ranked stages on `cluster.nproc_per_node` ranks, one stage at a time; the others in a worker process.
+class RankExecutor:
+    """Ranked stages on `cluster.nproc_per_node` ranks a machine, one stage at a time; the others in a worker process.
 
     Raises:
-        ConfigError: what the strategy needs is not installed.
+        ConfigError: what the strategy needs is not installed, or the allocation is not what the configuration counts on.
     """
 
     def __init__(self, store: Store, folder: Path, config: Config) -> None:
         check_programs(config.strategy.kind)
         self.store, self.folder, self.config, self.cluster = store, folder, config, config.cluster
         self.local = LocalExecutor(store.root, folder, config.trainer, isolate=config.cluster.isolate)
-        self.log_path, self.num_meetings = folder / "worker.log", 0
+        self.launcher: Launcher = Srun(config) if config.cluster.kind is ClusterKind.slurm else Torchrun(config.cluster)
+        self.log_path = folder / "worker.log"
 
     def execute(self, calls: Sequence[StageCall], watcher: Watcher) -> None:
         """See `Executor`."""
         if self.cluster.node_rank > 0:
             self._follow_first_node(calls, watcher)
             return
-        several = self.cluster.nnodes > 1
-        with present(self.store.root, self.cluster.rdzv_endpoint) if several else nullcontext():
+        with self.launcher.sharing(self.store.root):
             for ranked, group in groupby(calls, key=lambda call: call.config.ranked):
                 if not ranked:
                     self.local.execute(list(group), watcher)
@@ -119,20 +115,11 @@ class TorchrunExecutor:
             deadline=self.local.deadline,
         )
         write_json(start / WORK, work)
-        meeting = self._next_meeting()
+        meeting = self.launcher.next_meeting()
         nodes.announce(start, meeting)
         exit_code, lost = self._run_ranks(start, meeting, watcher)
         if exit_code != 0:
-            cluster = self.cluster
-            raise find_reason(call, start, cluster.world_size, lost, cluster.timeout_seconds, exit_code, self.log_path)
-
-    def _next_meeting(self) -> Announcement:
-        """A port that no start has used before: a free one here, or for several machines the next of `PORTS`."""
-        if self.cluster.nnodes == 1:
-            return Announcement("127.0.0.1", _free_port(), endpoint="")
-        host, port = split_endpoint(self.cluster.rdzv_endpoint)
-        self.num_meetings += 1
-        return Announcement(host, port + 1 + (self.num_meetings - 1) % (PORTS - 1), self.cluster.rdzv_endpoint)
+            raise find_reason(call, start, self.cluster, lost, self.launcher.name, exit_code, self.log_path)
 
     def _follow_first_node(self, calls: Sequence[StageCall], watcher: Watcher) -> None:
         """Wait for every artefact, and take part in those that ranks make.
@@ -156,23 +143,23 @@ class TorchrunExecutor:
             watcher.see(Event(kind="shared", key=call.ref.key))
 
     def _run_ranks(self, start: Path, meeting: Announcement, watcher: Watcher) -> tuple[int, list[int]]:
-        """torchrun's exit status, and the ranks that gave no sign of life at its end.
+        """The launcher's exit status, and the ranks that gave no sign of life at its end.
 
         On any error, Ctrl-C included, this machine's ranks save and are stopped.
         """
         guard = Guard(start, self.cluster)
         with self.log_path.open("ab") as log, _named_pipe() as (pipe, events, close_events):
             process = subprocess.Popen(
-                self._command(start, meeting),
+                self.launcher.command(start, meeting),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=_environment(pipe, meeting),
+                env=_environment(pipe, self.launcher.variables(meeting)),
                 start_new_session=True,
             )
             waiting = threading.Thread(target=lambda: (process.wait(), close_events()))
             waiting.start()
-            with guard.guarding(lambda: _kill(process)):
+            with guard.guarding(lambda: self.launcher.kill(process)):
                 try:
                     follow(events, watcher)
                     return process.wait(), guard.lost_ranks()
@@ -180,26 +167,13 @@ class TorchrunExecutor:
                     self._stop(process, start)
                     waiting.join()
 
-    def _command(self, start: Path, meeting: Announcement) -> list[str]:
-        cluster = self.cluster
-        return [
-            *(sys.executable, "-m", "torch.distributed.run"),
-            *("--nnodes", str(cluster.nnodes), "--node-rank", str(cluster.node_rank)),
-            *("--nproc-per-node", str(cluster.nproc_per_node), "--max-restarts", "0"),
-            *("--master-addr", meeting.host, "--master-port", str(meeting.port)),
-            *("--rdzv-conf", f"timeout={cluster.timeout_seconds:.0f}"),
-            *("-m", "medcritical.pipeline.rank", str(start)),
-        ]
-
     def _stop(self, process: subprocess.Popen[bytes], start: Path) -> None:
-        """Ask this machine's ranks, if they still run, to save and stop; then end torchrun and them."""
+        """Ask this machine's ranks, if they still run, to save and stop; then end the launcher and them."""
         if process.poll() is None:
-            first = self.cluster.node_rank * self.cluster.nproc_per_node
-            for rank in range(first, first + self.cluster.nproc_per_node):
-                _ask_to_stop(pid_path(start, rank))
-            _wait(process, GRACE_SECONDS)
+            self.launcher.ask_to_stop(process, start)
+            wait_for(process, GRACE_SECONDS)
         if process.poll() is None:
-            _kill(process)
+            self.launcher.kill(process)
             process.wait()
 
 
@@ -235,62 +209,24 @@ def _named_pipe() -> Iterator[tuple[Path, BinaryIO, Callable[[], None]]]:
             yield path, events, lambda: os.close(writing)
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill torchrun's ranks, each in a session of its own, stopped ones too; then torchrun, if that does not end it."""
-    with suppress(psutil.NoSuchProcess):
-        for child in psutil.Process(process.pid).children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
-    _wait(process, AGENT_GRACE_SECONDS)
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def _environment(events: Path, meeting: Announcement) -> dict[str, str]:
+def _environment(events: Path, variables: Mapping[str, str]) -> dict[str, str]:
     """This process's, without what another launcher has left in it."""
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name not in _LAUNCHER_VARIABLES and not name.startswith("TORCHELASTIC_")
+        if name not in _LAUNCHER_VARIABLES and not name.startswith(("TORCHELASTIC_", "SLURM_CPU_BIND"))
     }
     return {
         "OMP_NUM_THREADS": "1",
-        **_interface(meeting),
+        **variables,
         **kept,
         "PATH": _search_path(),
         "MEDCRITICAL_EVENTS": str(events),
-        SUPERVISOR: str(os.getpid()),
         "PYTHONUTF8": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
 
 
-def _interface(meeting: Announcement) -> dict[str, str]:
-    """The network interface for gloo, which would take that of the host's name: often loopback, where no other machine is."""
-    interface = interface_towards(meeting.endpoint) if meeting.endpoint else None
-    return {} if interface is None else {"GLOO_SOCKET_IFNAME": interface}
-
-
 def _search_path() -> str:
     """PATH with the programs of this Python's environment first: ninja comes with DeepSpeed."""
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-
-
-def _free_port() -> int:
-    """A port of this machine that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _ask_to_stop(pid: Path) -> None:
-    try:
-        os.kill(int(pid.read_text(encoding="utf-8")), signal.SIGTERM)
-    except (FileNotFoundError, ValueError, ProcessLookupError):
-        return  # not started yet, or gone
-
-
-def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
