@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
@@ -37,6 +38,23 @@ PATIENCE = 900  # seconds for a whole command; a minute each on an idle machine
 _FAULTS = Path(__file__).parent / "faults"
 
 
+class Shown(io.StringIO):
+    """What a person is shown, and when."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moments: list[tuple[float, str]] = []
+
+    def write(self, text: str) -> int:
+        """Keep it with the time (seconds since the epoch)."""
+        self.moments.append((time.time(), text))
+        return super().write(text)
+
+    def when(self, words: str) -> float:
+        """When something with these words was first shown."""
+        return next(moment for moment, text in self.moments if words in text)
+
+
 def calls_until_sft(*overrides: str) -> list[StageCall]:
     """Questions, student, templates, stage 1."""
     calls = make_plan(configure(*SMALL, *overrides), {}).calls
@@ -44,9 +62,9 @@ def calls_until_sft(*overrides: str) -> list[StageCall]:
     return [*before, next(call for call in calls if call.ref.stage == "sft")]
 
 
-def execute(root: Path, *overrides: str) -> tuple[Store, StageCall, str]:
+def execute(root: Path, *overrides: str) -> tuple[Store, StageCall, Shown]:
     """Makes stage 1; its store and call, and what a person was shown."""
-    calls, shown, store = calls_until_sft(*overrides), io.StringIO(), Store(root / "store")
+    calls, shown, store = calls_until_sft(*overrides), Shown(), Store(root / "store")
     (root / "run").mkdir(parents=True, exist_ok=True)
     config = configure(*SMALL, *overrides)
     executor = (
@@ -56,7 +74,7 @@ def execute(root: Path, *overrides: str) -> tuple[Store, StageCall, str]:
     )
     missing = [call for call in calls if not store.is_complete(call.ref)]
     executor.execute(missing, Watcher(calls, len(calls) - len(missing), shown))
-    return store, calls[-1], shown.getvalue()
+    return store, calls[-1], shown
 
 
 def rows_of(store: Store, call: StageCall) -> list[dict[str, float]]:

@@ -96,6 +96,19 @@ def test_a_failure_ends_a_start_after_a_while_and_on_other_machines_when_told(
         assert killed[1].wait(3 * nodes.POLL_SECONDS)
 
 
+@pytest.mark.parametrize("node_rank", [0, 1])
+def test_ranks_have_time_to_end_when_the_artefact_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, node_rank: int
+) -> None:
+    monkeypatch.setattr(guard, "END_SECONDS", 1.0)
+    start, killed = tmp_path / "start", threading.Event()
+    start.mkdir()
+    with Guard(start, cluster(node_rank)).guarding(killed.set):
+        start.rmdir()
+        assert not killed.wait(0.9)
+        assert killed.wait(1.0 + 2 * nodes.POLL_SECONDS)
+
+
 def test_a_rank_ends_with_its_command(tmp_path: Path) -> None:
     """Killed with -9 it cannot tell anybody; nothing of it may be at work when the next one comes."""
     code = (

@@ -23,7 +23,8 @@ def test_a_rank_that_is_killed_is_named_and_the_stage_goes_on_as_if_it_had_not_b
     alone, call, _ = execute(tmp_path / "alone")
     for name, value in fault(tmp_path / "killed", 1, "SIGKILL", "step-00000030").items():
         monkeypatch.setenv(name, value)
-    store, same, shown = execute(tmp_path / "ranks", *RANKS, "strategy=zero2")
+    store, same, seen = execute(tmp_path / "ranks", *RANKS, "strategy=zero2")
+    shown = seen.getvalue()
     assert same.ref == call.ref
     assert "sft (stage 1) failed: rank 1 died without a word" in shown
     assert "starting again, 1 of 2 times" in shown
@@ -64,6 +65,7 @@ def test_programs_that_are_missing_are_named_before_anything_runs(monkeypatch: p
         (["strategy=zero2"], "set cluster=torchrun"),
         (["cluster=torchrun", "cluster.nproc_per_node=3"], "sft.batch_size=16 cannot be shared evenly by 3 ranks"),
         (["cluster=torchrun", "cluster.nnodes=2"], "cluster.rdzv_endpoint='' must be HOST:PORT"),
+        (["cluster=torchrun", "cluster.nnodes=2", "cluster.rdzv_endpoint=h:65500"], "the port must be 1 to 65436"),
         (["cluster=torchrun", "cluster.node_rank=1"], "cluster.node_rank=1 must be below cluster.nnodes=1"),
     ],
 )

@@ -17,6 +17,8 @@ ZERO_STAGES = {
 }
 """Stage of ZeRO of the strategies that are DeepSpeed's."""
 
+LAST_PORT = 65_535 - 99
+
 OFFLOADING = (StrategyKind.zero2_offload, StrategyKind.zero3_offload)
 
 
@@ -57,6 +59,11 @@ def cluster_faults(config: Config) -> Iterator[str]:
         yield (
             f"cluster.rdzv_endpoint={cluster.rdzv_endpoint!r} must be HOST:PORT of machine 0 when cluster.nnodes is "
             f"{cluster.nnodes}: give every machine the same."
+        )
+    elif cluster.nnodes > 1 and not 0 < int(cluster.rdzv_endpoint.rpartition(":")[2]) <= LAST_PORT:
+        yield (
+            f"cluster.rdzv_endpoint={cluster.rdzv_endpoint}: the port must be 1 to {LAST_PORT}, for the 99 after it are used, "
+            "too."
         )
     for group, optim in (("sft", config.sft), ("dpo", config.dpo)):
         if optim.batch_size % cluster.world_size:

@@ -25,6 +25,9 @@ SUPERVISOR = "MEDCRITICAL_SUPERVISOR"
 REPORT_SECONDS = 5.0
 """How long ranks have, when the first of them has failed, to say what they know. Then they are killed."""
 
+END_SECONDS = 10.0
+"""How long ranks and what has started them have to end when the artefact is complete."""
+
 _SUPERVISOR_EVERY = 1.0
 
 
@@ -115,10 +118,12 @@ class Guard:
 
     def _obey(self, over: threading.Event) -> bool:
         """True as soon as machine 0 has ended the start; False when the ranks have ended before."""
-        while not nodes.is_over(self.start):
-            if over.wait(nodes.POLL_SECONDS):
-                return False
-        return True
+        while not over.wait(nodes.POLL_SECONDS):
+            if nodes.is_over(self.start):
+                return True
+            if nodes.is_gone(self.start):
+                return not over.wait(END_SECONDS)
+        return False
 
     def _judge(self, over: threading.Event) -> bool:
         """True when ranks must be killed; False when all have ended by themselves."""
@@ -131,4 +136,8 @@ class Guard:
                 failed = failed or time.monotonic()
                 if time.monotonic() - failed >= REPORT_SECONDS:
                     return True
+            if nodes.is_gone(
+                self.start
+            ):  # torchrun would wait 300 seconds for one of another machine that is lost at the end
+                return not over.wait(END_SECONDS)
         return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from medcritical.records import Record
@@ -75,8 +76,13 @@ def end(start: Path, ending: Ending) -> None:
 
 
 def is_over(start: Path) -> bool:
-    """True when machine 0 has ended the start, or its artefact is complete and the folder gone."""
-    return (start / _ENDED).is_file() or not start.is_dir()
+    """True when machine 0 has ended the start, which made no artefact."""
+    return (start / _ENDED).is_file()
+
+
+def is_gone(start: Path) -> bool:
+    """True when the artefact is complete: what was kept beside it is removed then."""
+    return not start.is_dir()
 
 
 def open_starts(unfinished: Path, endpoint: str, after: int) -> Iterator[tuple[int, Path, Announcement]]:
@@ -97,19 +103,28 @@ def report_loss(start: Path, node_rank: int, exit_code: int) -> None:
 
 def has_failures(start: Path) -> bool:
     """True when a rank or a machine has failed in this start."""
-    return any(start.glob("*.failed*"))
+    return any(".failed" in name for name in _names(start))
 
 
 def marks_of_ranks(start: Path) -> dict[int, int]:
     """When each rank that is at work gave its last sign of life, by its machine's clock: a number to see change."""
     marks = {}
-    for path in start.glob("rank-*.pid"):
-        try:
-            with path.open("rb") as file:  # opening it makes network file systems ask for what is new
-                marks[int(path.stem.removeprefix("rank-"))] = os.fstat(file.fileno()).st_mtime_ns
-        except FileNotFoundError:
-            continue
+    for name in _names(start):
+        if name.endswith(".pid"):
+            with (
+                suppress(FileNotFoundError),
+                (start / name).open("rb") as file,
+            ):  # network file systems ask for what is new
+                marks[int(name.removeprefix("rank-").removesuffix(".pid"))] = os.fstat(file.fileno()).st_mtime_ns
     return marks
+
+
+def _names(start: Path) -> list[str]:
+    """What lies in a start's folder; nothing when it has just been removed."""
+    try:
+        return os.listdir(start)
+    except FileNotFoundError:
+        return []
 
 
 def _numbers(unfinished: Path) -> list[int]:
