@@ -3,13 +3,15 @@
 PYTHON ?= python3
 # CUDA or another build of torch: `make setup TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cu130"`.
 TORCH ?= torch==2.13.0
+# Test files run side by side, a file in one process; each of them leaves torch one thread.
+TEST_WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test test-slow test-multinode check format study smollm2 bench bench-gpu clean
+.PHONY: help setup demo test test-slow test-multinode test-slurm check format study smollm2 bench bench-gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,14 +29,17 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## the whole method on one CPU: stage 1, two self-play iterations, controls, table and figure
 	$(BIN)/medcritical
 
-test: setup ## all tests but the slow ones
-	$(BIN)/python -m pytest -m 'not slow'
+test: setup ## all tests but the slow ones, on TEST_WORKERS processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' --numprocesses $(TEST_WORKERS) --dist loadfile
 
 test-slow: setup ## the slow tests (minutes each)
-	$(BIN)/python -m pytest -m 'slow and not multinode'
+	$(BIN)/python -m pytest -m 'slow and not multinode and not slurm'
 
 test-multinode: setup ## training over two machines in network namespaces, and what dies on them (root and iproute2; a quarter of an hour)
 	$(BIN)/python -m pytest -m multinode
+
+test-slurm: setup ## runs, sweeps and a pre-empted job by a real SLURM with two nodes (root; apt-get install slurm-wlm munge; ten minutes)
+	$(BIN)/python -m pytest -m slurm
 
 check: setup ## lint, format, types, import floors
 	$(BIN)/ruff check .
