@@ -43,8 +43,8 @@ _VERBS = [
     *("conclude(?:d)?(?: that)?", "tick(?:ing)?", "circl(?:e|ing)", "identif(?:y|ies)", "arrive at"),
     *("end up (?:with|at|on)", "comes down to", "lea(?:ves|ving|ve)", "left with", "best (?:fits|matches)"),
     *(r"narrow(?:s|ed|ing)?(?: \w{1,8})? down to", r"point(?:s|ing)? (?:\w{1,10} ){0,2}to", "in favou?r of"),
-    *("favou?r(?:s|ing)?", "supports?", "indicates?", "matches", "make (?:that|it)", "i mean", "i answer"),
-    *("i(?:'d| would|'ll| will)? say", "let me say"),
+    *("favou?r(?:s|ing)?", "supports?", "indicates?", "matches", "makes? (?:that|it|this)", "i mean", "i answer"),
+    *("i(?:'d| would|'ll| will)? say", "let me say", "(?:confident|certain|sure|convinced) (?:in|of|about)"),
 ]
 _CHANGES = ["chang(?:e|ed|ing)", "switch(?:ed|ing)?", "revis(?:e|ed|ing)", "correct(?:ed|ing)?", "amend(?:ed|ing)?"]
 _PRONOUNS = words("it this that which one")
@@ -85,6 +85,7 @@ CHINESE_CUES = [
     *("应为", "应该[是为]?", "应当?是", "而是", "其实是", "实际上?是"),
     *("改[为成答]", "更正为?", "修正为?", "订正为?", "纠正为?", "倾向于?", "支持", "指向", "考虑为?", "诊断为"),
     *("因此", "因而", "所以", "综上(?:所述|分析)?", "故", "由此可知", "可知", "可见"),
+    *(rf"{end}(?=\s?:?\s?(?:选项)?\s?[a-z]{{1,5}}\s?(?:选?项)?了?\s?(?:[。.!,;\n]|\Z))" for end in ("那么?[就便]?是", "得[出到]?")),
 ]
 
 # These also occur without announcing anything ("so A and the others …"): the options must end the clause.

@@ -16,6 +16,8 @@ _BE = (
     r"(?:is|are|was|were|seems?(?:\sto\sbe)?|looks?|appears?(?:\sto\sbe)?"
     r"|(?:must|would|should|has\sto|have\sto|will)\sbe)"
 )
+# "C: true", "C - correct", "C (correct)"
+_SAID = r"\s{{0,2}}(?:[:=-]|->)\s{{0,2}}(?:{0})(?=\s?[.;,\n]|\s?\Z)|\s?\((?:{0})\)"
 _RIGHT = rf"""
     {_BE}(?:\s{_ADVERB}){{0,2}}\s(?:
         (?:the|my|our)\s(?:\w{{1,16}}\s){{0,4}}(?:answer|choice|option|pick|selection|one(?:\sleft)?|fit|match)s?
@@ -24,11 +26,11 @@ _RIGHT = rf"""
     |(?:alone\s)?(?:remains|stands|fits|matches|wins|holds|it\sis|best\s(?:fits|explains|matches|describes)|gets\smy\svote
         |(?:explains|fits)\s(?:\w{{1,16}}\s){{0,4}}best|makes\s(?:the\smost\s)?sense)(?![a-z])(?!\s(?:if|only|when))
     |(?:完全)?正确|最?符合(?:题意|题干|要求|条件)?|对(?=的?(?:[)\]、,。;:\s]|\Z)|[a-z]|不)|成立|当选|入选|为佳
-    |最佳|[最更]为?(?:合适|恰当|合理|准确|可能|适合|贴切)|[{_TICK}]"""
+    |最佳|[最更]为?(?:合适|恰当|合理|准确|可能|适合|贴切)|\.?[ \t]{{0,2}}[{_TICK}]|{_SAID.format("correct|true|right|yes")}"""
 _WRONG = rf"""
     {_BE}(?:\s{_ADVERB}){{0,2}}\s(?:incorrect|wrong|false|not|excluded|eliminated|ruled\sout|unlikely|implausible|out)(?![a-z])
     |(?:can|could|may|must|should)\sbe\s(?:excluded|eliminated|ruled\sout|discarded|rejected)|(?:is|are|was|were|do|does|can)n't
-    |不(?:完全|太|大|甚)?(?:正确|对|符合?|成立|选|恰当|合适|合题意)|错误?|有误|[均都全]?可?以?(?:被)?排除|[{_CROSS}]"""
+    |不(?:完全|太|大|甚)?(?:正确|对|符合?|成立|选|恰当|合适|合题意)|错误?|有误|[均都全]?可?以?(?:被)?排除|\.?[ \t]{{0,2}}[{_CROSS}]|{_SAID.format("incorrect|false|wrong|no")}"""
 _JUDGEMENT = re.compile(rf"(?P<wrong>{_WRONG})|(?P<right>{_RIGHT})", re.VERBOSE)
 _UNSURE = re.compile(r"\s?(?:吗|\?|与否|的可能)|\s(?:if|when|only\sif|about)\s")
 
@@ -44,7 +46,8 @@ _SUBJECT = re.compile(
     + _COPULA,
     re.VERBOSE,
 )
-_TEXT_TAIL = re.compile(r"""["')\]*]{0,4}""" + _COPULA, re.VERBOSE)
+_TEXT_TAIL = re.compile(r"""["')\]*]{0,4}(?P<apart>\s?,)?""" + _COPULA, re.VERBOSE)
+_CLAUSE_END = re.compile(r"的?\s?(?:[.。;\n]|\Z)")
 # "excluding A, B and C, D is left": the list ended, and what is judged comes after it.
 _AFTER_LIST = re.compile(r"(?:\band|[和与及])\s?[A-Z]\s?,\s?([A-Z])\Z")
 _CONJUNCTION = re.compile(r"\b(?:and|options?|choices?)\b")
@@ -56,6 +59,7 @@ _INTRODUCES = re.compile(
 )
 _EXCEPT = re.compile(
     r"(?:\b(?:except(?:\sfor)?|(?:all|any|every|each|everything|anything|nothing|none|one|options?|choices?|others?)\sbut|other\sthan|apart\sfrom)\s(?:options?\s|choices?\s)?|除了?(?:选项)?)[\"'(\[*]{0,3}\Z"
+    r"|\b(?:neither|nor)\s\Z"
 )
 
 _MARK_FIRST = re.compile(
@@ -63,7 +67,9 @@ _MARK_FIRST = re.compile(
     rf"([A-Z](?:[ \t]?[,、]?[ \t]?[A-Z](?![A-Za-z])){{0,9}})(?![A-Za-z0-9])"
 )
 _STARTS_WITH_MARK = re.compile(rf"(?:\A|\n)\s{{0,3}}(?:[-*]\s)?[(\[]?[{_TICK}{_CROSS}]")
-_ALL_BUT = re.compile(r"除了?(?:选项)?\s?([A-Z])\s?(?:选?项)?[以之]?外[^。\n]{0,14}(?:错|不正确|不对|不符|不成立|排除)")
+_ALL_BUT = re.compile(
+    r"除了?(?:选项)?\s?([A-Z])\s?(?:选?项)?(?:[以之]?外[^。\n]{0,14}|,?(?:其[余他它]|别的)[^。,\n]{0,8})(?:错|不正确|不对|不符|不成立|排除)"
+)
 # "（A错，为本题正确答案）": under a negative stem the mark judges the statement, and these words name the answer.
 _NAMED_ANSWER = re.compile(
     rf"([A-Z]{{1,5}})(?:选?项)?[对错{_TICK}{_CROSS}]?\s?,?\s?(?:故|所以)?[为是即](?:本|此|该)题的?(?:正确|最佳)?答案"
@@ -105,14 +111,15 @@ def _find_judgements(passage: Passage) -> Iterator[tuple[str, bool]]:
         is_right = judgement["right"] is not None
         if is_right and _UNSURE.match(passage.lowered, judgement.end()):
             continue
-        found = _read_subject(passage, judgement.start())
+        found = _read_subject(passage, judgement)
         if found is not None:
             letters, is_exception = found
             yield letters, is_right != is_exception
 
 
-def _read_subject(passage: Passage, end: int) -> tuple[str, bool] | None:
-    """Returns (letters, whether they are the exception) of what the judgement at `end` speaks of."""
+def _read_subject(passage: Passage, judgement: re.Match[str]) -> tuple[str, bool] | None:
+    """Returns (letters, whether they are the exception) of what the judgement speaks of, which stands before it."""
+    end = judgement.start()
     start = max(0, end - _CONTEXT)
     found = _SUBJECT.search(passage.text, start, end)
     if found is not None and (
@@ -123,6 +130,8 @@ def _read_subject(passage: Passage, end: int) -> tuple[str, bool] | None:
         first = found.start()
     else:
         tail = _TEXT_TAIL.search(passage.lowered, start, end)
+        if tail and tail["apart"] and not _CLAUSE_END.match(passage.lowered, judgement.end()):
+            return None
         text_end = tail.start() if tail else end
         letters = passage.options.text_before(passage.lowered, text_end) or ""
         first = text_end - len(passage.options.texts[letters]) if letters else end

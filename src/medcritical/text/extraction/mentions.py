@@ -46,6 +46,10 @@ _CLEAN = re.compile(
     |选?项|因|由于|为|是|正确|符合|对(?!应|于)|最|成立|吧|啦|了|这|那|更|即|而|才|的|可|均|都|[一二两三四五]项|作为|所|当选|入选|与?题)""",
     re.VERBOSE,
 )
+# "D, A and B are wrong": behind a comma begins another clause, which speaks of the others.
+_OTHER_CLAUSE = re.compile(
+    r"""["')\]}*_`]{0,4}\s?(?:选?项)?(?:\s?(?:均|都|皆|全都?)?(?:不|错|有误|可?以?排除)|\s(?:are|is|do|does)(?:n't|\snot|\swrong|\sincorrect)(?![a-z]))"""
+)
 _GENUS = re.compile(rf"\.\s(?!{_REASON})[a-z]{{2}}")
 _QUESTIONED = re.compile(r"""["')\]}*_`\s.]{0,6}(?:\?|吗|么|呢\?|,?\s(?:or\snot|maybe)\?|对吗|对不对|是否)""")
 
@@ -90,6 +94,8 @@ def _read_list(passage: Passage, start: int, allow_text: bool, depth: int) -> Me
     if separator and depth < 25:
         rest = _read_list(passage, separator.end(), allow_text, depth + 1)
         if rest is not None:
+            if is_closed and separator[0].lstrip()[:1] == "," and _OTHER_CLAUSE.match(passage.lowered, rest.end):
+                return found
             if not item.letters or not rest.letters or set(item.letters) & set(rest.letters):
                 return Mention("", rest.end)
             return Mention("".join(sorted(set(item.letters + rest.letters))), rest.end)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +19,10 @@ _FOLD |= (
     | dict.fromkeys(map(ord, "】〕］"), "]")
 )
 _FOLD |= {0x3008: "<", 0x3009: ">", 0x3000: " ", 0xA0: " ", 0x130: "I"}
+# Circled letters, and the mathematical alphabets that models write for bold ones.
+_FOLD |= {code: unicodedata.normalize("NFKC", chr(code)) for code in (*range(0x24B6, 0x24EA), *range(0x1D400, 0x1D6A4))}
+_ESCAPED_SIGN = re.compile("&(?:lt|gt|amp|quot|nbsp|#39);")
+_STRUCK_OUT = re.compile("~~[^~\n]{1,200}~~")
 _FOLDED = re.compile(f"[{re.escape(''.join(map(chr, _FOLD)))}]")
 
 _EDGES = " \t\r\n.。;；,，\"'"
@@ -27,6 +33,10 @@ _MANY_BREAKS = re.compile(r"\n\s{2,}")
 
 def fold(text: str) -> str:
     """Returns the text in one notation of widths, quotes and dashes; long runs of blanks are shortened."""
+    if "&" in text:
+        text = _ESCAPED_SIGN.sub(lambda found: html.unescape(found[0]), text)
+    if "~~" in text:
+        text = _STRUCK_OUT.sub(" ", text)
     if not text.isascii() and _FOLDED.search(text):
         text = text.translate(_FOLD)
     if "\r" in text:

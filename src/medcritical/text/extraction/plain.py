@@ -23,10 +23,18 @@ _LABEL_END = re.compile(r"[\"')\]*_`.:、-]{0,4}\s{0,2}")
 _IS = re.compile(r"\s(?:is|are|was|were)\s(?!not\b|un|in|wrong|false|less)")
 _PROSE_I = re.compile(r"i[\s,']", re.IGNORECASE)
 _CLOSING = re.compile(
-    r"(?:(?:-{1,2}>?|=>|→|:|\.|。|…|\n)\s{1,2}|->|=>|→|--|:)[\"'(\[*]{0,3}[A-Z][\"')\]*]{0,3}[.。!]?\s{0,3}\Z"
+    r"(?:(?:-{1,2}>?|=>|→|:|\.|。|…|\n)\s{1,2}|;\s(?=[A-Z]\.)|->|=>|→|--|:)[\"'(\[*]{0,3}[A-Z][\"')\]*]{0,3}[.。!]?\s{0,3}\Z"
+)
+# The last words are "… is E." or "…的是E。": the question's own words, perhaps, and the answer.
+_LAST_WORDS = re.compile(
+    r"(?P<frame>[^.。!?;\n]{0,160}(?:\bis|的是)\s?)(?P<letter>[\"'(\[*]{0,3}[A-Z][\"')\]*]{0,3})(?:[选]?项)?[.。!]\s{0,3}\Z"
+)
+_LETTERED_NOUN = re.compile(
+    r"\b(?:vitamin|hepatitis|blood|group|type|class|grade|stage|antigen|factor|plan|protein|score|virus|strain)s?\b"
 )
 _BECAUSE = re.compile(r"\s?,?\s?(?:because|since|as\s|due\sto|given|因为|因|由于)")
 _TAIL = 24
+_LONGEST_SENTENCE = 200
 _LABELLED = re.compile(r"(?<![a-z])[a-z][.)]\s{0,3}\Z")
 _CUT_SENTENCE = re.compile(r"[.!?] [AI]\Z")
 _SENTENCE_END = re.compile(r"[.!?。;](?=\s|\Z|[\u4e00-\u9fff])|[\n!?。;\0]")
@@ -80,7 +88,20 @@ def read_edges(passage: Passage) -> tuple[str, str] | None:
         mention = read_mention(passage, closing.start() + 1, allow_text=False)
         if mention is not None:
             return mention.letters, "closing"
-    return None
+    return _read_last_words(passage)
+
+
+def _read_last_words(passage: Passage) -> tuple[str, str] | None:
+    start = max(0, len(passage.text) - _LONGEST_SENTENCE)
+    found = _LAST_WORDS.search(passage.text, start)
+    if found is None:
+        return None
+    frame = found["frame"].lower()
+    is_chinese = frame.endswith("的是")
+    if not is_chinese and (_FRAMED.search(frame) or _LETTERED_NOUN.search(frame)):
+        return None
+    mention = read_mention(passage, found.start("letter"), allow_text=False)
+    return None if mention is None else (mention.letters, "closing")
 
 
 def _read_opening(passage: Passage) -> Mention | None:
