@@ -69,7 +69,7 @@ def find_last_commitment(passage: Passage) -> tuple[Commitment | None, Passage]:
 
 def _is_inside_word(lowered: str, start: int) -> bool:
     before = lowered[start - 1 : start]
-    return before.isascii() and before.isalpha() and lowered[start].isascii()
+    return before.isascii() and before.isalpha() and lowered[start].isascii() and lowered[start].isalpha()
 
 
 def _is_stated(lowered: str, cue: re.Match[str], end: int) -> bool:

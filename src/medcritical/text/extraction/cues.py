@@ -11,9 +11,20 @@ import re
 from collections.abc import Iterable
 
 
+_QUANTIFIERS = ("?", "*", "+", "{")
+
+
 def compile_any(fragments: Iterable[str], *, before: str = "", after: str = "") -> re.Pattern[str]:
-    """Returns a pattern for any of the fragments, between `before` and `after`."""
-    joined = "|".join(fragment.replace(" ", r"\s") for fragment in fragments)
+    """Returns a pattern for any of the fragments, between `before` and `after`; of several the first wins.
+
+    Fragments are grouped by their first character, since a search tries every branch that it is given.
+    """
+    by_first: dict[str, list[str]] = {}
+    for fragment in fragments:
+        first = fragment[0] if fragment[0].isalnum() and fragment[1:2] not in _QUANTIFIERS else ""
+        by_first.setdefault(first, []).append(fragment[len(first) :].replace(" ", r"\s"))
+    others = by_first.pop("", [])
+    joined = "|".join([*(f"{first}(?:{'|'.join(rest)})" for first, rest in by_first.items()), *others])
     return re.compile(f"{before}(?:{joined}){after}" if before or after else joined)
 
 
@@ -44,7 +55,8 @@ _VERBS = [
     *("end up (?:with|at|on)", "comes down to", "lea(?:ves|ving|ve)", "left with", "best (?:fits|matches)"),
     *(r"narrow(?:s|ed|ing)?(?: \w{1,8})? down to", r"point(?:s|ing)? (?:\w{1,10} ){0,2}to", "in favou?r of"),
     *("favou?r(?:s|ing)?", "supports?", "indicates?", "matches", "makes? (?:that|it|this)", "i mean", "i answer"),
-    *("i(?:'d| would|'ll| will)? say", "let me say", "(?:confident|certain|sure|convinced) (?:in|of|about)"),
+    *("i(?:'d| would|'ll| will)? say", "let me say"),
+    *(f"{sure} (?:in|of|about)" for sure in ("confident", "certain", "sure", "convinced")),
 ]
 _CHANGES = ["chang(?:e|ed|ing)", "switch(?:ed|ing)?", "revis(?:e|ed|ing)", "correct(?:ed|ing)?", "amend(?:ed|ing)?"]
 _PRONOUNS = words("it this that which one")
@@ -64,6 +76,7 @@ ENGLISH_CUES = [
     rf"answers?(?:_\w{{1,12}})?(?:{_LINK}|[\"'\s]{{1,3}}[(\[]|\s{{0,2}}(?:option|choice)\s|\n| - |>)",
     r"is (?=(?:option|choice)\s[\"'(\[*]{0,2}[a-z][)\"'\]*.\s]{0,4}\Z)",  # the last words are "… is option A."
     r"\na\s?:(?=\s?[a-z](?![a-z]))",
+    *(rf"\n{note}\s?:" for note in ("edit", "edited", "update")),
     *(rf"{noun}s?(?:_\w{{1,12}})?{_LINK}" for noun in _NOUNS),
     *(rf"{quote}{_KEYS}{quote}\s?:" for quote in "\"'"),
     *(rf"{adjective}(?:[\s_][a-z]{{2,16}}){{0,5}}?{_LINK}" for adjective in _ADJECTIVES),
@@ -75,6 +88,8 @@ ENGLISH_CUES = [
 
 _GOOD = words("正确 最佳 恰当 合适 合理 最优 相符 符合题意 对应 成立 最终 最后 最可能 最符合 最合适 最恰当")
 _THING = "(?:的?(?:选项有|选项|选择|选|一项|是|为|说法是|应为|应是|应选|只有|答案|有|包括))"
+# After words that often announce nothing, the letters have to end the sentence.
+_LETTERS_END = r"(?=\s?:?\s?(?:选项)?\s?[a-z]{1,5}\s?(?:选?项)?了?\s?(?:[。.!\n]|\Z))"
 CHINESE_CUES = [
     *("答案", "答曰", r"答\s?:", "作答", "结论", "回答", "我的(?:回答|选择|判断)"),
     *(f"{good}{_THING}" for good in _GOOD),
@@ -85,7 +100,8 @@ CHINESE_CUES = [
     *("应为", "应该[是为]?", "应当?是", "而是", "其实是", "实际上?是"),
     *("改[为成答]", "更正为?", "修正为?", "订正为?", "纠正为?", "倾向于?", "支持", "指向", "考虑为?", "诊断为"),
     *("因此", "因而", "所以", "综上(?:所述|分析)?", "故", "由此可知", "可知", "可见"),
-    *(rf"{end}(?=\s?:?\s?(?:选项)?\s?[a-z]{{1,5}}\s?(?:选?项)?了?\s?(?:[。.!,;\n]|\Z))" for end in ("那么?[就便]?是", "得[出到]?")),
+    *(f"{end}{_LETTERS_END}" for end in ("那么?[就便]?是", "得[出到]?", "即", "余", ",而?是", "认为[应该当]{0,2}[是为选]")),
+    "答案[^。,\n]{1,8},(?:应[该当]?)?[是为]",
 ]
 
 # These also occur without announcing anything ("so A and the others …"): the options must end the clause.

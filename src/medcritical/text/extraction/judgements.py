@@ -17,20 +17,21 @@ _BE = (
     r"|(?:must|would|should|has\sto|have\sto|will)\sbe)"
 )
 # "C: true", "C - correct", "C (correct)"
-_SAID = r"\s{{0,2}}(?:[:=-]|->)\s{{0,2}}(?:{0})(?=\s?[.;,\n]|\s?\Z)|\s?\((?:{0})\)"
+_SAID = r"[.:=-]>?\s{{0,2}}(?:{0})(?=\s?[.;,\n]|\s?\Z)|\((?:{0})\)"
 _RIGHT = rf"""
     {_BE}(?:\s{_ADVERB}){{0,2}}\s(?:
         (?:the|my|our)\s(?:\w{{1,16}}\s){{0,4}}(?:answer|choice|option|pick|selection|one(?:\sleft)?|fit|match)s?
-        |(?:the\s)?(?:single\s|only\s|one\s)?(?:correct|right|best|true|accurate|fitting|most\s\w{{1,16}})|left
+        |(?:the\s)?(?:single\s|only\s|one\s)?(?:correct|right|best|better(?!\sthan)|preferable|true|accurate|fitting|most\s\w{{1,16}})|left
+        |the\sonly\s(?:\w{{1,16}}\s){{0,4}}(?:left|remaining|that\s(?:fits|matches|works))
         |what\si\s(?:would\s)?(?:choose|pick|select|answer|say|go\swith))(?![a-z])(?!\s(?:if|only|when|about|that))
     |(?:alone\s)?(?:remains|stands|fits|matches|wins|holds|it\sis|best\s(?:fits|explains|matches|describes)|gets\smy\svote
         |(?:explains|fits)\s(?:\w{{1,16}}\s){{0,4}}best|makes\s(?:the\smost\s)?sense)(?![a-z])(?!\s(?:if|only|when))
     |(?:完全)?正确|最?符合(?:题意|题干|要求|条件)?|对(?=的?(?:[)\]、,。;:\s]|\Z)|[a-z]|不)|成立|当选|入选|为佳
-    |最佳|[最更]为?(?:合适|恰当|合理|准确|可能|适合|贴切)|\.?[ \t]{{0,2}}[{_TICK}]|{_SAID.format("correct|true|right|yes")}"""
+    |最佳|[最更]为?(?:合适|恰当|合理|准确|可能|适合|贴切)|[.][ \t]{{0,2}}[{_TICK}]|[{_TICK}]|{_SAID.format("correct|true|right|yes")}"""
 _WRONG = rf"""
     {_BE}(?:\s{_ADVERB}){{0,2}}\s(?:incorrect|wrong|false|not|excluded|eliminated|ruled\sout|unlikely|implausible|out)(?![a-z])
     |(?:can|could|may|must|should)\sbe\s(?:excluded|eliminated|ruled\sout|discarded|rejected)|(?:is|are|was|were|do|does|can)n't
-    |不(?:完全|太|大|甚)?(?:正确|对|符合?|成立|选|恰当|合适|合题意)|错误?|有误|[均都全]?可?以?(?:被)?排除|\.?[ \t]{{0,2}}[{_CROSS}]|{_SAID.format("incorrect|false|wrong|no")}"""
+    |不(?:完全|太|大|甚)?(?:正确|对|符合?|成立|选|恰当|合适|合题意)|错误?|有误|[均都全]?可?以?(?:被)?排除|[.][ \t]{{0,2}}[{_CROSS}]|[{_CROSS}]|{_SAID.format("incorrect|false|wrong|no")}"""
 _JUDGEMENT = re.compile(rf"(?P<wrong>{_WRONG})|(?P<right>{_RIGHT})", re.VERBOSE)
 _UNSURE = re.compile(r"\s?(?:吗|\?|与否|的可能)|\s(?:if|when|only\sif|about)\s")
 
@@ -108,6 +109,8 @@ def _find_judgements(passage: Passage) -> Iterator[tuple[str, bool]]:
     """Yields (letters, is right) for judgements that stand after what they judge."""
     yield from ((found[1], True) for found in _ALL_BUT.finditer(passage.text))
     for judgement in list(_JUDGEMENT.finditer(passage.lowered))[-MAX_JUDGEMENTS:]:
+        if passage.options.exact(judgement[0].lstrip(" .:=->")) is not None:  # an option "true", "no"
+            continue
         is_right = judgement["right"] is not None
         if is_right and _UNSURE.match(passage.lowered, judgement.end()):
             continue

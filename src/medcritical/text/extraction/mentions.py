@@ -73,6 +73,8 @@ def read_mention(passage: Passage, start: int, *, allow_text: bool = True) -> Me
     """
     lead = _LEAD.match(passage.lowered, start)
     position = lead.end() if lead else start
+    if allow_text and position > start and passage.options.text_at(passage.lowered, start):
+        position = start  # an option that begins with a sign, "> 5 mmol/L"
     found = _read_list(passage, position, allow_text, depth=0)
     if found is None and allow_text and (article := _ARTICLE.match(passage.lowered, position)):
         found = _read_text(passage, article.end())

@@ -19,10 +19,12 @@ _FOLD |= (
     | dict.fromkeys(map(ord, "】〕］"), "]")
 )
 _FOLD |= {0x3008: "<", 0x3009: ">", 0x3000: " ", 0xA0: " ", 0x130: "I"}
-# Circled letters, and the mathematical alphabets that models write for bold ones.
-_FOLD |= {code: unicodedata.normalize("NFKC", chr(code)) for code in (*range(0x24B6, 0x24EA), *range(0x1D400, 0x1D6A4))}
+_FOLD |= {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0x24B6, 0x24EA)}  # circled letters
+# The mathematical alphabets, which models write for bold letters: apart, since a class that holds them is slow.
+_ALPHABETS = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0x1D400, 0x1D6A4)}
 _ESCAPED_SIGN = re.compile("&(?:lt|gt|amp|quot|nbsp|#39);")
 _STRUCK_OUT = re.compile("~~[^~\n]{1,200}~~")
+_IN_ALPHABETS = re.compile("[\U0001d400-\U0001d6a3]")
 _FOLDED = re.compile(f"[{re.escape(''.join(map(chr, _FOLD)))}]")
 
 _EDGES = " \t\r\n.。;；,，\"'"
@@ -37,8 +39,11 @@ def fold(text: str) -> str:
         text = _ESCAPED_SIGN.sub(lambda found: html.unescape(found[0]), text)
     if "~~" in text:
         text = _STRUCK_OUT.sub(" ", text)
-    if not text.isascii() and _FOLDED.search(text):
-        text = text.translate(_FOLD)
+    if not text.isascii():
+        if _FOLDED.search(text):
+            text = text.translate(_FOLD)
+        if _IN_ALPHABETS.search(text):
+            text = text.translate(_ALPHABETS)
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if "   " in text:

@@ -27,7 +27,7 @@ _CLOSING = re.compile(
 )
 # The last words are "… is E." or "…的是E。": the question's own words, perhaps, and the answer.
 _LAST_WORDS = re.compile(
-    r"(?P<frame>[^.。!?;\n]{0,160}(?:\bis|的是)\s?)(?P<letter>[\"'(\[*]{0,3}[A-Z][\"')\]*]{0,3})(?:[选]?项)?[.。!]\s{0,3}\Z"
+    r"(?P<copula>\bis|的是)\s?(?P<letter>[\"'(\[*]{0,3}[A-Z][\"')\]*]{0,3}(?:选?项)?[.。!]\s{0,3}\Z)"
 )
 _LETTERED_NOUN = re.compile(
     r"\b(?:vitamin|hepatitis|blood|group|type|class|grade|stage|antigen|factor|plan|protein|score|virus|strain)s?\b"
@@ -92,14 +92,14 @@ def read_edges(passage: Passage) -> tuple[str, str] | None:
 
 
 def _read_last_words(passage: Passage) -> tuple[str, str] | None:
-    start = max(0, len(passage.text) - _LONGEST_SENTENCE)
-    found = _LAST_WORDS.search(passage.text, start)
+    found = _LAST_WORDS.search(passage.text, max(0, len(passage.text) - _TAIL))
     if found is None:
         return None
-    frame = found["frame"].lower()
-    is_chinese = frame.endswith("的是")
-    if not is_chinese and (_FRAMED.search(frame) or _LETTERED_NOUN.search(frame)):
-        return None
+    if found["copula"] == "is":
+        before = passage.lowered[max(0, found.start() - _LONGEST_SENTENCE) : found.start()]
+        frame = before[max(before.rfind(end) for end in ".!?;\n") + 1 :]
+        if _FRAMED.search(frame) or _LETTERED_NOUN.search(frame):
+            return None
     mention = read_mention(passage, found.start("letter"), allow_text=False)
     return None if mention is None else (mention.letters, "closing")
 

@@ -42,7 +42,7 @@ SUPPOSED = compile_any(
 )
 
 _CITING = [
-    *(r"e\.g\.,?", "for (?:example|instance),?", "such as", "like", "as in", "using", "please", "template", "or"),
+    *(r"e\.g\.,?", "(?:for )?(?:example|instance),?", "such as", "like", "as in", "using", "please", "template", "or"),
     *("format(?: is| of| was)?", "in the form(?:at)?(?: of)?", "contain(?:s|ed|ing)?", "reads?", "reading"),
     *("sa(?:ys?|id|ying)", "stat(?:es?|ed|ing)", "claim(?:s|ed|ing)?", "instruct(?:s|ed|ing)?", "told", "tells?"),
     *("ask(?:s|ed|ing)?", "order(?:s|ed|ing)?", "demand(?:s|ed|ing)?", "quot(?:es?|ed|ing)"),
