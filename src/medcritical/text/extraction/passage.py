@@ -122,8 +122,8 @@ def _build_options(items: tuple[tuple[str, str], ...]) -> Options:
     for letter, text in texts.items():
         if text:
             owners[text] = "" if text in owners else letter
-    by_length = sorted(owners.items(), key=lambda owner: (-len(owner[0]), owner[0]))
-    return Options(letters="".join(texts), texts=texts, by_length=tuple(by_length))
+    by_length = tuple((text, owners[text]) for text in sorted(owners, key=len, reverse=True))
+    return Options(letters="".join(texts), texts=texts, by_length=by_length)
 
 
 @dataclass(frozen=True, slots=True)
