@@ -9,7 +9,6 @@ import pytest
 from medcritical.config.choices import DataFormat, OnError
 from medcritical.data.load import LoadResult, load_questions
 from medcritical.data.report import Fault, LoadReport
-from medcritical.data.traces import load_traces
 from medcritical.errors import DataError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -39,17 +38,6 @@ def load(folder: Path, name: str, format: str, encoding: str = "utf-8") -> LoadR
 
 
 def load_report(folder: Path, row: dict[str, str]) -> LoadReport:
-    if row["file"] == "huatuo_missing_cot.json":  # its fault is one of traces; its questions are sound
-        path = folder / "bad" / row["file"]
-        return load_traces(
-            path,
-            DataFormat.huatuo_json,
-            "response",
-            encoding="utf-8",
-            language="en",
-            source="h",
-            on_error=OnError.reject,
-        ).report
     return load(folder, row["file"], row["format"], "gb18030" if "gb18030" in row["file"] else "utf-8").report
 
 

@@ -16,8 +16,8 @@ _BE = (
     r"(?:is|are|was|were|seems?(?:\sto\sbe)?|looks?|appears?(?:\sto\sbe)?"
     r"|(?:must|would|should|has\sto|have\sto|will)\sbe)"
 )
-# "C: true", "C - correct", "C (correct)"
-_SAID = r"[.:=-]>?\s{{0,2}}(?:{0})(?=\s?[.;,\n]|\s?\Z)|\((?:{0})\)"
+# "C √", "C. √", "C: true", "C - correct", "C (correct)"
+_MARKED = r"[{0}]|[.][ \t]{{0,2}}[{0}]|[.:=-]>?\s{{0,2}}(?:{1})(?=\s?[.;,\n]|\s?\Z)|\((?:{1})\)"
 _RIGHT = rf"""
     {_BE}(?:\s{_ADVERB}){{0,2}}\s(?:
         (?:the|my|our)\s(?:\w{{1,16}}\s){{0,4}}(?:answer|choice|option|pick|selection|one(?:\sleft)?|fit|match)s?
@@ -27,11 +27,13 @@ _RIGHT = rf"""
     |(?:alone\s)?(?:remains|stands|fits|matches|wins|holds|it\sis|best\s(?:fits|explains|matches|describes)|gets\smy\svote
         |(?:explains|fits)\s(?:\w{{1,16}}\s){{0,4}}best|makes\s(?:the\smost\s)?sense)(?![a-z])(?!\s(?:if|only|when))
     |(?:完全)?正确|最?符合(?:题意|题干|要求|条件)?|对(?=的?(?:[)\]、,。;:\s]|\Z)|[a-z]|不)|成立|当选|入选|为佳
-    |最佳|[最更]为?(?:合适|恰当|合理|准确|可能|适合|贴切)|[.][ \t]{{0,2}}[{_TICK}]|[{_TICK}]|{_SAID.format("correct|true|right|yes")}"""
+    |最佳|[最更]为?(?:合适|恰当|合理|准确|可能|适合|贴切)
+    |{_MARKED.format(_TICK, "correct|true|right|yes")}"""
 _WRONG = rf"""
     {_BE}(?:\s{_ADVERB}){{0,2}}\s(?:incorrect|wrong|false|not|excluded|eliminated|ruled\sout|unlikely|implausible|out)(?![a-z])
     |(?:can|could|may|must|should)\sbe\s(?:excluded|eliminated|ruled\sout|discarded|rejected)|(?:is|are|was|were|do|does|can)n't
-    |不(?:完全|太|大|甚)?(?:正确|对|符合?|成立|选|恰当|合适|合题意)|错误?|有误|[均都全]?可?以?(?:被)?排除|[.][ \t]{{0,2}}[{_CROSS}]|[{_CROSS}]|{_SAID.format("incorrect|false|wrong|no")}"""
+    |不(?:完全|太|大|甚)?(?:正确|对|符合?|成立|选|恰当|合适|合题意)|错误?|有误|[均都全]?可?以?(?:被)?排除
+    |{_MARKED.format(_CROSS, "incorrect|false|wrong|no")}"""
 _JUDGEMENT = re.compile(rf"(?P<wrong>{_WRONG})|(?P<right>{_RIGHT})", re.VERBOSE)
 _UNSURE = re.compile(r"\s?(?:吗|\?|与否|的可能)|\s(?:if|when|only\sif|about)\s")
 

@@ -29,7 +29,8 @@ _ZH_NUMBERED = re.compile(
     r"选(?:项\s?([一二三四五六七八九十]|\d{1,2})(?![\d.%])|([一二三四五六七八九十]|\d(?!\.\d))(?=[。.,\s]|\Z))"
 )
 _CHOSEN = re.compile(
-    rf"(?<![A-Za-z])((?:choose|pick|select|(?:one|answer|choice|option)\sis)\sthe\s)({'|'.join(_WORDS)})(?=[.!]?\s{{0,3}}\Z)", re.IGNORECASE
+    rf"(?<![A-Za-z])((?:choose|pick|select|(?:one|answer|choice|option)\sis)\sthe\s)({'|'.join(_WORDS)})(?=[.!]?\s{{0,3}}\Z)",
+    re.IGNORECASE,
 )
 # Plain beginnings, which a search finds quickly; the patterns above decide.
 _ENGLISH_HINT = re.compile("|".join((*_WORDS, "last", "final", r"\dst", r"\dnd", r"\drd", r"\dth")))
