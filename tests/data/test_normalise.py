@@ -114,3 +114,11 @@ def test_read_options_takes_three_shapes() -> None:
 def test_read_options_rejects_other_shapes(options: object) -> None:
     with pytest.raises(RejectedRow):
         read_options(options, set())
+
+
+def test_labels_repeated_in_listed_options_leave_the_texts() -> None:
+    changes: set[str] = set()
+    assert read_options(["A. x", "(B) y", "C、z"], changes) == {"A": "x", "B": "y", "C": "z"}
+    assert changes == {"label repeated in the option text"}
+    named = {"A": "E. coli", "B": "B. cereus", "C": "C. difficile"}  # names, since not all are labels
+    assert read_options(named, set()) == named

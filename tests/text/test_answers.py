@@ -64,6 +64,7 @@ OPTIONS = {
 }
 WORDINGS = Path(__file__).with_name("wordings.jsonl")
 UNSEEN = Path(__file__).with_name("unseen_wordings.jsonl")
+AUDIT = Path(__file__).with_name("audit_wordings.jsonl")
 
 
 def judge(letters: str | None, gold: str | None) -> str:
@@ -106,9 +107,20 @@ def test_labelled_raw_answers(raw_answers):
 
 
 def test_wordings_of_an_author_who_had_not_seen_the_rules():
-    """Written after the rules were finished: 97.5 % were right at first sight and none invented. No rule was changed."""
+    """Written after the rules were finished: 97.5 % were right at first sight and none invented."""
     rows = read_labelled(UNSEEN)
     assert len(rows) == 240
+    assert_read_right(rows)
+
+
+@pytest.mark.parametrize(("audit_round", "size"), [(1, 431), (2, 462)])
+def test_wordings_of_an_audit(audit_round, size):
+    """Two more sets: the first written without a look at the rules, the second after they had been mended for it.
+
+    At first sight 97.9 % and 97.0 % were right, and 0.5 % and 0.6 % were read as a letter that was not given.
+    """
+    rows = [row for row in read_labelled(AUDIT) if row["round"] == audit_round]
+    assert len(rows) == size
     assert_read_right(rows)
 
 
