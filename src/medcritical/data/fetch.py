@@ -76,7 +76,8 @@ def _download(remote: RemoteFile, folder: Path, expected: str, retries: int, pro
     try:
         registry.fetch(remote.path, downloader=pooch.HTTPDownloader(progressbar=progress))
     except requests.HTTPError as error:
-        is_passing = error.response.status_code >= 500 or error.response.status_code == 429
+        status = error.response.status_code if error.response is not None else 0
+        is_passing = status >= 500 or status == 429
         raise DataError(
             f"The server does not answer as it should ({error}): run the command again later."
             if is_passing
