@@ -75,6 +75,7 @@ ENGLISH_CUES = [
     rf"answers?(?:_\w{{1,12}})?(?:{_LINK}|[\"'\s]{{1,3}}[(\[]|\s{{0,2}}(?:option|choice)\s|\n| - |>)",
     r"is (?=(?:option|choice)\s[\"'(\[*]{0,2}[a-z][)\"'\]*.\s]{0,4}\Z)",  # the last words are "… is option A."
     r"\na\s?:(?=\s?[a-z](?![a-z]))",
+    r"answer's\s",
     *(rf"\n{note}\s?:" for note in ("edit", "edited", "update")),
     *(rf"{noun}s?(?:_\w{{1,12}})?{_LINK}" for noun in _NOUNS),
     *(rf"{quote}{_KEYS}{quote}\s?:" for quote in "\"'"),

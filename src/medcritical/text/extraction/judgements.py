@@ -21,7 +21,8 @@ _MARKED = r"[{0}]|[.][ \t]{{0,2}}[{0}]|[.:=-]>?\s{{0,2}}(?:{1})(?=\s?[.;,\n]|\s?
 _RIGHT = rf"""
     {_BE}(?:\s{_ADVERB}){{0,2}}\s(?:
         (?:the|my|our)\s(?:\w{{1,16}}\s){{0,4}}(?:answer|choice|option|pick|selection|one(?:\sleft)?|fit|match)s?
-        |(?:the\s)?(?:single\s|only\s|one\s)?(?:correct|right|best|better(?!\sthan)|preferable|true|accurate|fitting|most\s\w{{1,16}})|left
+        |(?:the\s)?(?:single\s|only\s|one\s)?(?:correct|right|best|better(?!\sthan)|preferable|preferred|true|accurate|fitting|most\s\w{{1,16}})|left
+        |the\s(?:\w{{1,16}}\s){{0,3}}of\schoice
         |the\sonly\s(?:\w{{1,16}}\s){{0,4}}(?:left|remaining|that\s(?:fits|matches|works))
         |what\si\s(?:would\s)?(?:choose|pick|select|answer|say|go\swith))(?![a-z])(?!\s(?:if|only|when|about|that))
     |(?:alone\s)?(?:remains|stands|fits|matches|wins|holds|it\sis|best\s(?:fits|explains|matches|describes)|gets\smy\svote
@@ -41,7 +42,7 @@ _UNSURE = re.compile(r"\s?(?:吗|\?|与否|的可能)|\s(?:if|when|only\sif|abou
 
 # What is judged stands right before the judgement: letters, perhaps "选项" or "的说法", perhaps a copula.
 _COPULA = (
-    r"(?:[ \t]{0,2}(?:才是|才|是|为|均为|均|都|全部?|也|最|则|完全|显然|明显|更|外|以外|之外|:|-{1,2}>?|=|→|\(|\["
+    r"(?:[ \t]{0,2}(?:才是|才|是|为|均为|均|都|全部?|也|唯一|最|则|完全|显然|明显|更|外|以外|之外|:|-{1,2}>?|=|→|\(|\["
     r"|(?:both|all|each|alone|also|therefore)(?![a-z]))){0,4}[ \t]{0,2}\Z"
 )
 _SUBJECT = re.compile(
@@ -55,6 +56,10 @@ _TEXT_TAIL = re.compile(r"""["')\]*]{0,4}(?P<apart>\s?,)?""" + _COPULA, re.VERBO
 _CLAUSE_END = re.compile(r"的?\s?(?:[.。;\n]|\Z)")
 # "excluding A, B and C, D is left": the list ended, and what is judged comes after it.
 _AFTER_LIST = re.compile(r"(?:\band|[和与及])\s?[A-Z]\s?,\s?([A-Z])\Z")
+# "compared with B, C is the better one" speaks of C.
+_CONTRAST = re.compile(
+    r"\b(?:compared\s(?:with|to)|unlike|instead\sof|rather\sthan|as\sopposed\sto)\s(?:options?\s|choices?\s)?[\"'(\[*]{0,3}\Z"
+)
 _CONJUNCTION = re.compile(r"\b(?:and|options?|choices?)\b")
 # Words that may stand before an option letter. Any other word makes it part of a name: "vitamin B", "维生素C".
 _INTRODUCES = re.compile(
@@ -133,7 +138,10 @@ def _read_subject(passage: Passage, judgement: re.Match[str]) -> tuple[str, bool
         found["open"] or found["named"] or _INTRODUCES.search(passage.lowered, start, found.start("letters"))
     ):
         after_list = _AFTER_LIST.search(found["letters"])
-        letters = _join_runs(after_list[1] if after_list else found["letters"], passage)
+        named = after_list[1] if after_list else found["letters"]
+        if "," in named and _CONTRAST.search(passage.lowered, start, found.start("letters")):
+            named = named.rpartition(",")[2]
+        letters = _join_runs(named, passage)
         first = found.start()
     else:
         tail = _TEXT_TAIL.search(passage.lowered, start, end)
