@@ -38,6 +38,7 @@ _LINKS = [
     *(rf"{modal}(?: \w{{4,12}})? be" for modal in ("must", "should", "would", "will", "has to", "have to")),
     *("to this(?: question| item)?", "in this case", "for this (?:question|item)"),
     "i (?:would )?(?:choose|chose|select|picked?)",
+    *("go(?:es)? to", "falls on"),
 ]
 _LINK = rf"(?:, \w{{1,12}},)?(?:[\s*_\"'`]{{0,4}}(?:{'|'.join(_LINKS)})(?![a-z])){{1,3}}"
 
@@ -60,7 +61,7 @@ _VERBS = [
 _CHANGES = ["chang(?:e|ed|ing)", "switch(?:ed|ing)?", "revis(?:e|ed|ing)", "correct(?:ed|ing)?", "amend(?:ed|ing)?"]
 _PRONOUNS = words("it this that which one")
 _CONSEQUENCES = words(
-    "so hence thus therefore ergo correction consequently finally overall amended revised corrected updated"
+    "hence thus therefore ergo correction consequently finally overall amended revised corrected updated"
     " elimination summary conclusion makes"
 )
 _KEYS = "(?:label|letter|key|pred|prediction|result|output|selected|final|option|value|选项|选择|结果)"
@@ -76,6 +77,8 @@ ENGLISH_CUES = [
     r"is (?=(?:option|choice)\s[\"'(\[*]{0,2}[a-z][)\"'\]*.\s]{0,4}\Z)",  # the last words are "… is option A."
     r"\na\s?:(?=\s?[a-z](?![a-z]))",
     r"answer's\s",
+    *(rf"{noun}\? (?=[\"'(\[*]{{0,2}}[a-z][)\"'\]*.!]{{0,4}}\s?\Z)" for noun in ("answer", "choice", "option", "one")),
+    r"mak(?:es|ing) (?=(?:option )?[\"'(]?[a-z][)\"']? the )",
     *(rf"\n{note}\s?:" for note in ("edit", "edited", "update")),
     *(rf"{noun}s?(?:_\w{{1,12}})?{_LINK}" for noun in _NOUNS),
     *(rf"{quote}{_KEYS}{quote}\s?:" for quote in "\"'"),
@@ -84,6 +87,7 @@ ENGLISH_CUES = [
     *(rf"{change}(?: (?:my|the|this|that|it|answer|choice|myself)){{0,2}} to\s" for change in _CHANGES),
     *(rf"{one}(?:'s| is| (?:must|has to|should|would|can only) be| really is)\s" for one in _PRONOUNS),
     *(rf"{word}[,:\s]" for word in (*_CONSEQUENCES, "only", "just")),
+    r"so[,:\s](?!(?:is|are|was|were|do|does) )",  # "so is D" says it of D, too
 ]
 
 _GOOD = words("正确 最佳 恰当 合适 合理 最优 相符 符合题意 对应 成立 最终 最后 最可能 最符合 最合适 最恰当")
@@ -99,7 +103,7 @@ CHINESE_CUES = [
     *("剩[余下]?", "只剩[余下]?", "余下", "留下", "唯有", "唯一", "惟有", "只有", "只能", "仅有", "仅剩?"),
     *("应为", "应该[是为]?", "应当?是", "而是", "其实是", "实际上?是"),
     *("改[为成答]", "更正为?", "修正为?", "订正为?", "纠正为?", "倾向于?", "支持", "指向", "考虑为?", "诊断为"),
-    *("因此", "因而", "所以", "综上(?:所述|分析)?", "故", "由此可知", "可知", "可见"),
+    *(f"{so},?" for so in ("因此", "因而", "所以", "综上(?:所述|分析)?", "故", "由此可知", "可知", "可见")),
     *(
         f"{end}{_LETTERS_END}"
         for end in ("那么?[就便]?是", "得[出到]?", "即", "余", ",而?是", "认为[应该当]{0,2}[是为选]")
@@ -110,9 +114,9 @@ CHINESE_CUES = [
 # These also occur without announcing anything ("so A and the others …"): the options must end the clause.
 LOOSE_CUE = compile_any(
     [
-        rf"(?:{'|'.join((*_CONSEQUENCES, *_PRONOUNS, 'only', 'just'))})\b",
+        rf"(?:{'|'.join((*_CONSEQUENCES, *_PRONOUNS, 'so', 'only', 'just'))})\b",
         *("indicate", "support", "favou?r", "point", "matches", "tick", r"answer\s\Z", r"is\s\Z"),
-        *("因此", "因而", "所以", "综上", r"故\Z", "由此可知", "可知", "可见", "仅", "考虑", "支持", "指向"),
+        *("因此", "因而", "所以", "综上", r"故,?\Z", "由此可知", "可知", "可见", "仅", "考虑", "支持", "指向"),
         *(r"应该\Z", "回答"),
     ]
 )

@@ -20,7 +20,7 @@ _BE = (
 _MARKED = r"[{0}]|[.][ \t]{{0,2}}[{0}]|[.:=-]>?\s{{0,2}}(?:{1})(?=\s?[.;,\n]|\s?\Z)|\((?:{1})\)"
 _RIGHT = rf"""
     {_BE}(?:\s{_ADVERB}){{0,2}}\s(?:
-        (?:the|my|our)\s(?:\w{{1,16}}\s){{0,4}}(?:answer|choice|option|pick|selection|one(?:\sleft)?|fit|match)s?
+        (?:the|my|our|your)\s(?:\w{{1,16}}\s){{0,4}}(?:answer|choice|option|pick|selection|one(?:\sleft)?|fit|match)s?
         |(?:the\s)?(?:single\s|only\s|one\s)?(?:correct|right|best|better(?!\sthan)|preferable|preferred|true|accurate|fitting|most\s\w{{1,16}})|left
         |the\s(?:\w{{1,16}}\s){{0,3}}of\schoice
         |the\sonly\s(?:\w{{1,16}}\s){{0,4}}(?:left|remaining|that\s(?:fits|matches|works))

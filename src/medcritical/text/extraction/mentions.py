@@ -43,9 +43,11 @@ _CLEAN = re.compile(
     rf"""["')\]}}*_`$]{{0,6}}[ \t]{{0,3}}(?:\Z|[\n。!;,、)\]}}`|~$\\…(#←]|:|["'](?![a-z])|[*_]
     |\.(?![a-z0-9])|<(?=\s?[/|a-z\\]|\Z)|\[/|-(?![a-z0-9])|->|=>|→
     |(?<=[\s"')\]}}*_`$]){_REASON}
-    |选?项|因|由于|为|是|正确|符合|对(?!应|于)|最|成立|吧|啦|了|这|那|更|即|而|才|的|可|均|都|[一二两三四五]项|作为|所|当选|入选|与?题)""",
+    |选?项|因|由于|为|是|正确|符合|对(?!应|于)|最|成立|吧|啦|了|这|那|更|即|而|才|的|可|能|均|都|[一二两三四五]项|作为|所|当选|入选|与?题)""",
     re.VERBOSE,
 )
+# "A、B、C、D中的一项": what there is to choose from.
+_CHOICE_AMONG = re.compile(r"[a-z](?:[、,/][a-z]){0,9}\s?(?:[之当]?中|里)")
 # "D, A and B are wrong": behind a comma begins another clause, which speaks of the others.
 _OTHER_CLAUSE = re.compile(
     r"""["')\]}*_`]{0,4}\s?(?:选?项)?(?:\s?(?:均|都|皆|全都?)?(?:不|错|有误|可?以?排除)|\s(?:are|is|do|does)(?:n't|\snot|\swrong|\sincorrect)(?![a-z]))"""
@@ -80,8 +82,9 @@ def read_mention(passage: Passage, start: int, *, allow_text: bool = True) -> Me
         found = _read_text(passage, article.end())
     if found is None or _QUESTIONED.match(passage.lowered, found.end):
         return None
-    is_choice_of_all = len(found.letters) == len(passage.options.letters) and "/" in passage.text[position : found.end]
-    return Mention("", found.end) if is_choice_of_all or _is_tie(passage, found.end) else found
+    has_slash = "/" in passage.text[position : found.end]  # "A/B" leaves it open; so does a list of all
+    is_open = has_slash and len(found.letters) in (2, len(passage.options.letters))
+    return Mention("", found.end) if is_open or _is_tie(passage, found.end) else found
 
 
 def _read_list(passage: Passage, start: int, allow_text: bool, depth: int) -> Mention | None:
@@ -93,6 +96,8 @@ def _read_list(passage: Passage, start: int, allow_text: bool, depth: int) -> Me
     if not is_closed and item.letter_end is not None:  # "B. Warfarin needs …": the text begins the next sentence
         found, is_closed = Mention(item.letters, item.letter_end), _is_clean(passage, item.letter_end)
     separator = _SEPARATOR.match(passage.lowered, _CLOSERS.match(passage.lowered, item.end).end())  # type: ignore[union-attr]
+    if separator and _CHOICE_AMONG.match(passage.lowered, separator.end()):
+        return None
     if separator and depth < 25:
         rest = _read_list(passage, separator.end(), allow_text, depth + 1)
         if rest is not None:

@@ -27,7 +27,7 @@ _CLOSING = re.compile(
 )
 # The last words are "… is E." or "…的是E。": the question's own words, perhaps, and the answer.
 _LAST_WORDS = re.compile(
-    r"(?P<copula>\bis|的是)\s?(?P<letter>[\"'(\[*]{0,3}[A-Z][\"')\]*]{0,3}(?:选?项)?[.。!]\s{0,3}\Z)"
+    r"(?P<copula>\b(?:is|be)|的是)\s?(?P<letter>[\"'(\[*]{0,3}[A-Z][\"')\]*]{0,3}(?:选?项)?[.。!]\s{0,3}\Z)"
 )
 _LETTERED_NOUN = re.compile(
     r"\b(?:vitamin|hepatitis|blood|group|type|class|grade|stage|antigen|factor|plan|protein|score|virus|strain)s?\b"
@@ -95,10 +95,10 @@ def _read_last_words(passage: Passage) -> tuple[str, str] | None:
     found = _LAST_WORDS.search(passage.text, max(0, len(passage.text) - _TAIL))
     if found is None:
         return None
-    if found["copula"] == "is":
+    if found["copula"] != "的是":
         before = passage.lowered[max(0, found.start() - _LONGEST_SENTENCE) : found.start()]
-        frame = before[max(before.rfind(end) for end in ".!?;\n") + 1 :]
-        if _FRAMED.search(frame) or _LETTERED_NOUN.search(frame):
+        frame = before[max(before.rfind(end) for end in ".!?;:\n") + 1 :]
+        if frame.strip() == "so" or _FRAMED.search(frame) or _LETTERED_NOUN.search(frame):
             return None
     mention = read_mention(passage, found.start("letter"), allow_text=False)
     return None if mention is None else (mention.letters, "closing")
