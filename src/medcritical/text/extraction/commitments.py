@@ -15,7 +15,7 @@ from medcritical.text.extraction.retractions import CITED, DISMISSED, NEGATED, S
 _CUE = compile_any((*MARKUP_CUES, *ENGLISH_CUES, *CHINESE_CUES))
 _ENGLISH_CUE = compile_any((*MARKUP_CUES, *ENGLISH_CUES))  # the same in text without Chinese, in less time
 _CLAUSE_END = re.compile(
-    r"""["')\]}*_`$]{0,6}\s{0,3}(?:\Z|[.。!;,\n<|]|(?:that|which|because|since|the\s(?:correct|right|best|most))\s)"""
+    r"""["')\]}*_`$]{0,6}\s{0,3}(?:\Z|[.。!;,\n<|]|(?:that|which|because|since|the\s(?:correct|right|best|most))\s|(?:instead|after\sall)(?![a-z]))"""
 )
 _SENTENCE_END = re.compile(r"""["')\]}*_`$]{0,6}\s{0,3}(?:\Z|[.。!\n<])""")
 _LETTERS_ONLY = re.compile(r"(?:[^a-z]{0,8}(?:option|choice|is|both|and|选项|选|[a-z](?![a-z]))){1,40}[^a-z]{0,8}")

@@ -77,6 +77,7 @@ ENGLISH_CUES = [
     r"is (?=(?:option|choice)\s[\"'(\[*]{0,2}[a-z][)\"'\]*.\s]{0,4}\Z)",  # the last words are "… is option A."
     r"\na\s?:(?=\s?[a-z](?![a-z]))",
     r"answer's\s",
+    "i (?:now |still )?(?:believe|think|prefer)\\s",
     *(rf"{noun}\? (?=[\"'(\[*]{{0,2}}[a-z][)\"'\]*.!]{{0,4}}\s?\Z)" for noun in ("answer", "choice", "option", "one")),
     r"mak(?:es|ing) (?=(?:option )?[\"'(]?[a-z][)\"']? the )",
     *(rf"\n{note}\s?:" for note in ("edit", "edited", "update")),
@@ -115,7 +116,17 @@ CHINESE_CUES = [
 LOOSE_CUE = compile_any(
     [
         rf"(?:{'|'.join((*_CONSEQUENCES, *_PRONOUNS, 'so', 'only', 'just'))})\b",
-        *("indicate", "support", "favou?r", "point", "matches", "tick", r"answer\s\Z", r"is\s\Z"),
+        *(
+            "indicate",
+            "support",
+            "favou?r",
+            "point",
+            "matches",
+            "tick",
+            r"i (?:now |still )?(?:believe|think|prefer)",
+            r"answer\s\Z",
+            r"is\s\Z",
+        ),
         *("因此", "因而", "所以", "综上", r"故,?\Z", "由此可知", "可知", "可见", "仅", "考虑", "支持", "指向"),
         *(r"应该\Z", "回答"),
     ]

@@ -17,7 +17,7 @@ _BE = (
     r"|(?:must|would|should|has\sto|have\sto|will)\sbe)"
 )
 # "C √", "C. √", "C: true", "C - correct", "C (correct)"
-_MARKED = r"[{0}]|[.][ \t]{{0,2}}[{0}]|[.:=-]>?\s{{0,2}}(?:{1})(?=\s?[.;,\n]|\s?\Z)|\((?:{1})\)"
+_MARKED = r"[{0}]|[.][ \t]{{0,2}}[{0}]|[.:=→-]>?\s{{0,2}}(?:{1})(?=\s?[.;,\n]|\s?\Z)|\((?:{1})\)"
 _RIGHT = rf"""
     {_BE}(?:\s{_ADVERB}){{0,2}}\s(?:
         (?:the|my|our|your)\s(?:\w{{1,16}}\s){{0,4}}(?:answer|choice|option|pick|selection|one(?:\sleft)?|fit|match)s?
@@ -28,7 +28,7 @@ _RIGHT = rf"""
     |(?:alone\s)?(?:remains|stands|fits|matches|wins|holds|it\sis|best\s(?:fits|explains|matches|describes)|gets\smy\svote
         |(?:explains|fits)\s(?:\w{{1,16}}\s){{0,4}}best|makes\s(?:the\smost\s)?sense)(?![a-z])(?!\s(?:if|only|when))
     |(?:完全)?正确|最?符合(?:题意|题干|要求|条件)?|对(?=的?(?:[)\]、,。;:\s]|\Z)|[a-z]|不)|成立|当选|入选|为佳
-    |最佳|[最更]为?(?:合适|恰当|合理|准确|可能|适合|贴切)
+    |可能性最[大高]|最佳|[最更]为?(?:合适|恰当|合理|准确|可能|适合|贴切)
     |{_MARKED.format(_TICK, "correct|true|right|yes")}"""
 _WRONG = rf"""
     {_BE}(?:\s{_ADVERB}){{0,2}}\s(?:incorrect|wrong|false|not|excluded|eliminated|ruled\sout|unlikely|implausible|out)(?![a-z])
@@ -36,7 +36,7 @@ _WRONG = rf"""
     |不(?:完全|太|大|甚)?(?:正确|对|符合?|成立|选|恰当|合适|合题意)|错误?|有误|[均都全]?可?以?(?:被)?排除
     |{_MARKED.format(_CROSS, "incorrect|false|wrong|no")}"""
 # The first characters of all of these: a search leaves most places after one look instead of sixty.
-_FIRST = rf"[abcdefghilmrsw完正最符对成当入为更不错有均都全可以被排.:=\-({_TICK}{_CROSS}]"
+_FIRST = rf"[abcdefghilmrsw完正最符对成当入为更不错有均都全可以被排.:=→\-({_TICK}{_CROSS}]"
 _JUDGEMENT = re.compile(rf"(?={_FIRST})(?:(?P<wrong>{_WRONG})|(?P<right>{_RIGHT}))", re.VERBOSE)
 _UNSURE = re.compile(r"\s?(?:吗|\?|与否|的可能)|\s(?:if|when|only\sif|about)\s")
 
@@ -148,11 +148,25 @@ def _read_subject(passage: Passage, judgement: re.Match[str]) -> tuple[str, bool
         if tail and tail["apart"] and not _CLAUSE_END.match(passage.lowered, judgement.end()):
             return None
         text_end = tail.start() if tail else end
-        letters = passage.options.text_before(passage.lowered, text_end) or ""
-        first = text_end - len(passage.options.texts[letters]) if letters else end
+        letters, first = _read_texts(passage, text_end)
     if not letters or passage.text[:first].endswith("比"):  # "A比B更合适" speaks of A
         return None
     return letters, _EXCEPT.search(passage.lowered, max(0, first - 24), first) is not None
+
+
+def _read_texts(passage: Passage, end: int) -> tuple[str, int]:
+    """Returns (letters, start) of the options whose texts end at `end`: of "A发热、B咳嗽" both, else of one text."""
+    letters, first = "", end
+    for _ in passage.options.letters:
+        letter = passage.options.text_before(passage.lowered, end)
+        if not letter:
+            break
+        letters, first = letters + letter, end - len(passage.options.texts[letter])
+        listed = re.compile(rf"、\s?{letter.lower()}[.、:\s]?\Z").search(passage.lowered, max(0, first - 4), first)
+        if not listed:
+            break
+        end = listed.start()
+    return letters, first
 
 
 def _join_runs(named: str, passage: Passage) -> str:

@@ -149,7 +149,12 @@ def _read_letters(passage: Passage, start: int) -> Mention | None:
     if not found:
         return None
     run, options = found[0], passage.options
-    if run == "a" and found.end() == len(passage.text) and passage.text[start - 1 : start] == " ":
+    if (
+        run == "a"
+        and found.end() == len(passage.text)
+        and passage.text[:start].endswith(" ")
+        and not passage.text[:start].endswith(": ")
+    ):
         return None  # the article of a sentence that was cut
     if len(run) > 1:
         is_set = run.isupper() and len(set(run)) == len(run) and all(letter in options.texts for letter in run)
