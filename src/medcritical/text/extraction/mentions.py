@@ -43,11 +43,14 @@ _CLEAN = re.compile(
     rf"""["')\]}}*_`$]{{0,6}}[ \t]{{0,3}}(?:\Z|[\n。!;,、)\]}}`|~$\\…(#←]|:|["'](?![a-z])|[*_]
     |\.(?![a-z0-9])|<(?=\s?[/|a-z\\]|\Z)|\[/|-(?![a-z0-9])|->|=>|→
     |(?<=[\s"')\]}}*_`$]){_REASON}
-    |选?项|因|由于|为|是|正确|符合|对(?!应|于)|最|成立|吧|啦|了|这|那|更|即|而|才|的|可|能|均|都|[一二两三四五]项|作为|所|当选|入选|与?题)""",
+    |选?项|因|由于|为|是|正确|符合|对(?!应|于)|最|成立|吧|啦|了|这|那|更|即|而|才|的|可|能|均|都|没问题|无误|没错|[一二两三四五]项|作为|所|当选|入选|与?题)""",
     re.VERBOSE,
 )
 # "A、B、C、D中的一项": what there is to choose from.
 _CHOICE_AMONG = re.compile(r"[a-z](?:[、,/][a-z]){0,9}\s?(?:[之当]?中|里)")
+_SUBJECT_ENDS = re.compile(
+    r"[a-z](?:\s?[,、]\s?(?:and\s)?[a-z](?![a-z])){0,9}\s(?:are|were|have|can|could|may)\s(?!wrong|incorrect|not|false|n't)"
+)
 # "D, A and B are wrong": behind a comma begins another clause, which speaks of the others.
 _OTHER_CLAUSE = re.compile(
     r"""["')\]}*_`]{0,4}\s?(?:选?项)?(?:\s?(?:均|都|皆|全都?)?(?:不|错|有误|可?以?排除)|\s(?:are|is|do|does)(?:n't|\snot|\swrong|\sincorrect)(?![a-z]))"""
@@ -106,6 +109,8 @@ def _read_list(passage: Passage, start: int, allow_text: bool, depth: int) -> Me
             if not item.letters or not rest.letters or set(item.letters) & set(rest.letters):
                 return Mention("", rest.end)
             return Mention("".join(sorted(set(item.letters + rest.letters))), rest.end)
+        if _SUBJECT_ENDS.match(passage.lowered, separator.end()):  # "A, B, C are features": no answer, nor is "A, B"
+            return None
     return found if is_closed or _is_tie(passage, item.end) else None
 
 

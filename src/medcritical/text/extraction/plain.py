@@ -158,7 +158,7 @@ def _read_asserted(passage: Passage, sentence: str) -> tuple[str, str] | None:
     if not letter:
         return None
     frame = body[: text_end - len(options.texts[letter])]
-    is_finished = sentence.endswith((".", "。", "!", '"', ")")) or frame.rstrip().endswith(":")
+    is_finished = sentence.rstrip("*_`").endswith((".", "。", "!", '"', ")")) or frame.rstrip().endswith(":")
     if not is_finished or (_FRAMED.search(frame) and not frame.endswith("的是")):  # what the question asks for
         return None
     spoken = _spoken_of(passage)
