@@ -206,7 +206,7 @@ FRAGMENTS = (
     *("A", " ", "\n", "A, ", "or A ", "A and ", "<think>", "</think>", "<answer>", "</answer>", "answer is ", "the "),
     *('"', "'", "(", "[", "**", "\n#", "--", "->", ". ", "。", "选", "故选A", "不", "答案", "C对", "√ A\n", "第一个"),
     *("the first option ", "\nQuestion: ", "下一题", "best ", "wait ", "no, ", "if ", "Leg ultrasound ", "\\boxed{"),
-    *("A. Echocardiography\n", "point a to "),
+    *("A. Echocardiography\n", "point a to ", "A/B ", "C. √\n", "neither A ", "~~A~~", "&lt;", "A: true\n", "是A，"),
 )
 
 
