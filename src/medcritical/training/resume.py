@@ -84,10 +84,18 @@ class Resumption(Callback):  # type: ignore[misc]
 
     @contextmanager
     def signals_kept(self) -> Iterator[None]:
-        """Gives signals their former meaning when the training is over."""
+        """Gives signals their former meaning when the training is over.
+
+        But a rank whose training has failed ignores SIGTERM from then on: torchrun sends it to the ranks that are left when one
+        has died, and it would end this one before it has said why it failed. Whoever really wants its end has SIGKILL.
+        """
         before = {number: signal.getsignal(number) for number in _STOPPING}
         try:
             yield
+        except Exception as error:
+            if self.ranks.size > 1 and not isinstance(error, TrainingStopped):
+                before[signal.SIGTERM] = signal.SIG_IGN
+            raise
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
