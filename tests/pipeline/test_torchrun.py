@@ -17,6 +17,7 @@ from medcritical.pipeline.execute import StageFailed
 from medcritical.pipeline.torchrun import check_programs
 
 
+@pytest.mark.timeout(PATIENCE)
 def test_a_rank_that_is_killed_is_named_and_the_stage_goes_on_as_if_it_had_not_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
