@@ -47,6 +47,23 @@ def test_faults_of_the_user_are_told_once_and_not_tried_again(tmp_path: Path) ->
     assert log.count("longer than max_length=16") <= 4  # by two ranks, each with its traceback
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(2 * PATIENCE)
+@pytest.mark.parametrize("strategy", ["zero2_offload", "zero3_offload"])
+def test_offloading_trains_alike(tmp_path: Path, strategy: str) -> None:
+    """DeepSpeed compiles its CPU Adam at the first start: minutes, once on a machine."""
+    try:
+        check_programs(StrategyKind(strategy))
+    except ConfigError as missing:
+        pytest.skip(str(missing))
+    steps, limit = "sft.steps=20", "cluster.timeout_seconds=900"
+    alone, call, _ = execute(tmp_path / "alone", steps)
+    store, same, _ = execute(tmp_path / "ranks", *RANKS, steps, limit, f"strategy={strategy}")
+    assert same.ref == call.ref
+    losses = [[row["train/loss"] for row in rows_of(*made)] for made in ((alone, call), (store, same))]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
 def test_programs_that_are_missing_are_named_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     check_programs(StrategyKind.ddp)
     monkeypatch.setenv("CXX", "no-such-compiler")
