@@ -39,6 +39,18 @@ def test_a_rank_that_is_killed_is_named_and_the_stage_goes_on_as_if_it_had_not_b
 
 
 @pytest.mark.slow
+def test_a_rank_that_dies_when_the_artefact_is_complete_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in fault(tmp_path / "killed", 0, "SIGKILL", ".executions.jsonl").items():  # after the manifest
+        monkeypatch.setenv(name, value)
+    store, call, seen = execute(tmp_path, *RANKS, "strategy=ddp", "sft.steps=6")
+    assert (tmp_path / "killed").is_file()
+    assert "starting again" not in seen.getvalue()
+    assert store.is_complete(call.ref)
+
+
+@pytest.mark.slow
 def test_faults_of_the_user_are_told_once_and_not_tried_again(tmp_path: Path) -> None:
     with pytest.raises(StageFailed, match="longer than max_length=16") as failed:
         execute(tmp_path, *RANKS, "sft.max_length=16")
