@@ -11,9 +11,12 @@ PATIENCE = 880  # seconds; pytest's own limit is shorter for most tests
 
 
 def run_ranks(cases: list[trainings.Case], student: Path, folder: Path, number: int = 2) -> str:
-    """Trains all cases by `number` ranks, in one start of torchrun; what they printed."""
+    """Trains all cases by `number` ranks, in one start of torchrun; what they printed. Nothing may be compiled for it."""
     trainings.write_cases(folder / "cases", cases)
-    return start_ranks(number, trainings.__file__, str(folder / "cases"), str(student), str(folder))
+    arguments = str(folder / "cases"), str(student), str(folder)
+    printed = start_ranks(number, trainings.__file__, *arguments, TORCH_EXTENSIONS_DIR=str(folder / "compiled"))
+    assert not (folder / "compiled").exists()
+    return printed
 
 
 def start_ranks(number: int, script: str, *arguments: str, **variables: str) -> str:

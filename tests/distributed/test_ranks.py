@@ -15,7 +15,7 @@ from starting import run_alone, run_ranks, start_ranks
 from trainings import Case
 from transformers import AutoModelForCausalLM
 
-SPREAD = ("ddp", "zero1", "zero2", "zero3")
+SPREAD = ("zero3", "zero2", "zero1", "ddp")  # in this order: what one has prepared must not help the others
 PLAIN = (
     Case("sft", accumulates=True),
     Case("dpo-lora", objective="dpo", lora=True, accumulates=True),

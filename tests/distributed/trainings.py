@@ -102,7 +102,8 @@ def make_examples(number: int) -> list[tuple[list[int], list[int], list[int]]]:
 def load_model(folder: Path, case: Case) -> Any:
     """The student, cut up from the start under ZeRO 3, with its adapter after that."""
     kind = StrategyKind(case.strategy)
-    with sharded_loading(kind, "bf16-mixed" if case.precision == "bfloat16" else "32-true"):
+    precision = "bf16-mixed" if case.precision == "bfloat16" else "32-true"
+    with sharded_loading(kind, torch.device("cpu"), precision):
         model = load_checkpoint(folder, dtype=torch.float32).model
     for module in model.modules():
         if hasattr(module, "attention_dropout"):

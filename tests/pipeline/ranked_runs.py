@@ -93,10 +93,14 @@ def fault(marker: Path, rank: int, signal: str, words: str, seconds: float = 0.0
 
 
 def start_command(root: Path, *overrides: str, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    """`medcritical experiments=toy` with its store and outputs below `root`; `before`: what is put before the command."""
+    """`medcritical experiments=toy` with its store and outputs below `root`; `before`: what is put before the command.
+
+    Where the overrides name no arm it is one iteration of self-play.
+    """
+    arm = () if any(word.startswith("arm=") for word in overrides) else ("arm=dpo_self", "selfplay.iterations=1")
     code = "import sys; from medcritical.cli.main import main; sys.argv[0] = 'medcritical'; main()"
     command = [
-        *(*before, sys.executable, "-c", code, "experiments=toy", "arm=dpo_self", "selfplay.iterations=1"),
+        *(*before, sys.executable, "-c", code, "experiments=toy", *arm),
         *(f"paths.store={root / 'store'}", f"paths.outputs={root / 'outputs'}", "trainer.accelerator=cpu"),
         *("sft.correction=null", *overrides),
     ]

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,8 @@ from medcritical.pipeline.rank import RankFailure
 from medcritical.pipeline.reasons import find_reason
 from medcritical.pipeline.worker import Event
 from medcritical.store import write_json
+
+PATIENCE = 20.0  # seconds
 
 RANK = """
 import sys, time
@@ -49,64 +51,70 @@ def cluster(node_rank: int = 0, timeout_seconds: float = 2.0) -> ClusterConfig:
     return configure(*overrides, f"cluster.timeout_seconds={timeout_seconds}").cluster
 
 
-def quiet_after(signs: Signs, seconds: float) -> float:
-    deadline = time.monotonic() + seconds
+def look_until(signs: Signs, is_so: Callable[[dict[int, float]], bool]) -> bool:
+    """True when what was seen is so, within a time that is long even on a busy machine."""
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         time.sleep(0.05)
         signs.look()
-    return signs.quiet.get(0, -1.0)
+        if is_so(signs.quiet):
+            return True
+    return False
 
 
 def test_a_process_that_is_stopped_gives_no_sign(tmp_path: Path, living: subprocess.Popen[bytes]) -> None:
     signs = Signs(tmp_path)
-    assert quiet_after(signs, 1.5) < 1.0
+    for _ in range(3):
+        assert look_until(signs, lambda quiet: quiet[0] > 0)
+        assert look_until(signs, lambda quiet: quiet[0] == 0)
     living.send_signal(signal.SIGSTOP)
-    assert quiet_after(signs, 1.5) > 1.0
+    assert look_until(signs, lambda quiet: quiet[0] > 1.0)
     living.send_signal(signal.SIGCONT)
-    assert quiet_after(signs, 1.0) < 1.0
-    time.sleep(3 * nodes.POLL_SECONDS)  # nobody listens for so long
+    assert look_until(signs, lambda quiet: quiet[0] == 0)
+    living.send_signal(signal.SIGSTOP)
+    time.sleep(2.5 * nodes.POLL_SECONDS)  # nobody listens for so long
     signs.look()
     assert signs.quiet[0] <= 2 * nodes.POLL_SECONDS
     pid_path(tmp_path, 0).unlink()  # it has ended well
-    assert quiet_after(signs, 0.1) == -1.0
+    assert look_until(signs, lambda quiet: quiet == {})
 
 
 def test_a_guard_ends_what_waits_for_a_stopped_rank(tmp_path: Path, living: subprocess.Popen[bytes]) -> None:
     watching, killed = Guard(tmp_path, cluster()), threading.Event()
     with watching.guarding(killed.set):
-        assert not killed.wait(1.0)
+        assert not killed.wait(0.6)
         living.send_signal(signal.SIGSTOP)
-        assert killed.wait(2.0 + 4 * nodes.POLL_SECONDS)
+        assert killed.wait(PATIENCE)
     assert watching.lost_ranks() == [0]
 
 
 def test_a_failure_ends_a_start_after_a_while_and_on_other_machines_when_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard, "REPORT_SECONDS", 1.0)
+    monkeypatch.setattr(guard, "REPORT_SECONDS", 2.0)
     killed = [threading.Event(), threading.Event()]
     first, second = (Guard(tmp_path, cluster(node_rank, timeout_seconds=60)) for node_rank in (0, 1))
     with first.guarding(killed[0].set), second.guarding(killed[1].set):
         assert not killed[0].wait(2 * nodes.POLL_SECONDS)
         nodes.report_loss(tmp_path, 1, 1)
         assert not killed[0].wait(0.5)  # others may have something to say yet
-        assert killed[0].wait(2.0 + 2 * nodes.POLL_SECONDS)
+        assert killed[0].wait(PATIENCE)
         assert not killed[1].is_set()
         nodes.end(tmp_path, Ending("it failed"))
-        assert killed[1].wait(3 * nodes.POLL_SECONDS)
+        assert killed[1].wait(PATIENCE)
 
 
 @pytest.mark.parametrize("node_rank", [0, 1])
 def test_ranks_have_time_to_end_when_the_artefact_is_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, node_rank: int
 ) -> None:
-    monkeypatch.setattr(guard, "END_SECONDS", 1.0)
+    monkeypatch.setattr(guard, "END_SECONDS", 1.5)
     start, killed = tmp_path / "start", threading.Event()
     start.mkdir()
     with Guard(start, cluster(node_rank)).guarding(killed.set):
         start.rmdir()
-        assert not killed.wait(0.9)
-        assert killed.wait(1.0 + 2 * nodes.POLL_SECONDS)
+        assert not killed.wait(0.7)
+        assert killed.wait(PATIENCE)
 
 
 def test_a_rank_ends_with_its_command(tmp_path: Path) -> None:
@@ -120,10 +128,8 @@ def test_a_rank_ends_with_its_command(tmp_path: Path) -> None:
         time.sleep(0.02)
     command.kill()
     command.wait()
-    time.sleep(1.5)
     signs = Signs(tmp_path)
-    signs.look()
-    assert quiet_after(signs, 1.0) > 0.8
+    assert look_until(signs, lambda quiet: quiet[0] > 1.0)
 
 
 def fail(start: Path, rank: int, message: str, *, lost_peer: bool = True, timed_out: bool = False) -> None:

@@ -44,6 +44,16 @@ def test_it_is_met_when_it_comes_and_missed_when_it_goes(tmp_path: Path, endpoin
     assert gone.value.exit_code == 75
 
 
+def test_time_in_which_nobody_asked_does_not_count(tmp_path: Path, endpoint: str) -> None:
+    first = FirstMachine(tmp_path, endpoint, timeout_seconds=0.5)
+    with present(tmp_path, endpoint):
+        first.check()
+    time.sleep(0.7)  # its ranks were at work
+    first.check()
+    with pytest.raises(FirstMachineGone):
+        check_for(first, 3.0)
+
+
 def test_what_has_ended_it_is_told_to_those_who_have_met_it(tmp_path: Path, endpoint: str) -> None:
     first, late = (FirstMachine(tmp_path, endpoint, timeout_seconds=0.5) for _ in range(2))
 

@@ -39,12 +39,41 @@ def test_a_rank_that_is_killed_is_named_and_the_stage_goes_on_as_if_it_had_not_b
 
 
 @pytest.mark.slow
+def test_a_rank_that_dies_when_the_artefact_is_complete_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in fault(tmp_path / "killed", 0, "SIGKILL", ".executions.jsonl").items():  # after the manifest
+        monkeypatch.setenv(name, value)
+    store, call, seen = execute(tmp_path, *RANKS, "strategy=ddp", "sft.steps=6")
+    assert (tmp_path / "killed").is_file()
+    assert "starting again" not in seen.getvalue()
+    assert store.is_complete(call.ref)
+
+
+@pytest.mark.slow
 def test_faults_of_the_user_are_told_once_and_not_tried_again(tmp_path: Path) -> None:
     with pytest.raises(StageFailed, match="longer than max_length=16") as failed:
         execute(tmp_path, *RANKS, "sft.max_length=16")
     assert failed.value.exit_code == 2
     log = (tmp_path / "run" / "worker.log").read_text(encoding="utf-8")
     assert log.count("longer than max_length=16") <= 4  # by two ranks, each with its traceback
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * PATIENCE)
+@pytest.mark.parametrize("strategy", ["zero2_offload", "zero3_offload"])
+def test_offloading_trains_alike(tmp_path: Path, strategy: str) -> None:
+    """DeepSpeed compiles its CPU Adam at the first start: minutes, once on a machine."""
+    try:
+        check_programs(StrategyKind(strategy))
+    except ConfigError as missing:
+        pytest.skip(str(missing))
+    steps, limit = "sft.steps=20", "cluster.timeout_seconds=900"
+    alone, call, _ = execute(tmp_path / "alone", steps)
+    store, same, _ = execute(tmp_path / "ranks", *RANKS, steps, limit, f"strategy={strategy}")
+    assert same.ref == call.ref
+    losses = [[row["train/loss"] for row in rows_of(*made)] for made in ((alone, call), (store, same))]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 def test_programs_that_are_missing_are_named_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:

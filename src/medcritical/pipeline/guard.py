@@ -25,7 +25,7 @@ SUPERVISOR = "MEDCRITICAL_SUPERVISOR"
 REPORT_SECONDS = 5.0
 """How long ranks have, when the first of them has failed, to say what they know. Then they are killed."""
 
-END_SECONDS = 10.0
+END_SECONDS = 60.0
 """How long ranks and what has started them have to end when the artefact is complete."""
 
 _SUPERVISOR_EVERY = 1.0

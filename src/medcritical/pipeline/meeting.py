@@ -68,7 +68,7 @@ class FirstMachine:
 
     def __init__(self, root: Path, endpoint: str, timeout_seconds: float) -> None:
         self.root, self.endpoint, self.timeout_seconds = root, endpoint, timeout_seconds
-        self._token, self._last_seen, self._next = "", time.monotonic(), 0.0
+        self._token, self._missed, self._asked = "", 0.0, time.monotonic() - ASK_SECONDS
 
     def check(self) -> None:
         """Do nothing while machine 0 is there, or may come yet.
@@ -77,16 +77,18 @@ class FirstMachine:
             ConfigError: it has not been met within the timeout, by the network or by the store.
             FirstMachineGone: it has ended with an error, or has not answered for the timeout.
         """
-        if time.monotonic() < self._next:
+        passed = time.monotonic() - self._asked
+        if passed < ASK_SECONDS:
             return
+        self._asked += passed
         token, presence = _ask(self.endpoint), self._presence()
-        self._next = time.monotonic() + ASK_SECONDS
         if presence is not None and token == presence.token:
-            self._token, self._last_seen = token, time.monotonic()
+            self._token, self._missed = token, 0.0
             return
+        self._missed += min(passed, 2 * ASK_SECONDS)  # not what went by while ranks were at work and nobody asked
         if self._token and presence is not None and presence.token == self._token and presence.ended:
             raise FirstMachineGone(f"machine 0 has ended: {presence.ended}", presence.exit_code)
-        if time.monotonic() - self._last_seen < self.timeout_seconds:
+        if self._missed < self.timeout_seconds:
             return
         within = f"within cluster.timeout_seconds={self.timeout_seconds:g}"
         if self._token:

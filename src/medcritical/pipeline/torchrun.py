@@ -118,7 +118,7 @@ class RankExecutor:
         meeting = self.launcher.next_meeting()
         nodes.announce(start, meeting)
         exit_code, lost = self._run_ranks(start, meeting, watcher)
-        if exit_code != 0:
+        if exit_code != 0 and not self.store.is_complete(call.ref):  # a process may die when its work is done
             raise find_reason(call, start, self.cluster, lost, self.launcher.name, exit_code, self.log_path)
 
     def _follow_first_node(self, calls: Sequence[StageCall], watcher: Watcher) -> None:

@@ -41,7 +41,8 @@ def training_student(checkpoint: Path, output: Output) -> Student:
     Under ZeRO 3 every rank loads its part of each weight, and DeepSpeed's precision is that of the weights.
     """
     prepare_process(output.trainer)
-    with sharded_loading(output.strategy, precision_of(output.trainer, output.strategy, num_parameters=0)):
+    device = resolve_device(output.trainer.accelerator)
+    with sharded_loading(output.strategy, device, precision_of(output.trainer, output.strategy, num_parameters=0)):
         return load_checkpoint(checkpoint, dtype=torch.float32)
 
 

@@ -41,6 +41,16 @@ class ScoringModule(LightningModule):  # type: ignore[misc]
         return self.response_logps(batch)[0][batch.learned_B]
 
 
+def _leave_frozen_out(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    """Takes frozen weights out of a state: they are those of the model that training started from.
+
+    DeepSpeed can do that itself, but leaves a tied weight in by its second name: a head as large as all embeddings.
+    """
+    for name, weight in module.named_parameters(prefix.rstrip("."), remove_duplicate=False):
+        if not weight.requires_grad:
+            state.pop(name, None)
+
+
 class TrainingModule(ScoringModule):
     """Base of the two trainings. A subclass says what a micro-batch adds to the loss of its optimizer step.
 
@@ -55,6 +65,7 @@ class TrainingModule(ScoringModule):
         self.optim = optim
         self.num_steps = num_steps
         self.num_tokens = 0
+        self.register_state_dict_post_hook(_leave_frozen_out)
         self._losses: list[Tensor] = []
         self._values: dict[str, list[Tensor]] = {}
         self._learning_rate = 0.0

@@ -154,13 +154,6 @@ class Resumption(Callback):  # type: ignore[misc]
     def _rank_path(self, step: int) -> Path:
         return checkpoints.place(self.recovery.folder, step) / f"rank-{self.ranks.rank}.pt"
 
-    def on_save_checkpoint(self, trainer: Trainer, module: TrainingModule, checkpoint: dict[str, Any]) -> None:
-        """Leaves frozen weights out: they are those of the model that the training started from."""
-        frozen = {
-            f"{name}" for name, weight in module.named_parameters(remove_duplicate=False) if not weight.requires_grad
-        }
-        checkpoint["state_dict"] = {name: v for name, v in checkpoint["state_dict"].items() if name not in frozen}
-
 
 def _rank_state(module: TrainingModule) -> dict[str, Any]:
     """What is this rank's alone, in types that `weights_only` reads."""

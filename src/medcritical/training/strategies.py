@@ -47,14 +47,12 @@ class ZeroStrategy(DeepSpeedStrategy):  # type: ignore[misc]
     """Lightning's DeepSpeedStrategy, which also runs on CPUs over gloo and builds no C++ there.
 
     Lightning refuses a CPU in one check only (`setup_environment`). DeepSpeed takes its device's number from
-    `root_device`, and would compile a shared-memory all-reduce when it meets gloo; its table of built extensions says
-    that this one is not to be had.
+    `root_device`.
     """
 
     def __init__(self, kind: StrategyKind, device: torch.device, precision: LightningPrecision) -> None:
         self._is_cpu = device.type == "cpu"
-        if self._is_cpu:
-            os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read at the first import of deepspeed
+        _prepare_deepspeed(device)
         super().__init__(
             stage=zero_stage(kind),
             offload_optimizer=kind in OFFLOADING,
@@ -65,10 +63,6 @@ class ZeroStrategy(DeepSpeedStrategy):  # type: ignore[misc]
             logging_batch_size_per_gpu=1,
         )
         self.offloads = kind in OFFLOADING
-        if self._is_cpu:
-            import deepspeed.ops
-
-            deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
     @property
     def root_device(self) -> torch.device:
@@ -90,6 +84,20 @@ class ZeroStrategy(DeepSpeedStrategy):  # type: ignore[misc]
         reset_seed()
         self.set_world_ranks()
         self._init_deepspeed_distributed()
+
+
+def _prepare_deepspeed(device: torch.device) -> None:
+    """Before DeepSpeed does anything on a CPU: it shall look for no GPU, and compile nothing.
+
+    It would compile a shared-memory all-reduce when it meets gloo, which takes minutes; its table of extensions that can be
+    built is told that this one cannot.
+    """
+    if device.type != "cpu":
+        return
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read at the first import of deepspeed
+    import deepspeed.ops
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def build_strategy(
@@ -114,7 +122,7 @@ def offloads_optimizer(trainer: Trainer) -> bool:
 
 
 @contextmanager
-def sharded_loading(kind: StrategyKind, precision: LightningPrecision) -> Iterator[None]:
+def sharded_loading(kind: StrategyKind, device: torch.device, precision: LightningPrecision) -> Iterator[None]:
     """Within it `from_pretrained` gives every rank its part of the weights, under ZeRO 3; else nothing changes.
 
     Adapters must be added after it: layers made within it are cut up before they are filled, and a LoRA whose B should
@@ -123,6 +131,7 @@ def sharded_loading(kind: StrategyKind, precision: LightningPrecision) -> Iterat
     if zero_stage(kind) != 3:
         yield
         return
+    _prepare_deepspeed(device)
     from transformers.integrations import HfDeepSpeedConfig
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
