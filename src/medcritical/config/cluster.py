@@ -17,12 +17,22 @@ ZERO_STAGES = {
 }
 """Stage of ZeRO of the strategies that are DeepSpeed's."""
 
+_LAUNCHER_VARIABLES = (
+    "RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "ROLE_NAME", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE",
+    "ROLE_WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT",
+)  # fmt: skip
+
 OFFLOADING = (StrategyKind.zero2_offload, StrategyKind.zero3_offload)
 
 
 def zero_stage(kind: StrategyKind) -> int:
     """Stage of ZeRO; 0 without DeepSpeed."""
     return ZERO_STAGES.get(kind, 0)
+
+
+def is_of_launcher(name: str) -> bool:
+    """True for an environment variable by which a launcher tells a process its place among ranks."""
+    return name in _LAUNCHER_VARIABLES or name.startswith("TORCHELASTIC_")
 
 
 def cluster_faults(config: Config) -> Iterator[str]:

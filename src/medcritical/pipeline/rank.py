@@ -89,6 +89,7 @@ def _run(work: RankWork, reporter: Reporter | None) -> None:
         deadline=work.deadline,
         strategy=StrategyKind(work.strategy),
         timeout_seconds=work.timeout_seconds,
+        is_one_rank=True,
         tell=lambda message: None,
     )
     if reporter is not None:

@@ -3,7 +3,8 @@
     medcritical (parent) -> torchrun (one per machine) -> ranks (`medcritical.pipeline.rank`)
 
 Everything else runs in one worker process, as with `cluster=local`. torchrun's own restarts are not used: they did not
-recover over two machines. Each start of ours is a new torchrun at a new port; its ranks find their newest checkpoint.
+recover over two machines. Each start of ours is a new torchrun at a new port; its ranks find their newest checkpoint,
+or the answers that they have kept.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 from medcritical.config.choices import StrategyKind
-from medcritical.config.cluster import OFFLOADING, zero_stage
+from medcritical.config.cluster import OFFLOADING, is_of_launcher, zero_stage
 from medcritical.config.load import to_plain
 from medcritical.config.schema import Config
 from medcritical.errors import ConfigError
@@ -52,10 +53,6 @@ DEFECT = 1  # the exit code of a rank that met an error which may pass: a lost p
 PORTS = 100
 """Ports from that of `cluster.rdzv_endpoint` on that starts over several machines use in turn."""
 
-_LAUNCHER_VARIABLES = (
-    "RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "ROLE_NAME", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE",
-    "ROLE_WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT",
-)  # fmt: skip
 _COMPILERS = ("c++", "g++", "clang++")
 
 
@@ -78,12 +75,16 @@ class TorchrunExecutor:
             self._follow_first_node(calls, watcher)
             return
         with nodes.answering(self.store.root) if self.cluster.nnodes > 1 else nullcontext():
-            for ranked, group in groupby(calls, key=lambda call: call.config.ranked):
+            for ranked, group in groupby(calls, key=self._is_ranked):
                 if not ranked:
                     self.local.execute(list(group), watcher)
                     continue
                 for call in group:
                     self._make(call, watcher)
+
+    def _is_ranked(self, call: StageCall) -> bool:
+        spreads = self.cluster.spread_generation and self.cluster.world_size > 1
+        return call.config.ranked or (spreads and call.config.generates)
 
     def _make(self, call: StageCall, watcher: Watcher) -> None:
         """Make one artefact under its lock, starting again after a rank died. Raises StageFailed for the last reason."""
@@ -105,7 +106,7 @@ class TorchrunExecutor:
                     nodes.end(start, Ending(str(failed), failed.exit_code if is_last else None))
                     if is_last:
                         raise
-                    told = f"{failed}\n    starting again, {restart + 1} of {max_restarts} times, from the newest checkpoint."
+                    told = f"{failed}\n    starting again, {restart + 1} of {max_restarts} times, from what was kept."
                     watcher.see(Event(kind="note", key=ref.key, message=told))
 
     def _start(self, call: StageCall, start: Path, watcher: Watcher) -> None:
@@ -251,11 +252,7 @@ def _named_pipe() -> Iterator[tuple[Path, BinaryIO, Callable[[], None]]]:
 
 def _environment(events: Path) -> dict[str, str]:
     """This process's, without what another launcher has left in it."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in _LAUNCHER_VARIABLES and not name.startswith("TORCHELASTIC_")
-    }
+    kept = {name: value for name, value in os.environ.items() if not is_of_launcher(name)}
     return {
         "OMP_NUM_THREADS": "1",
         **kept,
