@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test test-slow check format study smollm2 bench bench-gpu clean
+.PHONY: help setup demo test test-slow test-multinode test-slurm check format study smollm2 bench bench-gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,7 +31,13 @@ test: setup ## all tests but the slow ones
 	$(BIN)/python -m pytest -m 'not slow'
 
 test-slow: setup ## the slow tests (minutes each)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m 'slow and not multinode and not slurm'
+
+test-multinode: setup ## training over two machines in network namespaces, and what dies on them (root and iproute2; a quarter of an hour)
+	$(BIN)/python -m pytest -m multinode
+
+test-slurm: setup ## runs, sweeps and a pre-empted job by a real SLURM with two nodes (root; apt-get install slurm-wlm munge; ten minutes)
+	$(BIN)/python -m pytest -m slurm
 
 check: setup ## lint, format, types, import floors
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ ROOT = configuration_folder().parent
 FILES_PER_FOLDER = {
     "conf/arm": 14,
     "conf/baseline": 5,
-    "conf/cluster": 2,
+    "conf/cluster": 3,
     "conf/data": 9,
     "conf/data/world": 2,
     "conf/dpo": 2,

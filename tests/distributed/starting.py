@@ -7,16 +7,22 @@ from pathlib import Path
 
 import trainings
 
+PATIENCE = 880  # seconds; pytest's own limit is shorter for most tests
+
 
 def run_ranks(cases: list[trainings.Case], student: Path, folder: Path, number: int = 2) -> str:
     """Trains all cases by `number` ranks, in one start of torchrun; what they printed."""
     trainings.write_cases(folder / "cases", cases)
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(number), "--standalone"),
-        *(trainings.__file__, str(folder / "cases"), str(student), str(folder)),
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
+    return start_ranks(number, trainings.__file__, str(folder / "cases"), str(student), str(folder))
+
+
+def start_ranks(number: int, script: str, *arguments: str, **variables: str) -> str:
+    """Runs a script by `number` ranks, with more environment variables; what they printed."""
+    command = [*(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(number), "--standalone")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+    ended = subprocess.run(
+        [*command, script, *arguments], capture_output=True, text=True, env=environment, timeout=PATIENCE
+    )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout + ended.stderr
 

@@ -7,10 +7,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import gathering
 import pytest
 import torch
-from starting import run_alone, run_ranks
+from peft import PeftModel
+from starting import run_alone, run_ranks, start_ranks
 from trainings import Case
+from transformers import AutoModelForCausalLM
 
 SPREAD = ("ddp", "zero1", "zero2", "zero3")
 PLAIN = (
@@ -99,8 +102,16 @@ def test_in_bfloat16_losses_agree_to_a_hundredth(trained: Path, strategy: str) -
 
 
 @pytest.mark.parametrize("strategy", SPREAD)
+def test_only_zero_3_loads_in_parts(trained: Path, strategy: str) -> None:
+    """Every weight of the student: a rank never has a whole one, from `from_pretrained` on."""
+    for case in PLAIN:
+        assert outcome(trained, f"{strategy}-{case.name}")["cut up"] == (strategy == "zero3")
+
+
+@pytest.mark.parametrize("strategy", SPREAD)
 def test_preference_training_starts_at_its_reference(trained: Path, strategy: str) -> None:
     """B of the adapters is zero: the first loss is ln 2, whatever was cut up how."""
+    assert outcome(trained, f"{strategy}-dpo-lora")["largest B"] == 0.0
     first = outcome(trained, f"{strategy}-dpo-lora")["rows"][0]
     assert first["train/preference_loss"] == pytest.approx(math.log(2), abs=1e-6)
     assert abs(first["train/margin"]) < 1e-5
@@ -126,11 +137,50 @@ def test_random_numbers_of_every_rank_go_on(trained: Path) -> None:
     assert outcome(trained, "sft-dropout")["rows"][0]["train/loss"] != without[0]["train/loss"]
 
 
+@pytest.mark.parametrize("strategy", SPREAD)
+def test_every_training_leaves_a_plain_model(student: Path, trained: Path, strategy: str) -> None:
+    """transformers loads it without any code of ours; with adapters it is the base with them merged into it."""
+    whole, files = (
+        {},
+        {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"},
+    )
+    for case in PLAIN:
+        folder = trained / f"{strategy}-{case.name}.checkpoint"
+        assert files <= {path.name for path in (folder / "model").iterdir()}
+        model, loading = AutoModelForCausalLM.from_pretrained(folder / "model", output_loading_info=True)
+        assert not loading["missing_keys"]
+        assert not loading["unexpected_keys"]
+        whole[case.name] = model.state_dict()
+    trained_weights = weights(trained, f"{strategy}-sft")
+    assert trained_weights.keys() <= whole["sft"].keys()
+    for name, weight in trained_weights.items():
+        assert torch.equal(whole["sft"][name], weight), name
+    base = AutoModelForCausalLM.from_pretrained(student / "model")
+    adapted = PeftModel.from_pretrained(base, str(trained / f"{strategy}-dpo-lora.checkpoint" / "adapter"))
+    adapters = adapted.state_dict()
+    for name, weight in weights(trained, f"{strategy}-dpo-lora").items():
+        assert torch.equal(adapters[name], weight), name
+    for name, weight in adapted.merge_and_unload().state_dict().items():
+        torch.testing.assert_close(whole["dpo-lora"][name], weight, rtol=0, atol=1e-7, msg=name)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "zero2", "zero3"])
+def test_checkpoints_of_adapters_hold_nothing_else(trained: Path, strategy: str) -> None:
+    (kept,) = (trained / f"{strategy}-dpo-lora-stopped.checkpoints").iterdir()
+    saved = [path for path in (kept / "training", *(kept / "training").rglob("*.pt")) if path.is_file()]
+    states = [torch.load(path, weights_only=False, map_location="cpu") for path in saved]
+    names = [name for state in states for name in state.get("module", state.get("state_dict", {}))]
+    assert names
+    assert all("lora_" in name for name in names)
+
+
 @pytest.fixture(scope="module")
 def more(student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("more")
     by_ranks = [spread(case, strategy) for strategy, case in product(SPREAD, MORE)]
     run_alone([*MORE, *map(stopped, MORE)], student, folder)
+    by_ranks += [bfloat16(spread(case, strategy)) for strategy, case in product(SPREAD, PLAIN)]
+    run_alone([bfloat16(case) for case in PLAIN], student, folder)
     run_ranks([*by_ranks, *map(stopped, by_ranks)], student, folder)
     return folder
 
@@ -143,3 +193,40 @@ def test_more_cases_train_and_go_on_alike(more: Path, strategy: str, case: Case)
     assert_trained_alike(more, case.name, name, 1e-5)
     assert outcome(more, f"{name}-stopped")["rows"] == outcome(more, name)["rows"]
     assert_same_weights(more, name, f"{name}-stopped", 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", PLAIN, ids=lambda case: case.name)
+@pytest.mark.parametrize("strategy", SPREAD)
+def test_in_bfloat16_all_agree_and_go_on_alike(more: Path, strategy: str, case: Case) -> None:
+    name = f"{strategy}-{case.name}-bfloat16"
+    losses = [[row["train/loss"] for row in outcome(more, n)["rows"]] for n in (f"{case.name}-bfloat16", name)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2)
+    assert outcome(more, f"{name}-stopped")["rows"] == outcome(more, name)["rows"]
+    assert_same_weights(more, name, f"{name}-stopped", 0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("strategy", ["ddp", "zero2", "zero3"])
+def test_all_ranks_killed_between_any_two_writes_go_on_as_if_nothing_had_been(
+    student: Path, tmp_path: Path, strategy: str
+) -> None:
+    case = replace(PLAIN[1], name=strategy, strategy=strategy, from_everywhere=True)
+    run_ranks([case], student, tmp_path)
+    began = outcome(tmp_path, strategy)["went on from"]
+    assert len(began) > 20
+    assert began == sorted(began)
+    assert set(began) == {0, 1, 2, 3, 4, 5}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_rank_0_holds_the_gathered_model_once(big_student: Path, tmp_path: Path) -> None:
+    """Beside its own part: the model once while it is put together and written, other ranks nothing."""
+    start_ranks(2, gathering.__file__, str(big_student), str(tmp_path), MALLOC_MMAP_THRESHOLD_="65536")
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1))
+    assert first["model"] > 100e6
+    assert 0.9 * first["model"] < first["gathering"] < 1.2 * first["model"]
+    assert first["saving"] < 0.2 * first["model"]
+    assert second["gathering"] < 0.2 * first["model"]

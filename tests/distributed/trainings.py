@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,7 @@ from medcritical.errors import TrainingStopped
 from medcritical.modeling.checkpoint import load_checkpoint, save_trained
 from medcritical.modeling.lora import add_lora
 from medcritical.training import Launch, TrainingResult, score_responses, train_dpo, train_sft
-from medcritical.training.ranks import Ranks, current_ranks, join_ranks, leave_ranks
+from medcritical.training.ranks import Ranks, current_ranks, from_first_rank, join_ranks, leave_ranks
 from medcritical.training.resume import Recovery
 from medcritical.training.strategies import sharded_loading
 
@@ -34,7 +37,10 @@ PAD, VOCABULARY = 0, 61
 
 @dataclass(frozen=True)
 class Case:
-    """One training. `stop_after`: it is told to stop in that optimizer step, and a second one goes on."""
+    """One training. `stop_after`: it is told to stop in that optimizer step, and a second one goes on.
+
+    `from_everywhere`: it saves after every step, and goes on again from what lay on the disk before each change to it.
+    """
 
     name: str
     strategy: str = "auto"
@@ -47,6 +53,7 @@ class Case:
     steps: int = 6
     stop_after: int | None = None
     dropout: float = 0.0
+    from_everywhere: bool = False
 
 
 def optim_of(case: Case) -> OptimConfig:
@@ -160,6 +167,13 @@ def is_cut_up(model: Any) -> bool:
     return all(hasattr(p, "ds_shape") and p.numel() == 0 for name, p in model.named_parameters() if "lora" not in name)
 
 
+def largest_b(model: Any) -> float | None:
+    """The largest number in any adapter's B, of a model just loaded; None without adapters. All of B must be there."""
+    weights = [weight for name, weight in model.named_parameters() if "lora_B" in name]
+    assert all(weight.numel() for weight in weights)
+    return max((float(weight.abs().max()) for weight in weights), default=None)
+
+
 def make_case(student: Path, case: Case, ranks: Ranks, folder: Path) -> None:
     """Trains a case, with its stop if it has one, and leaves what came of it."""
     metrics = folder / f"{case.name}.jsonl"
@@ -172,15 +186,71 @@ def make_case(student: Path, case: Case, ranks: Ranks, folder: Path) -> None:
             told.append(str(stopped))
         else:
             raise AssertionError(f"{case.name} did not stop")
-    cut_up = is_cut_up(load_model(student, case))
-    result, scores, model = train(student, case, ranks, metrics, recovery)
+    if case.from_everywhere:
+        recovery = Recovery(folder / f"{case.name}.checkpoints", every_steps=1, tell=told.append)
+    loaded = load_model(student, case)
+    facts = {"cut up": is_cut_up(loaded), "largest B": largest_b(loaded)}
+    with copied_before_changes(folder / case.name, ranks) if case.from_everywhere else nullcontext():
+        result, scores, model = train(student, case, ranks, metrics, recovery)
+    if case.from_everywhere:
+        facts["went on from"] = go_on_from_everywhere(student, case, ranks, folder / case.name, metrics, result)
     if ranks.is_first:
         tokenizer = AutoTokenizer.from_pretrained(student / "model")
         save_trained(folder / f"{case.name}.checkpoint", student, model, tokenizer, result.weights)
-        rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-        outcome = {"rows": rows, "scores": scores, "told": told, "cut up": cut_up, "tokens": result.trained_tokens}
+        outcome = {"rows": rows_in(metrics), "scores": scores, "told": told, "tokens": result.trained_tokens, **facts}
         torch.save({name: weight.clone() for name, weight in result.weights.items()}, folder / f"{case.name}.pt")
         (folder / f"{case.name}.json").write_text(json.dumps(outcome), encoding="utf-8")
+
+
+def rows_in(metrics: Path) -> list[dict[str, float]]:
+    """The metric rows of a training."""
+    return [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+
+
+CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree")
+
+
+@contextmanager
+def copied_before_changes(copies: Path, ranks: Ranks) -> Iterator[None]:
+    """Within it rank 0 copies all checkpoints to `copies`/N before the N-th change that it makes to them.
+
+    That is what a kill of all ranks at that moment would leave behind.
+    """
+    is_on, seen = ranks.is_first, 0
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal is_on, seen
+        is_write = event == "open" and isinstance(arguments[1], str) and arguments[1].strip("b") in ("w", "x", "w+")
+        place = str(arguments[0]) if arguments else ""
+        if is_on and (event in CHANGES or is_write) and place.startswith(f"{copies}.checkpoints"):
+            is_on = False  # copying makes changes, too
+            seen += 1
+            with suppress(FileNotFoundError, shutil.Error):  # what another rank is just renaming
+                shutil.copytree(f"{copies}.checkpoints", copies / str(seen), dirs_exist_ok=True)
+            is_on = True
+
+    sys.addaudithook(watch)
+    yield
+    is_on = False
+
+
+def go_on_from_everywhere(
+    student: Path, case: Case, ranks: Ranks, copies: Path, metrics: Path, whole: TrainingResult
+) -> list[int]:
+    """Trains on from every copy; the steps that these began after. Fails where rows or weights are not those of `whole`."""
+    expected, began = [{**row, "seconds": 0} for row in rows_in(metrics)], []
+    number = from_first_rank(len(list(copies.iterdir())) if ranks.is_first else 0)
+    for copy in range(1, number + 1):
+        told: list[str] = []
+        again = copies.with_name(f"{copies.name}-again.jsonl")
+        result, _, _ = train(student, case, ranks, again, Recovery(copies / str(copy), tell=told.append))
+        if ranks.is_first:
+            assert [{**row, "seconds": 0} for row in rows_in(again)] == expected, copy
+            for name, weight in whole.weights.items():
+                assert torch.equal(result.weights[name], weight), (copy, name)
+            steps = [int(message.split()[-1].rstrip(".")) for message in told if "goes on" in message]
+            began.append(steps[0] if steps else 0)
+    return began
 
 
 def main(cases: Path, student: Path, folder: Path) -> None:

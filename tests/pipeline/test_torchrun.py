@@ -1,96 +1,34 @@
 """Stages made by ranks that torchrun starts: a rank that dies, a stop, what is refused, two machines."""
 
-import io
-import json
-import os
 import signal
 import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from ranked_runs import PATIENCE, RANKS, execute, fault, rows_of, start_command, trained_models
 
 from configurations import configure
 from medcritical.config.choices import StrategyKind
 from medcritical.errors import ConfigError
-from medcritical.pipeline.execute import LocalExecutor, StageFailed
-from medcritical.pipeline.plan import StageCall, make_plan
-from medcritical.pipeline.torchrun import TorchrunExecutor, check_programs
-from medcritical.pipeline.watch import Watcher
-from medcritical.store import Store
-
-SMALL = (
-    "data.sizes.train=200",
-    "sft.templates=40",
-    "sft.correction=null",
-    "sft.epochs=null",
-    "sft.steps=60",
-    "sft.warmup_steps=5",
-    "selfplay.questions=20",
-    "trainer.log_every_n_steps=1",
-    "trainer.checkpoint_every_steps=10",
-    "trainer.accelerator=cpu",
-)
-RANKS = ("cluster=torchrun", "cluster.nproc_per_node=2", "cluster.timeout_seconds=60")
+from medcritical.pipeline.execute import StageFailed
+from medcritical.pipeline.torchrun import check_programs
 
 
-def calls_until_sft(*overrides: str) -> list[StageCall]:
-    """Questions, student, templates, stage 1."""
-    calls = make_plan(configure(*SMALL, *overrides), {}).calls
-    before = [call for call in takewhile(lambda call: call.ref.stage != "sft", calls) if call.ref.stage != "evaluate"]
-    return [*before, next(call for call in calls if call.ref.stage == "sft")]
-
-
-def execute(root: Path, *overrides: str) -> tuple[Store, StageCall, str]:
-    """Makes stage 1; its store and call, and what a person was shown."""
-    calls, shown, store = calls_until_sft(*overrides), io.StringIO(), Store(root / "store")
-    (root / "run").mkdir(parents=True, exist_ok=True)
-    config = configure(*SMALL, *overrides)
-    executor = (
-        TorchrunExecutor(store, root / "run", config)
-        if RANKS[0] in overrides
-        else LocalExecutor(store.root, root / "run", config.trainer, isolate=False)
-    )
-    missing = [call for call in calls if not store.is_complete(call.ref)]
-    executor.execute(missing, Watcher(calls, len(calls) - len(missing), shown))
-    return store, calls[-1], shown.getvalue()
-
-
-def rows_of(store: Store, call: StageCall) -> list[dict[str, float]]:
-    path = store.folder(call.ref) / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def kill_a_rank(store: Path, rank: int, after: str) -> threading.Thread:
-    """Kills a rank, once, when a file that fits `after` is in the store."""
-
-    def kill() -> None:
-        while not list(store.glob(after)):
-            time.sleep(0.02)
-        (pid,) = store.glob(f"sft/.*.unfinished/start-*/rank-{rank}.pid")
-        os.kill(int(pid.read_text(encoding="utf-8")), signal.SIGKILL)
-
-    thread = threading.Thread(target=kill, daemon=True)
-    thread.start()
-    return thread
-
-
-def test_a_rank_that_is_killed_is_named_and_the_stage_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_a_rank_that_is_killed_is_named_and_the_stage_goes_on_as_if_it_had_not_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     alone, call, _ = execute(tmp_path / "alone")
-    killer = kill_a_rank(tmp_path / "ranks" / "store", 1, "sft/.*.unfinished/step-*20/complete.json")
-    store, same, shown = execute(tmp_path / "ranks", *RANKS, "strategy=zero2")
-    killer.join()
+    for name, value in fault(tmp_path / "killed", 1, "SIGKILL", "step-00000030").items():
+        monkeypatch.setenv(name, value)
+    store, same, seen = execute(tmp_path / "ranks", *RANKS, "strategy=zero2")
+    shown = seen.getvalue()
     assert same.ref == call.ref
     assert "sft (stage 1) failed: rank 1 died without a word" in shown
     assert "starting again, 1 of 2 times" in shown
-    assert "goes on from its checkpoint after step " in shown
+    assert "goes on from its checkpoint after step 20." in shown
     assert shown.index("rank 1 died") < shown.index("goes on from")
     one, two = rows_of(alone, call), rows_of(store, call)
     assert [row["step"] for row in two] == list(range(1, 61))
@@ -127,15 +65,13 @@ def test_programs_that_are_missing_are_named_before_anything_runs(monkeypatch: p
         (["strategy=zero2"], "set cluster=torchrun"),
         (["cluster=torchrun", "cluster.nproc_per_node=3"], "sft.batch_size=16 cannot be shared evenly by 3 ranks"),
         (["cluster=torchrun", "cluster.nnodes=2"], "cluster.rdzv_endpoint='' must be HOST:PORT"),
+        (["cluster=torchrun", "cluster.nnodes=2", "cluster.rdzv_endpoint=h:65500"], "the port must be 1 to 65436"),
         (["cluster=torchrun", "cluster.node_rank=1"], "cluster.node_rank=1 must be below cluster.nnodes=1"),
     ],
 )
 def test_wrong_counts_are_refused(overrides: Sequence[str], fault: str) -> None:
     with pytest.raises(ConfigError, match=fault):
         configure(*overrides)
-
-
-PATIENCE = 900  # seconds; a minute each on an idle machine
 
 
 @pytest.fixture
@@ -150,23 +86,8 @@ def started() -> Iterator[list[subprocess.Popen[str]]]:
 
 
 def medcritical(started: list[subprocess.Popen[str]], root: Path, *overrides: str) -> subprocess.Popen[str]:
-    command = [
-        *(sys.executable, "-m", "medcritical.cli.main", "experiments=toy", "arm=dpo_self", "selfplay.iterations=1"),
-        *(f"paths.store={root / 'store'}", f"paths.outputs={root / 'outputs'}", "trainer.accelerator=cpu"),
-        *("sft.correction=null", *overrides),
-    ]
-    code = "import sys; from medcritical.cli.main import main; sys.argv[0] = 'medcritical'; main()"
-    process = subprocess.Popen(
-        [command[0], "-c", code, *command[3:]], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root
-    )
-    started.append(process)
-    return process
-
-
-def trained_models(root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for stage in ("sft", "dpo"):
-        for path in sorted((root / "store" / stage).glob("*/model/model.safetensors")):
-            yield f"{stage}/{path.parent.parent.name}", load_file(path)
+    started.append(start_command(root, *overrides))
+    return started[-1]
 
 
 @pytest.mark.slow
@@ -228,5 +149,5 @@ def test_a_machine_that_does_not_share_the_store_says_so(started: list[subproces
         *("cluster=torchrun", "cluster.nnodes=2", "cluster.node_rank=1", "cluster.rdzv_endpoint=127.0.0.1:29700"),
         "cluster.timeout_seconds=2",
     )
-    assert "machine 0 (127.0.0.1:29700) did not answer" in node.communicate(timeout=PATIENCE)[1]
+    assert "nobody answered at cluster.rdzv_endpoint=127.0.0.1:29700" in node.communicate(timeout=PATIENCE)[1]
     assert node.returncode == 2

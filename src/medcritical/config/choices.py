@@ -230,9 +230,11 @@ class Accelerator(str, Enum):
 
 
 class ClusterKind(str, Enum):
-    """local: one worker on this machine; torchrun: training stages on several ranks, of one or more machines."""
+    """local: one worker on this machine; torchrun: training stages on several ranks, of one or more machines; slurm: the
+    same on all nodes of an allocation, by one command."""
 
     torchrun = "torchrun"
+    slurm = "slurm"
     local = "local"
 
 

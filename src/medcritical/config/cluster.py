@@ -22,6 +22,8 @@ _LAUNCHER_VARIABLES = (
     "ROLE_WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT",
 )  # fmt: skip
 
+LAST_PORT = 65_535 - 99
+
 OFFLOADING = (StrategyKind.zero2_offload, StrategyKind.zero3_offload)
 
 
@@ -32,7 +34,7 @@ def zero_stage(kind: StrategyKind) -> int:
 
 def is_of_launcher(name: str) -> bool:
     """True for an environment variable by which a launcher tells a process its place among ranks."""
-    return name in _LAUNCHER_VARIABLES or name.startswith("TORCHELASTIC_")
+    return name in _LAUNCHER_VARIABLES or name.startswith(("TORCHELASTIC_", "SLURM_CPU_BIND"))
 
 
 def cluster_faults(config: Config) -> Iterator[str]:
@@ -55,12 +57,23 @@ def cluster_faults(config: Config) -> Iterator[str]:
                 "cluster.nproc_per_node, or strategy=auto."
             )
         return
-    if cluster.node_rank >= cluster.nnodes:
+    if cluster.kind is ClusterKind.slurm:
+        if cluster.node_rank or cluster.rdzv_endpoint:
+            yield (
+                f"cluster=slurm is told by SLURM where its ranks are: leave out cluster.node_rank={cluster.node_rank} and "
+                f"cluster.rdzv_endpoint={cluster.rdzv_endpoint!r}."
+            )
+    elif cluster.node_rank >= cluster.nnodes:
         yield f"cluster.node_rank={cluster.node_rank} must be below cluster.nnodes={cluster.nnodes}: machines count from 0."
-    if cluster.nnodes > 1 and not re.fullmatch(r"[^:\s]+:\d{1,5}", cluster.rdzv_endpoint):
+    elif cluster.nnodes > 1 and not re.fullmatch(r"[^:\s]+:\d{1,5}", cluster.rdzv_endpoint):
         yield (
             f"cluster.rdzv_endpoint={cluster.rdzv_endpoint!r} must be HOST:PORT of machine 0 when cluster.nnodes is "
             f"{cluster.nnodes}: give every machine the same."
+        )
+    elif cluster.nnodes > 1 and not 0 < int(cluster.rdzv_endpoint.rpartition(":")[2]) <= LAST_PORT:
+        yield (
+            f"cluster.rdzv_endpoint={cluster.rdzv_endpoint}: the port must be 1 to {LAST_PORT}, for the 99 after it are used, "
+            "too."
         )
     for group, optim in (("sft", config.sft), ("dpo", config.dpo)):
         if optim.batch_size % cluster.world_size:

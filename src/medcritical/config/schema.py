@@ -504,15 +504,15 @@ class SweepConfig:
 class ClusterConfig:
     """Where stages run."""
 
-    kind: ClusterKind = key("local or torchrun")
+    kind: ClusterKind = key("local, torchrun or slurm")
     isolate: bool = key("a process of its own for every stage")
     workers: Optional[int] = key(
         "stages made at a time; null: as many as cores allow with trainer.threads", ge=1, le=64
     )
     nproc_per_node: int = key("ranks on each machine; with GPUs one per GPU", ge=1)
     nnodes: int = key("machines", ge=1)
-    node_rank: int = key("which of the machines this one is, from 0", ge=0)
-    rdzv_endpoint: str = key("HOST:PORT of machine 0, where ranks of several machines meet; empty for one machine")
+    node_rank: int = key("torchrun: which of the machines this one is, from 0", ge=0)
+    rdzv_endpoint: str = key("torchrun: HOST:PORT of machine 0, where ranks of several machines meet; empty for one")
     spread_generation: bool = key(
         "play, evaluate and a teacher that is not a running server on all ranks, like trainings; false: in one process"
     )

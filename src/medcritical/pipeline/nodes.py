@@ -1,20 +1,17 @@
-"""Several machines that make the same artefacts together, over the store that they share.
+"""The starts of a stage's ranks, as folders in the store that all machines share.
 
-The same command runs on each. Machine 0 decides: it makes what one process makes, and announces every start of ranks with a
-file in the store. The others wait for artefacts, and join the starts.
+The same command runs on each machine. Machine 0 decides: it makes what one process makes, and announces every start of ranks
+with a file. The others wait for artefacts, and join the starts. What ranks and machines say about a start lies in its folder.
 """
 
 from __future__ import annotations
 
-import secrets
+import os
 import shutil
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
-from medcritical.errors import ConfigError
 from medcritical.records import Record
 from medcritical.store import read_json, write_json
 
@@ -23,17 +20,30 @@ _START, _ANNOUNCED, _ENDED = "start-", "announced.json", "ended.json"
 
 
 class Announcement(Record, frozen=True):
-    """Where the ranks of a start meet. Its presence means that the start's folder holds all that they need."""
+    """Where the ranks of a start meet. Its presence means that the start's folder holds all that they need.
+
+    `endpoint` is the `cluster.rdzv_endpoint` of the machines that may join: other commands may share the store.
+    """
 
     host: str
     port: int
+    endpoint: str
 
 
 class Ending(Record, frozen=True):
-    """A start that made no artefact: why, and the exit code if machine 0 has given up."""
+    """Why a start is over that made no artefact."""
 
     message: str
-    exit_code: int | None
+
+
+def pid_path(start: Path, rank: int) -> Path:
+    """Holds the process id of a rank that has started; touched while it lives, removed when it ends well."""
+    return start / f"rank-{rank}.pid"
+
+
+def failure_path(start: Path, rank: int) -> Path:
+    """Holds the `RankFailure` of a rank that has failed."""
+    return start / f"rank-{rank}.failed.json"
 
 
 def new_start(unfinished: Path) -> Path:
@@ -52,7 +62,7 @@ def forget_starts(unfinished: Path) -> None:
     for number in earlier[1:]:
         shutil.rmtree(unfinished / f"{_START}{number:04}", ignore_errors=True)
     if last >= 0:
-        end(unfinished / f"{_START}{last:04}", Ending("its command ended", None))
+        end(unfinished / f"{_START}{last:04}", Ending("its command ended"))
 
 
 def announce(start: Path, meeting: Announcement) -> None:
@@ -65,69 +75,56 @@ def end(start: Path, ending: Ending) -> None:
     write_json(start / _ENDED, ending)
 
 
-def open_starts(unfinished: Path, after: int) -> Iterator[tuple[int, Path, Announcement]]:
-    """Starts that can be joined: announced, not over, with a number above `after`."""
+def is_over(start: Path) -> bool:
+    """True when machine 0 has ended the start, which made no artefact."""
+    return (start / _ENDED).is_file()
+
+
+def is_gone(start: Path) -> bool:
+    """True when the artefact is complete: what was kept beside it is removed then."""
+    return not start.is_dir()
+
+
+def open_starts(unfinished: Path, endpoint: str, after: int) -> Iterator[tuple[int, Path, Announcement]]:
+    """Starts that machines of this endpoint can join: announced, not over, with a number above `after`."""
     for number in _numbers(unfinished):
         start = unfinished / f"{_START}{number:04}"
-        if number > after and (start / _ANNOUNCED).is_file() and not (start / _ENDED).is_file():
-            yield number, start, read_json(start / _ANNOUNCED, Announcement)
+        if number > after and (start / _ANNOUNCED).is_file() and not is_over(start):
+            announcement = read_json(start / _ANNOUNCED, Announcement)
+            if announcement.endpoint == endpoint:
+                yield number, start, announcement
 
 
-def final_ending(unfinished: Path, after: int) -> Ending | None:
-    """Why machine 0 has given up, if it has at a start with a number above `after`."""
-    for number in _numbers(unfinished):
-        path = unfinished / f"{_START}{number:04}" / _ENDED
-        if number > after and path.is_file():
-            ending = read_json(path, Ending)
-            if ending.exit_code is not None:
-                return ending
-    return None
+def report_loss(start: Path, node_rank: int, exit_code: int) -> None:
+    """Tell machine 0 that the ranks of this one have not ended well."""
+    if start.is_dir():
+        (start / f"machine-{node_rank}.failed").write_text(str(exit_code), encoding="utf-8")
 
 
-def last_ended(unfinished: Path) -> int:
-    """The number of the last start that is over; -1 for none."""
-    numbers = _numbers(unfinished)
-    return max((n for n in numbers if (unfinished / f"{_START}{n:04}" / _ENDED).is_file()), default=-1)
+def has_failures(start: Path) -> bool:
+    """True when a rank or a machine has failed in this start."""
+    return any(".failed" in name for name in _names(start))
 
 
-@contextmanager
-def answering(root: Path) -> Iterator[None]:
-    """Within it machine 0 answers the probes of the others, which so know that they see the same store."""
-    probes, over = _probes(root), threading.Event()
+def marks_of_ranks(start: Path) -> dict[int, int]:
+    """When each rank that is at work gave its last sign of life, by its machine's clock: a number to see change."""
+    marks = {}
+    for name in _names(start):
+        if name.endswith(".pid"):
+            with (
+                suppress(FileNotFoundError),
+                (start / name).open("rb") as file,
+            ):  # network file systems ask for what is new
+                marks[int(name.removeprefix("rank-").removesuffix(".pid"))] = os.fstat(file.fileno()).st_mtime_ns
+    return marks
 
-    def answer() -> None:
-        while not over.wait(POLL_SECONDS):
-            for probe in probes.glob("*.probe"):
-                shutil.copyfile(probe, probe.with_suffix(".answer"))
 
-    probes.mkdir(parents=True, exist_ok=True)
-    thread = threading.Thread(target=answer, daemon=True)
-    thread.start()
+def _names(start: Path) -> list[str]:
+    """What lies in a start's folder; nothing when it has just been removed."""
     try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
-def check_shared(root: Path, node_rank: int, endpoint: str, timeout_seconds: float) -> None:
-    """Put a probe into the store and wait for machine 0 to answer it. Raises ConfigError when it does not."""
-    probes, token = _probes(root), secrets.token_hex(16)
-    probes.mkdir(parents=True, exist_ok=True)
-    probe = probes / f"node-{node_rank}.probe"
-    probe.write_text(token, encoding="utf-8")
-    answer, deadline = probe.with_suffix(".answer"), time.monotonic() + timeout_seconds
-    while not answer.is_file() or answer.read_text(encoding="utf-8") != token:
-        if time.monotonic() > deadline:
-            raise ConfigError(
-                f"machine 0 ({endpoint}) did not answer within cluster.timeout_seconds={timeout_seconds:g} through "
-                f"paths.store={root}: start the same command there, and give all machines the same shared folder."
-            )
-        time.sleep(POLL_SECONDS)
-
-
-def _probes(root: Path) -> Path:
-    return root / ".nodes"
+        return os.listdir(start)
+    except FileNotFoundError:
+        return []
 
 
 def _numbers(unfinished: Path) -> list[int]:

@@ -2,8 +2,9 @@
 
     torchrun ... -m medcritical.pipeline.rank FOLDER
 
-The folder holds `work.json`; every rank leaves its pid there when it starts, and when it fails why. Rank 0 completes the
-artefact and tells its parent what happens, through the pipe that MEDCRITICAL_EVENTS names.
+The folder holds `work.json`; every rank leaves its pid there when it starts, touches that file while it lives, and says
+why when it fails. Rank 0 completes the artefact and tells its parent what happens, through the pipe that MEDCRITICAL_EVENTS
+names.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import msgspec
 from medcritical.config import stages as slices
 from medcritical.config.choices import StrategyKind
 from medcritical.config.schema import TrainerConfig
+from medcritical.pipeline.guard import give_signs
+from medcritical.pipeline.nodes import failure_path, pid_path
 from medcritical.pipeline.worker import CallFile, Event, Reporter, complete_call, describe_failure, run_stage
 from medcritical.records import Record
 from medcritical.stages.context import Output
@@ -26,8 +29,18 @@ from medcritical.store import Store, read_json, write_json
 
 WORK = "work.json"
 
-LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "gloo", "Gloo", "NCCL", "TCPStore")
-"""What a rank says whose only fault is that another one went away."""
+TIMED_OUT = ("Timed out", "timed out", "timeout")
+LOST_PEER = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "gloo",
+    "Gloo",
+    "NCCL",
+    "TCPStore",
+    "DistStore",
+    "DistNetwork",
+)
+"""What a rank says whose only fault is that another one went away, or did not answer."""
 
 
 class RankWork(Record, frozen=True, kw_only=True):
@@ -42,28 +55,24 @@ class RankWork(Record, frozen=True, kw_only=True):
 
 
 class RankFailure(Record, frozen=True, kw_only=True):
-    """Why a rank ended. `lost_peer`: because another one did; `time` is in seconds since the epoch."""
+    """Why a rank ended. `lost_peer`: because of another one, which went away or, `timed_out`, did not answer.
+
+    `time` is in seconds since the epoch.
+    """
 
     rank: int
     time: float
     lost_peer: bool
+    timed_out: bool
     event: Event
-
-
-def pid_path(folder: Path, rank: int) -> Path:
-    """Holds the process id of a rank that has started."""
-    return folder / f"rank-{rank}.pid"
-
-
-def failure_path(folder: Path, rank: int) -> Path:
-    """Holds the `RankFailure` of a rank that has failed."""
-    return folder / f"rank-{rank}.failed.json"
 
 
 def main(folder: Path) -> int:
     """Make the artefact together with the other ranks; the exit status."""
     rank, work = int(os.environ["RANK"]), read_json(folder / WORK, RankWork)
-    pid_path(folder, rank).write_text(str(os.getpid()), encoding="utf-8")
+    pid_file = pid_path(folder, rank)
+    pid_file.write_text(str(os.getpid()), encoding="utf-8")
+    give_signs(pid_file, work.timeout_seconds)
     reporter = Reporter(os.open(os.environ["MEDCRITICAL_EVENTS"], os.O_WRONLY)) if rank == 0 else None
     try:
         _run(work, reporter)
@@ -72,10 +81,12 @@ def main(folder: Path) -> int:
     except Exception as error:
         event = describe_failure(work.call.ref.key, error)
         lost_peer = event.exit_code == 1 and any(words in event.message for words in LOST_PEER)
-        failure = RankFailure(rank=rank, time=time.time(), lost_peer=lost_peer, event=event)
+        timed_out = lost_peer and any(words in event.message for words in TIMED_OUT)
+        failure = RankFailure(rank=rank, time=time.time(), lost_peer=lost_peer, timed_out=timed_out, event=event)
         write_json(failure_path(folder, rank), failure)
         print(event.traceback, file=sys.stderr)
         return event.exit_code
+    pid_file.unlink(missing_ok=True)  # with the artefact, its start's folder goes
     return 0
 
 
@@ -102,4 +113,8 @@ def _run(work: RankWork, reporter: Reporter | None) -> None:
 
 if __name__ == "__main__":
     assert slices  # registers the slices
-    sys.exit(main(Path(sys.argv[1])))
+    status = main(Path(sys.argv[1]))
+    if status:  # at once: threads of a lost connection could keep the interpreter waiting for their end
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

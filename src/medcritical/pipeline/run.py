@@ -21,7 +21,7 @@ from medcritical.pipeline.plan import Plan, StageCall, make_plan
 from medcritical.pipeline.run_folder import CONFIG, LOG, PlannedCall, PlannedRun, RunFolder
 from medcritical.pipeline.schedule import ParallelExecutor, num_workers
 from medcritical.pipeline.sources import fingerprint_sources
-from medcritical.pipeline.torchrun import TorchrunExecutor
+from medcritical.pipeline.torchrun import RankExecutor
 from medcritical.pipeline.watch import Watcher
 from medcritical.reporting.summary import SUMMARY
 from medcritical.store import Store
@@ -134,8 +134,8 @@ def _executor(config: Config, store: Store, folder: Path) -> Executor:
             if workers > 1:
                 return ParallelExecutor(store.root, folder, config.trainer, workers=workers)
             return LocalExecutor(store.root, folder, config.trainer, isolate=config.cluster.isolate)
-        case ClusterKind.torchrun:
-            return TorchrunExecutor(store, folder, config)
+        case ClusterKind.torchrun | ClusterKind.slurm:
+            return RankExecutor(store, folder, config)
 
 
 def _gather(plan: Plan, store: Store, folder: Path) -> Path:

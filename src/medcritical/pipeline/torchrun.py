@@ -1,9 +1,9 @@
-"""Stages whose work is shared by ranks: torchrun starts these, and a supervisor starts them again when one dies.
+"""Stages whose work is shared by ranks: a launcher starts these, and a supervisor starts them again when one dies.
 
-    medcritical (parent) -> torchrun (one per machine) -> ranks (`medcritical.pipeline.rank`)
+    medcritical (parent) -> torchrun (one per machine), or srun -> ranks (`medcritical.pipeline.rank`)
 
 Everything else runs in one worker process, as with `cluster=local`. torchrun's own restarts are not used: they did not
-recover over two machines. Each start of ours is a new torchrun at a new port; its ranks find their newest checkpoint,
+recover over two machines. Each start of ours is a new launcher at a new port; its ranks find their newest checkpoint,
 or the answers that they have kept.
 """
 
@@ -12,20 +12,18 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
-from medcritical.config.choices import StrategyKind
+from medcritical.config.choices import ClusterKind, StrategyKind
 from medcritical.config.cluster import OFFLOADING, is_of_launcher, zero_stage
 from medcritical.config.load import to_plain
 from medcritical.config.schema import Config
@@ -36,45 +34,43 @@ from medcritical.pipeline.execute import (
     LocalExecutor,
     StageFailed,
     call_file,
-    describe_death,
     follow,
-    stage_failed,
 )
+from medcritical.pipeline.guard import SUPERVISOR, Guard
+from medcritical.pipeline.launchers import Launcher, Torchrun, wait_for
+from medcritical.pipeline.meeting import FirstMachine
 from medcritical.pipeline.nodes import Announcement, Ending
 from medcritical.pipeline.plan import StageCall
-from medcritical.pipeline.rank import WORK, RankFailure, RankWork, failure_path, pid_path
+from medcritical.pipeline.rank import WORK, RankWork
+from medcritical.pipeline.reasons import DEFECT, find_reason
+from medcritical.pipeline.slurm import Srun
 from medcritical.pipeline.watch import Watcher
 from medcritical.pipeline.worker import Event
-from medcritical.store import Store, read_json, write_json
-
-AGENT_GRACE_SECONDS = 45.0  # torchrun gives its ranks 30 seconds after SIGTERM, then kills them
-DEFECT = 1  # the exit code of a rank that met an error which may pass: a lost peer, a full GPU, a bug
-
-PORTS = 100
-"""Ports from that of `cluster.rdzv_endpoint` on that starts over several machines use in turn."""
+from medcritical.store import Store, write_json
 
 _COMPILERS = ("c++", "g++", "clang++")
 
 
-class TorchrunExecutor:
-    """Ranked stages on `cluster.nproc_per_node` ranks, one stage at a time; the others in a worker process.
+class RankExecutor:
+    """Ranked stages on `cluster.nproc_per_node` ranks a machine, one stage at a time; the others in a worker process.
 
     Raises:
-        ConfigError: what the strategy needs is not installed.
+        ConfigError: what the strategy needs is not installed, or the allocation is not what the configuration counts on.
     """
 
     def __init__(self, store: Store, folder: Path, config: Config) -> None:
         check_programs(config.strategy.kind)
         self.store, self.folder, self.config, self.cluster = store, folder, config, config.cluster
         self.local = LocalExecutor(store.root, folder, config.trainer, isolate=config.cluster.isolate)
-        self.log_path, self.num_meetings = folder / "worker.log", 0
+        self.launcher: Launcher = Srun(config) if config.cluster.kind is ClusterKind.slurm else Torchrun(config.cluster)
+        self.log_path = folder / "worker.log"
 
     def execute(self, calls: Sequence[StageCall], watcher: Watcher) -> None:
         """See `Executor`."""
         if self.cluster.node_rank > 0:
             self._follow_first_node(calls, watcher)
             return
-        with nodes.answering(self.store.root) if self.cluster.nnodes > 1 else nullcontext():
+        with self.launcher.sharing(self.store.root):
             for ranked, group in groupby(calls, key=self._is_ranked):
                 if not ranked:
                     self.local.execute(list(group), watcher)
@@ -103,7 +99,7 @@ class TorchrunExecutor:
                     return
                 except StageFailed as failed:
                     is_last = failed.exit_code != DEFECT or restart == max_restarts
-                    nodes.end(start, Ending(str(failed), failed.exit_code if is_last else None))
+                    nodes.end(start, Ending(str(failed)))
                     if is_last:
                         raise
                     told = f"{failed}\n    starting again, {restart + 1} of {max_restarts} times, from what was kept."
@@ -120,102 +116,66 @@ class TorchrunExecutor:
             deadline=self.local.deadline,
         )
         write_json(start / WORK, work)
-        meeting = self._next_meeting()
+        meeting = self.launcher.next_meeting()
         nodes.announce(start, meeting)
-        exit_code = self._run_ranks(start, meeting, watcher)
+        exit_code, lost = self._run_ranks(start, meeting, watcher)
         if exit_code != 0:
-            raise self._reason(call, start, exit_code)
-
-    def _next_meeting(self) -> Announcement:
-        """A port that no start has used before: a free one here, or for several machines the next of `PORTS`."""
-        if self.cluster.nnodes == 1:
-            return Announcement("127.0.0.1", _free_port())
-        host, _, port = self.cluster.rdzv_endpoint.partition(":")
-        self.num_meetings += 1
-        return Announcement(host, int(port) + (self.num_meetings - 1) % PORTS)
+            raise find_reason(call, start, self.cluster, lost, self.launcher.name, exit_code, self.log_path)
 
     def _follow_first_node(self, calls: Sequence[StageCall], watcher: Watcher) -> None:
-        """Wait for every artefact, and take part in those that ranks make. Raises StageFailed when machine 0 gives up."""
+        """Wait for every artefact, and take part in those that ranks make.
+
+        Raises:
+            ConfigError: machine 0 cannot be met.
+            FirstMachineGone: it has given up, or is gone.
+        """
         cluster = self.cluster
-        nodes.check_shared(self.store.root, cluster.node_rank, cluster.rdzv_endpoint, cluster.timeout_seconds)
+        first = FirstMachine(self.store.root, cluster.rdzv_endpoint, cluster.timeout_seconds)
         for call in calls:
-            unfinished = self.store.unfinished(call.ref)
-            joined = of_others = nodes.last_ended(unfinished)
+            unfinished, joined = self.store.unfinished(call.ref), -1
             while not self.store.is_complete(call.ref):
-                for number, start, meeting in nodes.open_starts(unfinished, joined):
+                first.check()
+                for number, start, meeting in nodes.open_starts(unfinished, cluster.rdzv_endpoint, joined):
                     joined = number
-                    self._run_ranks(start, meeting, watcher)  # how it went is machine 0's to say
-                if (ending := nodes.final_ending(unfinished, of_others)) and ending.exit_code is not None:
-                    raise StageFailed(ending.message, ending.exit_code)
+                    exit_code, _ = self._run_ranks(start, meeting, watcher)
+                    if exit_code != 0:  # why is machine 0's to say
+                        nodes.report_loss(start, cluster.node_rank, exit_code)
                 time.sleep(nodes.POLL_SECONDS)
             watcher.see(Event(kind="shared", key=call.ref.key))
 
-    def _run_ranks(self, start: Path, meeting: Announcement, watcher: Watcher) -> int:
-        """torchrun's exit status. On any error, Ctrl-C included, this machine's ranks save and are stopped."""
+    def _run_ranks(self, start: Path, meeting: Announcement, watcher: Watcher) -> tuple[int, list[int]]:
+        """The launcher's exit status, and the ranks that gave no sign of life at its end.
+
+        On any error, Ctrl-C included, this machine's ranks save and are stopped.
+        """
+        guard = Guard(start, self.cluster)
         with self.log_path.open("ab") as log, _named_pipe() as (pipe, events, close_events):
             process = subprocess.Popen(
-                self._command(start, meeting),
+                self.launcher.command(start, meeting),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=_environment(pipe),
+                env=_environment(pipe, self.launcher.variables(meeting)),
                 start_new_session=True,
             )
             waiting = threading.Thread(target=lambda: (process.wait(), close_events()))
             waiting.start()
-            try:
-                follow(events, watcher)
-                return process.wait()
-            finally:
-                self._stop(process, start)
-                waiting.join()
-
-    def _command(self, start: Path, meeting: Announcement) -> list[str]:
-        cluster = self.cluster
-        return [
-            *(sys.executable, "-m", "torch.distributed.run"),
-            *("--nnodes", str(cluster.nnodes), "--node-rank", str(cluster.node_rank)),
-            *("--nproc-per-node", str(cluster.nproc_per_node), "--max-restarts", "0"),
-            *("--master-addr", meeting.host, "--master-port", str(meeting.port)),
-            *("--rdzv-conf", f"timeout={cluster.timeout_seconds:.0f}"),
-            *("-m", "medcritical.pipeline.rank", str(start)),
-        ]
+            with guard.guarding(lambda: self.launcher.kill(process)):
+                try:
+                    follow(events, watcher)
+                    return process.wait(), guard.lost_ranks()
+                finally:
+                    self._stop(process, start)
+                    waiting.join()
 
     def _stop(self, process: subprocess.Popen[bytes], start: Path) -> None:
-        """Ask this machine's ranks, if they still run, to save and stop; then end torchrun and whatever it has left."""
+        """Ask this machine's ranks, if they still run, to save and stop; then end the launcher and them."""
         if process.poll() is None:
-            first = self.cluster.node_rank * self.cluster.nproc_per_node
-            for rank in range(first, first + self.cluster.nproc_per_node):
-                _ask_to_stop(pid_path(start, rank))
-            _wait(process, GRACE_SECONDS)
+            self.launcher.ask_to_stop(process, start)
+            wait_for(process, GRACE_SECONDS)
         if process.poll() is None:
-            process.terminate()
-            _wait(process, AGENT_GRACE_SECONDS)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            self.launcher.kill(process)
             process.wait()
-
-    def _reason(self, call: StageCall, start: Path, exit_code: int) -> StageFailed:
-        """Why the stage failed: what the first rank said that did not merely miss another one, or who died in silence."""
-        ranks = range(self.cluster.world_size)
-        failures = [read_json(path, RankFailure) for rank in ranks if (path := failure_path(start, rank)).is_file()]
-        failures.sort(key=lambda failure: (failure.lost_peer, failure.time))
-        if failures and not failures[0].lost_peer:
-            return stage_failed(call, failures[0].event, self.log_path)
-        heard = {failure.rank for failure in failures}
-        silent = [rank for rank in ranks if rank not in heard and pid_path(start, rank).is_file()]
-        where = f"{call.ref.stage} ({call.label}) failed"
-        if silent:
-            who = f"rank {silent[0]}" if len(silent) == 1 else f"ranks {', '.join(map(str, silent))}"
-            return StageFailed(
-                f"{where}: {who} died without a word, as when it is killed; the kernel kills processes that use too much "
-                f"memory. Output of all ranks is in {self.log_path}.",
-                DEFECT,
-            )
-        if failures:
-            return stage_failed(call, failures[0].event, self.log_path)
-        how = describe_death(exit_code)
-        return StageFailed(f"{where}: torchrun ended ({how}); its output is in {self.log_path}.", DEFECT)
 
 
 def check_programs(kind: StrategyKind) -> None:
@@ -250,11 +210,12 @@ def _named_pipe() -> Iterator[tuple[Path, BinaryIO, Callable[[], None]]]:
             yield path, events, lambda: os.close(writing)
 
 
-def _environment(events: Path) -> dict[str, str]:
+def _environment(events: Path, variables: Mapping[str, str]) -> dict[str, str]:
     """This process's, without what another launcher has left in it."""
-    kept = {name: value for name, value in os.environ.items() if not is_of_launcher(name)}
+    kept = {name: value for name, value in os.environ.items() if name != SUPERVISOR and not is_of_launcher(name)}
     return {
         "OMP_NUM_THREADS": "1",
+        **variables,
         **kept,
         "PATH": _search_path(),
         "MEDCRITICAL_EVENTS": str(events),
@@ -266,23 +227,3 @@ def _environment(events: Path) -> dict[str, str]:
 def _search_path() -> str:
     """PATH with the programs of this Python's environment first: ninja comes with DeepSpeed."""
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-
-
-def _free_port() -> int:
-    """A port of this machine that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _ask_to_stop(pid: Path) -> None:
-    try:
-        os.kill(int(pid.read_text(encoding="utf-8")), signal.SIGTERM)
-    except (FileNotFoundError, ValueError, ProcessLookupError):
-        return  # not started yet, or gone
-
-
-def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)

@@ -72,9 +72,13 @@ def join_ranks(device: torch.device, timeout_seconds: float) -> Ranks:
     if is_gpu:
         take_gpu(ranks)
     if not dist.is_initialized():
+        timeout = timedelta(seconds=timeout_seconds)
+        # DeepSpeed trains in groups that it makes without a timeout, and theirs would be 30 minutes (NCCL: 10).
+        for name in ("default_pg_timeout", "default_pg_nccl_timeout"):
+            setattr(dist.distributed_c10d, name, timeout)
         dist.init_process_group(
             "nccl" if is_gpu else "gloo",
-            timeout=timedelta(seconds=timeout_seconds),
+            timeout=timeout,
             device_id=torch.device("cuda", ranks.local_rank) if is_gpu else None,
         )
     return ranks

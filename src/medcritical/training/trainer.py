@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, TorchElasticEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.strategies import DeepSpeedStrategy
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -82,6 +83,7 @@ def build_trainer(
         devices=ranks.local_size,
         num_nodes=ranks.num_nodes,
         strategy=build_strategy(kind, ranks, device, precision),
+        plugins=[_environment()],
         callbacks=list(callbacks),
         max_epochs=1,
         logger=False,
@@ -92,6 +94,11 @@ def build_trainer(
         use_distributed_sampler=False,
         **more,
     )
+
+
+def _environment() -> ClusterEnvironment:
+    """Who this process is. Lightning's own guess would take any process of a SLURM job for one of its tasks."""
+    return TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
 
 
 def fit(trainer: Trainer, module: TrainingModule, data: MicroBatchData) -> None:

@@ -1,0 +1,162 @@
+"""Signs of life of real processes; which of several ranks is to blame; when a guard ends a start."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ranked_runs import calls_until_sft
+
+from configurations import configure
+from medcritical.config.schema import ClusterConfig
+from medcritical.pipeline import guard, nodes
+from medcritical.pipeline.guard import Guard, Signs
+from medcritical.pipeline.nodes import Ending, failure_path, pid_path
+from medcritical.pipeline.rank import RankFailure
+from medcritical.pipeline.reasons import find_reason
+from medcritical.pipeline.worker import Event
+from medcritical.store import write_json
+
+RANK = """
+import sys, time
+from pathlib import Path
+from medcritical.pipeline.guard import give_signs
+path = Path(sys.argv[1])
+path.write_text("1")
+give_signs(path, timeout_seconds=2.0)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def living(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is rank 0 of the start in `tmp_path`, as far as anybody can see."""
+    process = subprocess.Popen([sys.executable, "-c", RANK, str(pid_path(tmp_path, 0))])
+    while not pid_path(tmp_path, 0).is_file():
+        time.sleep(0.02)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def cluster(node_rank: int = 0, timeout_seconds: float = 2.0) -> ClusterConfig:
+    endpoint = "cluster.rdzv_endpoint=h:1000"
+    overrides = ("cluster=torchrun", "cluster.nnodes=2", f"cluster.node_rank={node_rank}", endpoint)
+    return configure(*overrides, f"cluster.timeout_seconds={timeout_seconds}").cluster
+
+
+def quiet_after(signs: Signs, seconds: float) -> float:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        time.sleep(0.05)
+        signs.look()
+    return signs.quiet.get(0, -1.0)
+
+
+def test_a_process_that_is_stopped_gives_no_sign(tmp_path: Path, living: subprocess.Popen[bytes]) -> None:
+    signs = Signs(tmp_path)
+    assert quiet_after(signs, 1.5) < 1.0
+    living.send_signal(signal.SIGSTOP)
+    assert quiet_after(signs, 1.5) > 1.0
+    living.send_signal(signal.SIGCONT)
+    assert quiet_after(signs, 1.0) < 1.0
+    time.sleep(3 * nodes.POLL_SECONDS)  # nobody listens for so long
+    signs.look()
+    assert signs.quiet[0] <= 2 * nodes.POLL_SECONDS
+    pid_path(tmp_path, 0).unlink()  # it has ended well
+    assert quiet_after(signs, 0.1) == -1.0
+
+
+def test_a_guard_ends_what_waits_for_a_stopped_rank(tmp_path: Path, living: subprocess.Popen[bytes]) -> None:
+    watching, killed = Guard(tmp_path, cluster()), threading.Event()
+    with watching.guarding(killed.set):
+        assert not killed.wait(1.0)
+        living.send_signal(signal.SIGSTOP)
+        assert killed.wait(2.0 + 4 * nodes.POLL_SECONDS)
+    assert watching.lost_ranks() == [0]
+
+
+def test_a_failure_ends_a_start_after_a_while_and_on_other_machines_when_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "REPORT_SECONDS", 1.0)
+    killed = [threading.Event(), threading.Event()]
+    first, second = (Guard(tmp_path, cluster(node_rank, timeout_seconds=60)) for node_rank in (0, 1))
+    with first.guarding(killed[0].set), second.guarding(killed[1].set):
+        assert not killed[0].wait(2 * nodes.POLL_SECONDS)
+        nodes.report_loss(tmp_path, 1, 1)
+        assert not killed[0].wait(0.5)  # others may have something to say yet
+        assert killed[0].wait(2.0 + 2 * nodes.POLL_SECONDS)
+        assert not killed[1].is_set()
+        nodes.end(tmp_path, Ending("it failed"))
+        assert killed[1].wait(3 * nodes.POLL_SECONDS)
+
+
+@pytest.mark.parametrize("node_rank", [0, 1])
+def test_ranks_have_time_to_end_when_the_artefact_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, node_rank: int
+) -> None:
+    monkeypatch.setattr(guard, "END_SECONDS", 1.0)
+    start, killed = tmp_path / "start", threading.Event()
+    start.mkdir()
+    with Guard(start, cluster(node_rank)).guarding(killed.set):
+        start.rmdir()
+        assert not killed.wait(0.9)
+        assert killed.wait(1.0 + 2 * nodes.POLL_SECONDS)
+
+
+def test_a_rank_ends_with_its_command(tmp_path: Path) -> None:
+    """Killed with -9 it cannot tell anybody; nothing of it may be at work when the next one comes."""
+    code = (
+        f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {RANK!r}, sys.argv[1]]); time.sleep(60)"
+    )
+    path = pid_path(tmp_path, 0)
+    command = subprocess.Popen([sys.executable, "-c", code, str(path)])
+    while not path.is_file():
+        time.sleep(0.02)
+    command.kill()
+    command.wait()
+    time.sleep(1.5)
+    signs = Signs(tmp_path)
+    signs.look()
+    assert quiet_after(signs, 1.0) > 0.8
+
+
+def fail(start: Path, rank: int, message: str, *, lost_peer: bool = True, timed_out: bool = False) -> None:
+    event = Event(kind="failed", key="k", exit_code=1, message=message)
+    failure = RankFailure(rank=rank, time=float(rank), lost_peer=lost_peer, timed_out=timed_out, event=event)
+    write_json(failure_path(start, rank), failure)
+
+
+CLUSTER = configure("cluster=torchrun", "cluster.nproc_per_node=2", "cluster.timeout_seconds=30").cluster
+CLOSED, TIMED_OUT, OWN = "RuntimeError: Connection closed by peer", "RuntimeError: Timed out", "ValueError: a bug"
+
+
+@pytest.mark.parametrize(
+    ("failed", "lost", "reason"),
+    [
+        ({0: CLOSED, 1: OWN}, [], "failed: ValueError: a bug"),
+        ({0: CLOSED}, [], "failed: rank 1 died without a word, as when it is killed"),
+        ({0: TIMED_OUT}, [1], "failed: rank 1 of 2 did not answer for 30 seconds (cluster.timeout_seconds) and gave no sign"),
+        ({}, [1], "failed: rank 1 of 2 did not answer for 30 seconds"),
+        ({0: TIMED_OUT}, [], "failed: rank 1 of 2 did not answer rank 0 for 30 seconds (cluster.timeout_seconds), though still"),
+        ({0: TIMED_OUT, 1: TIMED_OUT}, [], "failed: ranks 0, 1 of 2 waited for 30 seconds"),
+        ({}, [], "failed: ranks 0, 1 died without a word"),
+    ],
+)  # fmt: skip
+def test_the_first_cause_is_told(tmp_path: Path, failed: dict[int, str], lost: list[int], reason: str) -> None:
+    (call,) = [call for call in calls_until_sft() if call.ref.stage == "sft"]
+    for rank in (0, 1):
+        pid_path(tmp_path, rank).write_text("1", encoding="utf-8")
+    for rank, message in failed.items():
+        fail(tmp_path, rank, message, lost_peer=message is not OWN, timed_out=message is TIMED_OUT)
+    assert reason in str(find_reason(call, tmp_path, CLUSTER, lost, "torchrun", 1, Path("worker.log")))
+
+
+def test_without_any_rank_the_launcher_is_named(tmp_path: Path) -> None:
+    (call,) = [call for call in calls_until_sft() if call.ref.stage == "sft"]
+    assert "srun ended (exit status 1)" in str(find_reason(call, tmp_path, CLUSTER, [], "srun", 1, Path("worker.log")))
