@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import pytest
 
 from configurations import configure
 from medcritical.config.choices import EngineKind
+from medcritical.config.load import to_plain
 from medcritical.config.stages import EvaluateStage, PlayStage, StageConfig
 from medcritical.pipeline.execute import call_file
 from medcritical.pipeline.plan import StageCall, make_plan
@@ -64,16 +66,22 @@ def with_server(stage: StageConfig, asked: Path, gpus: int) -> StageConfig:
     return dataclasses.replace(stage, engine=engine, permutations=2)
 
 
-def start_ranks(store: Path, calls: Path, folder: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    ended = subprocess.run(
-        [*command, generations.__file__, *map(str, (store, calls, folder))],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+def start_ranks(store: Path, calls: Path, folder: Path, *meetings: Sequence[str]) -> None:
+    """Two ranks on each of several machines, which are commands here; each is told how they meet."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    started = [
+        subprocess.Popen(
+            [*command, *meeting, generations.__file__, *map(str, (store, calls, folder))],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for meeting in meetings
+    ]
+    for process in started:
+        told, _ = process.communicate(timeout=280)
+        assert process.returncode == 0, told
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +92,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     play, evaluate = calls["play"].config, calls["evaluate"].config
     assert isinstance(play, PlayStage)
     assert isinstance(evaluate, EvaluateStage)
-    for name in ("1", "2"):
+    for name in ("1", "2", "machines"):
         (found.asked / name).mkdir(parents=True)
     stages: dict[int, StageConfig] = {
         PLAY: dataclasses.replace(play, budget=60),
@@ -95,7 +103,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     }
     files = [call_file(dataclasses.replace(calls[stage.stage], config=stage)) for _, stage in sorted(stages.items())]
     (root / "calls.json").write_bytes(msgspec.json.encode(files))
-    start_ranks(store.root, root / "calls.json", found.ranks)
+    start_ranks(store.root, root / "calls.json", found.ranks, ["--standalone"])
     embedded = [file if number in (PLAY, EVALUATE, VOTES) else None for number, file in enumerate(files)]
     make_alone(store, embedded, found.alone)
     return found
@@ -151,3 +159,19 @@ def test_every_server_gets_its_gpus_and_nothing_is_asked_twice(
     assert all(len(each) >= 31 * 2 // len(devices) - 2 for each in asked)
     predictions = read_records(made.ranks / str(number) / "predictions.jsonl", Attempt)
     assert [attempt.text.startswith("answer to ") for attempt in predictions] == [True] * 31
+
+
+@pytest.mark.slow
+def test_two_machines_of_two_ranks_have_one_server_each(made: Made, tmp_path: Path) -> None:
+    root = made.ranks.parent
+    play, evaluate, *_ = json.loads((root / "calls.json").read_text())
+    stage = msgspec.convert(evaluate["config"], EvaluateStage)
+    served = {**evaluate, "config": to_plain(with_server(stage, made.asked / "machines", gpus=2))}
+    (tmp_path / "calls.json").write_text(json.dumps([play, evaluate, served]))
+    meet = ("--nnodes", "2", "--master-addr", "127.0.0.1", "--master-port", "29733", "--node-rank")
+    start_ranks(root / "store", tmp_path / "calls.json", tmp_path, [*meet, "0"], [*meet, "1"])
+    for number, file in ((PLAY, "pools.json"), (EVALUATE, "predictions.jsonl"), (EVALUATE, "score.json")):
+        assert (tmp_path / str(number) / file).read_bytes() == (made.alone / str(number) / file).read_bytes()
+    first, second = requests(made.asked / "machines")
+    assert {line["CUDA_VISIBLE_DEVICES"] for line in [*first, *second]} == {"0,1"}
+    assert len({line["prompt"] for line in [*first, *second]}) == len(first) + len(second) == 31 * 2
