@@ -17,6 +17,7 @@ import pytest
 from configurations import configure
 from medcritical.config.choices import EngineKind
 from medcritical.config.load import to_plain
+from medcritical.config.schema import EngineConfig
 from medcritical.config.stages import EvaluateStage, PlayStage, StageConfig
 from medcritical.pipeline.execute import call_file
 from medcritical.pipeline.plan import StageCall, make_plan
@@ -31,7 +32,7 @@ SMALL = (
     *("selfplay.questions=25", "selfplay.iterations=1", "evaluation.permutations=3", "trainer.accelerator=cpu"),
     *("generation.max_new_tokens=12", "generation.correction_max_new_tokens=12", "engine.keep_every=20"),
 )
-PLAY, EVALUATE, SERVED, SERVED_TOGETHER, VOTES = range(5)
+PLAY, EVALUATE, SERVED, SERVED_TOGETHER, VOTES, JUDGED = range(6)
 
 
 class Made(NamedTuple):
@@ -58,12 +59,25 @@ def prepared(store: Store) -> dict[str, StageCall]:
     return calls
 
 
-def with_server(stage: StageConfig, asked: Path, gpus: int) -> StageConfig:
-    """The stage with a server of the tests' own in place of an embedded engine."""
-    assert isinstance(stage, EvaluateStage)
+def served(engine: EngineConfig, asked: Path, gpus: int) -> EngineConfig:
+    """A server of the tests' own in place of another engine."""
     command = [sys.executable, generations.__file__, "{port}", str(asked), "{gpus}", "{model}"]
-    engine = dataclasses.replace(stage.engine, kind=EngineKind.managed, command=command, gpus=gpus, start_timeout=60)
-    return dataclasses.replace(stage, engine=engine, permutations=2)
+    return dataclasses.replace(engine, kind=EngineKind.managed, command=command, gpus=gpus, start_timeout=60)
+
+
+def with_server(stage: EvaluateStage, asked: Path, gpus: int) -> EvaluateStage:
+    """The stage with a server as its student."""
+    return dataclasses.replace(stage, engine=served(stage.engine, asked, gpus), permutations=2)
+
+
+def with_judge(stage: PlayStage, asked: Path) -> PlayStage:
+    """The stage with a server as judge beside its embedded student."""
+    engine = "verifier.judge.engine"
+    judged = configure(*SMALL, "verifier=judge", f"{engine}.url=http://127.0.0.1:1/v1", f"{engine}.model=m")
+    judge = judged.verifier.judge
+    assert judge is not None
+    judge = dataclasses.replace(judge, engine=served(judge.engine, asked, 1))
+    return dataclasses.replace(stage, verifier=dataclasses.replace(judged.verifier, judge=judge))
 
 
 def start_ranks(store: Path, calls: Path, folder: Path, *meetings: Sequence[str]) -> None:
@@ -92,7 +106,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     play, evaluate = calls["play"].config, calls["evaluate"].config
     assert isinstance(play, PlayStage)
     assert isinstance(evaluate, EvaluateStage)
-    for name in ("1", "2", "machines"):
+    for name in ("1", "2", "machines", "judge"):
         (found.asked / name).mkdir(parents=True)
     stages: dict[int, StageConfig] = {
         PLAY: dataclasses.replace(play, budget=60),
@@ -100,11 +114,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         SERVED: with_server(evaluate, found.asked / "1", gpus=1),
         SERVED_TOGETHER: with_server(evaluate, found.asked / "2", gpus=2),
         VOTES: dataclasses.replace(evaluate, votes=3, temperature=1.0),
+        JUDGED: with_judge(dataclasses.replace(play, budget=60), found.asked / "judge"),
     }
     files = [call_file(dataclasses.replace(calls[stage.stage], config=stage)) for _, stage in sorted(stages.items())]
     (root / "calls.json").write_bytes(msgspec.json.encode(files))
     start_ranks(store.root, root / "calls.json", found.ranks, ["--standalone"])
-    embedded = [file if number in (PLAY, EVALUATE, VOTES) else None for number, file in enumerate(files)]
+    embedded = [file if number in (PLAY, EVALUATE, VOTES, JUDGED) else None for number, file in enumerate(files)]
     make_alone(store, embedded, found.alone)
     return found
 
@@ -119,7 +134,7 @@ def make_alone(store: Store, calls: list[CallFile | None], folder: Path) -> None
             (output.folder / "costs.json").write_text(json.dumps(costs), encoding="utf-8")
 
 
-@pytest.mark.parametrize("number", [PLAY, EVALUATE, VOTES])
+@pytest.mark.parametrize("number", [PLAY, EVALUATE, VOTES, JUDGED])
 def test_two_ranks_write_what_one_process_writes(made: Made, number: int) -> None:
     """Byte by byte, with tokens counted once."""
     alone, ranks = (folder / str(number) for folder in (made.alone, made.ranks))
@@ -161,13 +176,24 @@ def test_every_server_gets_its_gpus_and_nothing_is_asked_twice(
     assert [attempt.text.startswith("answer to ") for attempt in predictions] == [True] * 31
 
 
+def test_judge_and_student_are_not_taken_for_each_other(made: Made) -> None:
+    """Both are open at once. What the ranks' judges had said when one process played was not asked again."""
+    asked = requests(made.asked / "judge")
+    assert len(asked) == 2
+    assert max(Counter(line["prompt"] for each in asked for line in each).values()) == 1
+    attempts = read_records(made.ranks / str(JUDGED) / "attempts.jsonl", Attempt)
+    assert {attempt.judgement for attempt in attempts if attempt.text.strip()} == {"undecided"}
+    assert not any(attempt.text.startswith("answer to") for attempt in attempts)
+    assert all("<reply>" in line["prompt"] for each in asked for line in each)
+
+
 @pytest.mark.slow
 def test_two_machines_of_two_ranks_have_one_server_each(made: Made, tmp_path: Path) -> None:
     root = made.ranks.parent
     play, evaluate, *_ = json.loads((root / "calls.json").read_text())
     stage = msgspec.convert(evaluate["config"], EvaluateStage)
-    served = {**evaluate, "config": to_plain(with_server(stage, made.asked / "machines", gpus=2))}
-    (tmp_path / "calls.json").write_text(json.dumps([play, evaluate, served]))
+    asked_of_servers = {**evaluate, "config": to_plain(with_server(stage, made.asked / "machines", gpus=2))}
+    (tmp_path / "calls.json").write_text(json.dumps([play, evaluate, asked_of_servers]))
     meet = ("--nnodes", "2", "--master-addr", "127.0.0.1", "--master-port", "29733", "--node-rank")
     start_ranks(root / "store", tmp_path / "calls.json", tmp_path, [*meet, "0"], [*meet, "1"])
     for number, file in ((PLAY, "pools.json"), (EVALUATE, "predictions.jsonl"), (EVALUATE, "score.json")):

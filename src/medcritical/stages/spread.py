@@ -12,6 +12,7 @@ that starts again finds the shares that are whole.
 from __future__ import annotations
 
 import gzip
+import itertools
 import logging
 import time
 import zlib
@@ -36,6 +37,8 @@ from medcritical.training.ranks import Ranks, current_ranks, deal_to_ranks, meet
 ANSWERS = "answers"
 """Folder beside an unfinished artefact where whole shares lie."""
 
+_numbers = itertools.count()
+
 logger = logging.getLogger(__name__)
 
 
@@ -43,13 +46,14 @@ logger = logging.getLogger(__name__)
 class Opening:
     """An engine to open: over a checkpoint, or (None) over the model that `config` names.
 
-    `identity` tells the model from others: a checkpoint's key.
+    `identity` tells the model from others: a checkpoint's key. `number` tells the engine from others that are open.
     """
 
     config: EngineConfig
     checkpoint: Path | None
     identity: str
     precision: Precision
+    number: int = 0
 
     def is_held_by(self, ranks: Ranks) -> bool:
         """True for a rank that opens it: each one that has a model of its own, of a server's GPUs the first."""
@@ -58,8 +62,9 @@ class Opening:
 
 @dataclass(frozen=True)
 class Share:
-    """Prompts for the engine that was opened last, their places in the whole call, and where the answers go."""
+    """Prompts for an engine that is open, their places in the whole call, and where the answers go."""
 
+    engine: int
     path: Path
     prompts: tuple[Prompt, ...]
     places: tuple[int, ...]
@@ -70,7 +75,9 @@ class Share:
 
 @dataclass(frozen=True)
 class Closing:
-    """The engine that was opened last is done with."""
+    """An engine is done with."""
+
+    engine: int
 
 
 Order = Opening | Share | Closing | None
@@ -97,18 +104,18 @@ def run_spread(stage: Callable[[], None], open_engine: Open, ranks: Ranks, timeo
 
 
 def _obey(ranks: Ranks, open_engine: Open, timeout_seconds: float) -> None:
-    opened: list[tuple[ExitStack, ShareEngine | None]] = []
+    engines, stacks = dict[int, ShareEngine](), dict[int, ExitStack]()
     while (order := _next_order()) is not None:
         if isinstance(order, Opening):
-            stack = ExitStack()
-            opened.append((stack, stack.enter_context(open_engine(order)) if order.is_held_by(ranks) else None))
+            stack = stacks[order.number] = ExitStack()
+            if order.is_held_by(ranks):
+                engines[order.number] = stack.enter_context(open_engine(order))
         elif isinstance(order, Share):
-            engine = opened[-1][1]
-            if engine is not None and order.prompts:
-                answer_share(engine, order)
+            if order.prompts:
+                answer_share(engines[order.engine], order)
             meet_ranks(timeout_seconds)
         else:
-            opened.pop()[0].close()
+            stacks.pop(order.engine).close()
 
 
 def _next_order() -> Order:
@@ -118,14 +125,14 @@ def _next_order() -> Order:
 @contextmanager
 def spread_engine(opening: Opening, open_engine: Open, output: Output) -> Iterator[Engine]:
     """An engine that rank 0 asks and all ranks hold. Its whole shares are kept where the stage may start again."""
-    ranks = current_ranks()
+    ranks, opening = current_ranks(), replace(opening, number=next(_numbers))
     if ranks.size > 1:
         deal_to_ranks([opening] * ranks.size)
     with open_engine(opening) as engine:
         folder = None if output.checkpoints is None else output.checkpoints / ANSWERS
         yield engine if folder is None else SpreadEngine(engine, opening, ranks, folder, output.timeout_seconds)
     if ranks.size > 1:
-        deal_to_ranks([Closing()] * ranks.size)
+        deal_to_ranks([Closing(opening.number)] * ranks.size)
 
 
 class SpreadEngine:
@@ -181,7 +188,8 @@ class SpreadEngine:
         for index in range(number):
             places = tuple(sorted(place for group in groups[index::number] for place in group))
             path = self.folder / key[:16] / f"{index:05}-of-{number:05}.json.gz"
-            shares.append(Share(path, tuple(prompts[place] for place in places), places, sampling, samples, seed))
+            asked_there = tuple(prompts[place] for place in places)
+            shares.append(Share(engine.number, path, asked_there, places, sampling, samples, seed))
         return shares
 
     def _answer(
