@@ -98,11 +98,12 @@ def test_srun_is_told_all_counts_and_ranks_what_torchrun_would_tell_them(
     show = (
         "import os; print(*(os.environ[n] for n in 'RANK LOCAL_RANK GROUP_RANK WORLD_SIZE LOCAL_WORLD_SIZE'.split()))"
     )
+    show += "; print('MEDCRITICAL_SUPERVISOR' in os.environ)"
     show += "; print(os.environ['MASTER_ADDR'], os.environ['MASTER_PORT'], os.environ['TORCHELASTIC_RUN_ID'])"
     python = ranks.index(sys.executable)
-    task = {**os.environ, "SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_NODEID": "1"}
+    task = {**os.environ, **launcher.variables(meeting), "SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_NODEID": "1"}
     said = subprocess.run([*ranks[: python + 1], "-c", show], env=task, capture_output=True, text=True, check=True)
-    assert said.stdout.split() == ["3", "1", "1", "4", "2", "10.0.0.1", "4000", "start-0001"]
+    assert said.stdout.split() == ["3", "1", "1", "4", "2", "False", "10.0.0.1", "4000", "start-0001"]
     assert ranks[python + 1 :] == ["-m", "medcritical.pipeline.rank", "/store/start-0001"]
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "6")
     assert "--cpus-per-task=6" in launcher.command(tmp_path, meeting)

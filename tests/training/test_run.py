@@ -388,3 +388,11 @@ def test_an_interrupt_stays_one(
     with pytest.raises(KeyboardInterrupt):
         sft(make_model(), examples, make_optim(), make_trainer(), tmp_path, on_progress=interrupt)
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_process_alone_in_a_job_of_slurm_is_no_task_of_it(
+    make_model: Make, examples: list[Example], make_trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning would take it for one, and refuse what SLURM says of the job's other tasks."""
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    assert len(score_responses(make_model(), PAD, examples, make_trainer(), silent)) == len(examples)

@@ -1,4 +1,4 @@
-"""One rank of a stage that several make together. torchrun starts it; it does what `worker` does, beside the others.
+"""One rank of a stage that several make together. torchrun or srun starts it; it does what `worker` does, beside the others.
 
     torchrun ... -m medcritical.pipeline.rank FOLDER
 

@@ -19,13 +19,17 @@ from pathlib import Path
 from medcritical.config.choices import Accelerator
 from medcritical.config.schema import Config
 from medcritical.errors import ConfigError
+from medcritical.pipeline.guard import SUPERVISOR
 from medcritical.pipeline.launchers import free_port, wait_for
 from medcritical.pipeline.nodes import Announcement
 
 PROGRAMS = ("srun", "scontrol")
 KILL_SECONDS = 60.0  # SLURM's KillWait is 30 seconds where nobody has changed it
 
-_NUMBERED = 'RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID GROUP_RANK=$SLURM_NODEID exec "$0" "$@"'
+_NUMBERED = (
+    f"[ $SLURM_NODEID = 0 ] || unset {SUPERVISOR}; "
+    'RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID GROUP_RANK=$SLURM_NODEID exec "$0" "$@"'
+)
 _ANSWER = 'cp "$0" "$0.$SLURM_NODEID"'
 
 
@@ -57,16 +61,15 @@ class Srun:
 
     def next_meeting(self) -> Announcement:
         """See `Launcher`: the address by which SLURM itself reaches the first node."""
-        shown = _ask("scontrol", "show", "node", self.nodes[0], "--oneliner")
-        found = re.search(r"\bNodeAddr=(\S+)", shown)
-        return Announcement(found[1] if found else self.nodes[0], free_port(), endpoint="")
+        (address,) = re.findall(r"\bNodeAddr=(\S+)", _ask("scontrol", "show", "node", self.nodes[0], "--oneliner"))
+        return Announcement(address, free_port(), endpoint="")
 
     def command(self, start: Path, meeting: Announcement) -> list[str]:
         """See `Launcher`. One rank that ends badly ends all; every rank sees all GPUs of its node, as with torchrun."""
         cluster = self.cluster
         return [
             *_srun(cluster.nnodes, cluster.nproc_per_node),
-            *("--kill-on-bad-exit=1", "--unbuffered", "--distribution=block", "--gpu-bind=none", "env"),
+            *("--kill-on-bad-exit=1", "--wait=0", "--unbuffered", "--distribution=block", "--gpu-bind=none", "env"),
             *(f"WORLD_SIZE={cluster.world_size}", f"LOCAL_WORLD_SIZE={cluster.nproc_per_node}"),
             *(f"MASTER_ADDR={meeting.host}", f"MASTER_PORT={meeting.port}", f"TORCHELASTIC_RUN_ID={start.name}"),
             *("sh", "-c", _NUMBERED),
@@ -74,8 +77,8 @@ class Srun:
         ]
 
     def variables(self, meeting: Announcement) -> dict[str, str]:
-        """See `Launcher`: none; SLURM ends the ranks of a job whose command is gone."""
-        return {}
+        """See `Launcher`: this process, which the ranks of this node can watch; if they end, srun ends the others."""
+        return {SUPERVISOR: str(os.getpid())}
 
     def ask_to_stop(self, process: subprocess.Popen[bytes], start: Path) -> None:
         """See `Launcher`: srun hands SIGUSR1 on to every rank. SIGTERM would have it kill them."""
@@ -167,7 +170,10 @@ def _expand(nodes: str) -> list[str]:
 
 
 def _ask(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise ConfigError(f"SLURM does not answer `{' '.join(command)}`: {_last_line(done.stderr)}.")
+    return done.stdout
 
 
 def _holds(path: Path, token: str) -> bool:

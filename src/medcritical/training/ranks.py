@@ -50,7 +50,7 @@ ALONE = Ranks()
 
 
 def current_ranks() -> Ranks:
-    """What torchrun has told this process; `ALONE` where nobody has."""
+    """What torchrun, or srun in its place, has told this process; `ALONE` where nobody has."""
     if not dist.is_torchelastic_launched():
         return ALONE
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")

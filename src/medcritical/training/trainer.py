@@ -134,6 +134,8 @@ def contained(seed: int) -> Iterator[None]:
     with isolate_rng(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+        # Advice where SLURM is installed, to a process that is none of its tasks, or one that it would not know (torchrun's).
+        warnings.filterwarnings("ignore", message=".*`srun` command is available on your system but is not used.*")
         # Said of any loader that Lightning cannot rewind; ours begins where the checkpoint ends.
         warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
         warnings.filterwarnings("ignore", message=".*DeepSpeed handles gradient clipping internally.*")
