@@ -61,7 +61,17 @@ def prepared(store: Store) -> dict[str, StageCall]:
 
 def served(engine: EngineConfig, asked: Path, gpus: int) -> EngineConfig:
     """A server of the tests' own in place of another engine."""
-    command = [sys.executable, generations.__file__, "{port}", str(asked), "{gpus}", "{model}"]
+    path = os.pathsep.join([str(TESTS), *sys.path])
+    command = [
+        "env",
+        f"PYTHONPATH={path}",
+        sys.executable,
+        generations.__file__,
+        "{port}",
+        str(asked),
+        "{gpus}",
+        "{model}",
+    ]
     return dataclasses.replace(engine, kind=EngineKind.managed, command=command, gpus=gpus, start_timeout=60)
 
 
