@@ -47,6 +47,8 @@ def config(**changes: Any) -> EngineConfig:
         "timeout": 5.0,
         "retries": 8,
         "backoff": 0.005,
+        "gpus": 1,
+        "keep_every": 100,
     }
     return EngineConfig(**values | changes)
 
@@ -420,3 +422,17 @@ def test_a_journal_is_lines_of_json(tmp_path: Path) -> None:
         (1, False),
         (1, False),
     ]
+
+
+def test_a_rank_finds_what_others_were_answered(tmp_path: Path) -> None:
+    """Each rank writes a journal of its own; the next to ask the same, alone or another rank, reads all of them."""
+    paths = [tmp_path / name for name in ("m.jsonl", "m.rank-1.jsonl")]
+    with ChatServer() as server:
+        given = []
+        for path, prompt in zip(paths, prompts(2), strict=True):
+            with open_journal(path) as journal:
+                given += ServerEngine(server.url, "m", config(), journal).generate([prompt], SAMPLING, seed=1)
+        with open_journal(paths[0], others=tmp_path.glob("m*.jsonl")) as journal:
+            asked = ServerEngine(server.url, "m", config(), journal)
+            assert asked.generate(prompts(2), SAMPLING, seed=1) == given
+        assert (len(server.requests), asked.usage.from_disk) == (2, 2)

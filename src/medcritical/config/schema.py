@@ -115,6 +115,11 @@ class EngineConfig:
     )
     api_key_env: str = key("NAME of the environment variable that holds the API key; empty for none", machine=True)
     command: list[str] = key("managed: what starts the server; {model}, {host} and {port} are filled in")
+    gpus: int = key(
+        "managed: GPUs that one server gets, {gpus} in its command; of a machine's ranks one in so many starts a server",
+        machine=True,
+        ge=1,
+    )
     health: str = key("managed: path that answers 200 when the server is ready", machine=True)
     start_timeout: float = key("managed: seconds until it must be ready", machine=True, gt=0)
     concurrency: int = key("requests on their way at a time", machine=True, ge=1)
@@ -125,6 +130,12 @@ class EngineConfig:
     timeout: float = key("seconds that one request may take", machine=True, gt=0)
     retries: int = key("times that a failed request is sent again", machine=True, ge=0)
     backoff: float = key("seconds before the first of them, doubled with each, with jitter", machine=True, gt=0)
+    keep_every: int = key(
+        "responses of one process after which they are kept on disk, for a stage that has to start again; ranks wait for "
+        "each other as often",
+        machine=True,
+        ge=1,
+    )
 
 
 @dataclass
@@ -449,6 +460,9 @@ class TrainerConfig:
     time_limit: Optional[float] = key(
         "seconds after the command's start by which a training has saved its state and stopped; null: none", gt=0
     )
+    records_per_file: int = key(
+        "records of an artefact from which on they are cut into compressed files of so many", ge=1
+    )
 
 
 @dataclass
@@ -499,9 +513,10 @@ class ClusterConfig:
     nnodes: int = key("machines", ge=1)
     node_rank: int = key("torchrun: which of the machines this one is, from 0", ge=0)
     rdzv_endpoint: str = key("torchrun: HOST:PORT of machine 0, where ranks of several machines meet; empty for one")
-    max_restarts: int = key(
-        "times that a training stage starts again, from its newest checkpoint, after a rank died", ge=0
+    spread_generation: bool = key(
+        "play, evaluate and a teacher that is not a running server on all ranks, like trainings; false: in one process"
     )
+    max_restarts: int = key("times that a stage starts again, from what it has kept, after a rank died", ge=0)
     timeout_seconds: float = key("longest that a rank waits for the others before it gives up", gt=0)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 from medcritical.errors import GenerationError
@@ -51,6 +51,15 @@ class Usage:
     requests: int = 0
     retries: int = 0
 
+    def add(self, other: Usage) -> None:
+        """Count in what another engine has answered with."""
+        for item in fields(self):
+            setattr(self, item.name, getattr(self, item.name) + getattr(other, item.name))
+
+    def since(self, before: Usage) -> Usage:
+        """What came after the counts were `before`."""
+        return Usage(**{item.name: getattr(self, item.name) - getattr(before, item.name) for item in fields(self)})
+
 
 class PartlyAnswered(GenerationError):
     """An engine that works could not answer some of the prompts.
@@ -87,6 +96,23 @@ class Engine(Protocol):
             PartlyAnswered: single prompts cannot be answered; the answers to the others are in it.
             GenerationError: the engine cannot answer.
         """
+        ...
+
+
+class ShareEngine(Engine, Protocol):
+    """An engine that can answer a share of a call: it gives what it would have given to the whole."""
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        *,
+        samples: int = 1,
+        seed: int,
+        on_progress: Callable[[int, int], None] | None = None,
+        places: Sequence[int] | None = None,
+    ) -> list[list[Completion]]:
+        """See `Engine`. `places` are those of the prompts in the whole call; equal prompts must be in one share."""
         ...
 
 

@@ -84,8 +84,9 @@ class ServerEngine:
         samples: int = 1,
         seed: int,
         on_progress: Callable[[int, int], None] | None = None,
+        places: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
-        """Return `samples` completions per prompt; see `Engine`. What the journal has is not asked again.
+        """Return `samples` completions per prompt; see `ShareEngine`. What the journal has is not asked again.
 
         Raises:
             PartlyAnswered: the server refuses single requests, or fails them `retries` + 1 times.

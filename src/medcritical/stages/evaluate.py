@@ -21,7 +21,7 @@ from medcritical.stages.permuted import ask_permuted
 from medcritical.stages.prepare import QUESTIONS, read_flagged
 from medcritical.stages.results import PREDICTIONS, SCORE
 from medcritical.stages.verifier import open_verifier
-from medcritical.store import read_records, write_json, write_records
+from medcritical.store import read_records, write_json
 from medcritical.text.prompts import attempt_prompt
 from medcritical.text.thoughts import ThoughtFormat
 
@@ -67,7 +67,7 @@ def run(config: EvaluateStage, inputs: Inputs, output: Output) -> None:
                 consistency=permuted.consistency,
             )
         output.spend("student", engine.usage)
-    write_records(output.folder / PREDICTIONS, predictions)
+    output.write(PREDICTIONS, predictions)
     write_json(output.folder / SCORE, score)
     if inputs.refs["checkpoint"].stage != "student":  # an untrained student does not know the form
         output.facts.setdefault("alarms", []).extend(alarm for alarm in [format_collapse(predictions)] if alarm)
