@@ -213,7 +213,9 @@ def test_a_store_that_may_not_be_written(medcritical: Run, tmp_path: Path, witho
     store.chmod(0o555)
     said = medcritical(*SMALL_CLINIC, prefix=without_privilege).refusal()
     # two workers begin side by side: either may meet it first
-    assert re.match(rf"(prepare|student) \([a-z ]+\) failed: cannot write {re.escape(str(store))}/\1: no permission", said)
+    assert re.match(
+        rf"(prepare|student) \([a-z ]+\) failed: cannot write {re.escape(str(store))}/\1: no permission", said
+    )
     assert "set paths.store (MEDCRITICAL_STORE)" in said
     assert list(store.iterdir()) == []
 
