@@ -3,6 +3,8 @@
 PYTHON ?= python3
 # CUDA or another build of torch: `make setup TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cu130"`.
 TORCH ?= torch==2.13.0
+# Test files run side by side, a file in one process; each of them leaves torch one thread.
+TEST_WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -27,8 +29,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## the whole method on one CPU: stage 1, two self-play iterations, controls, table and figure
 	$(BIN)/medcritical
 
-test: setup ## all tests but the slow ones
-	$(BIN)/python -m pytest -m 'not slow'
+test: setup ## all tests but the slow ones, on TEST_WORKERS processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' --numprocesses $(TEST_WORKERS) --dist loadfile
 
 test-slow: setup ## the slow tests (minutes each)
 	$(BIN)/python -m pytest -m slow

@@ -78,15 +78,17 @@ def test_the_attention_check_passes_here_and_sees_a_wrong_mask(
     check = load_script("attention_check")
     differences = check.check_attention("cpu")
     assert len(differences) == 8
-    from medcritical.modeling import packed_attention
+    from medcritical.modeling import block_attention
 
     def everything_causal(questions: object) -> object:
         (last,) = [question.stop for question in questions][-1:]  # type: ignore[attr-defined]
-        yield packed_attention.Block(slice(0, last), slice(0, last))
+        yield block_attention.Block(slice(0, last), slice(0, last))
 
-    monkeypatch.setattr(packed_attention, "attention_blocks", everything_causal)
+    block_attention.block_groups.cache_clear()
+    monkeypatch.setattr(block_attention, "attention_blocks", everything_causal)
     with pytest.raises(MedCriticalError, match="packed rows on cpu are wrong"):
         check.check_attention("cpu")
+    block_attention.block_groups.cache_clear()  # what it has just made is wrong
 
 
 @pytest.mark.slow

@@ -12,9 +12,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from medcritical.batching import Question, pack_row
 from medcritical.errors import ConfigError
+from medcritical.modeling import block_attention
+from medcritical.modeling.block_attention import attention_blocks
 from medcritical.modeling.fused import fused
 from medcritical.modeling.packed import ARCHITECTURES, base_model, packed, response_logps
-from medcritical.modeling.packed_attention import attention_blocks, dense_mask, flex_mask, packed_attention
+from medcritical.modeling.packed_attention import dense_mask, flex_mask, packed_attention
 
 VOCABULARY = 29
 
@@ -232,6 +234,23 @@ def test_attention_blocks_cover_the_mask_and_nothing_else() -> None:
         size = covered[block.queries, block.keys].shape
         covered[block.queries, block.keys] += torch.ones(size, dtype=torch.int).tril() if block.is_causal else 1
     assert torch.equal(covered, mask.int())
+
+
+@pytest.mark.parametrize(("small", "most_padding"), [(0, 1.0), (160, 1.0), (9, 1.5), (160, 1e9)])
+def test_blocks_alone_and_together_are_the_same(
+    small: int, most_padding: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each by itself; only equal shapes together; small ones together beside large ones; all of a kind, much padded."""
+    monkeypatch.setattr(block_attention, "SMALL", small)
+    monkeypatch.setattr(block_attention, "MOST_PADDING", most_padding)
+    block_attention.block_groups.cache_clear()
+    row, _ = pack_row(sequences())
+    groups = {(0, 1.0): 9, (160, 1e9): 3}.get((small, most_padding))
+    assert groups is None or len(block_attention.block_groups(row.questions)) == groups
+    for is_adapted in (False, True):
+        model = build("llama")
+        assert_close((with_adapters(model) if is_adapted else model).train(), logp=1e-10, gradient=1e-9)
+    block_attention.block_groups.cache_clear()
 
 
 def test_the_mask_by_hand() -> None:
