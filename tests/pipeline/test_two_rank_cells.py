@@ -23,7 +23,7 @@ def test_cells_of_two_ranks(finished: tuple[Path, Run], tmp_path: Path, launcher
         pytest.importorskip(f"hydra_plugins.hydra_{launcher.split('_')[0]}_launcher", reason="medcritical[launchers]")
     store, outputs = finished[0] / "store", tmp_path / "outputs"
     command = [*SWEEP, "experiments=toy", "arm=dpo_self", "selfplay.iterations=1", f"selfplay.beta={BETAS[launcher]}"]
-    before = set(store.glob("dpo/*"))
+    before = set(store.glob("dpo/*/manifest.json"))
     ended = run(
         tmp_path, *command, *RANKS, f"hydra/launcher={launcher}", f"paths.outputs={outputs}", store=store, timeout=1200
     )
@@ -32,6 +32,6 @@ def test_cells_of_two_ranks(finished: tuple[Path, Run], tmp_path: Path, launcher
     status = status_of(outputs)
     assert (status["done"], status["stages_missing"]) == (2, {})
     assert (status["stages_executed"]["sft"], status["stages_executed"]["dpo"]) == (1, 2)
-    made = [json.loads((path / "manifest.json").read_bytes()) for path in set(store.glob("dpo/*")) - before]
+    made = [json.loads(path.read_bytes()) for path in set(store.glob("dpo/*/manifest.json")) - before]
     assert [manifest["facts"]["ranks"] for manifest in made] == [2, 2]
     assert {manifest["config"]["beta"] for manifest in made} == {float(beta) for beta in BETAS[launcher].split(",")}
