@@ -1,15 +1,16 @@
 """Every deliberately broken file gets what its index row says."""
 
 import csv
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from medcritical.cli.data import main
 from medcritical.config.choices import DataFormat, OnError
 from medcritical.data.load import LoadResult, load_questions
 from medcritical.data.report import Fault, LoadReport
-from medcritical.data.traces import load_traces
 from medcritical.errors import DataError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -39,17 +40,6 @@ def load(folder: Path, name: str, format: str, encoding: str = "utf-8") -> LoadR
 
 
 def load_report(folder: Path, row: dict[str, str]) -> LoadReport:
-    if row["file"] == "huatuo_missing_cot.json":  # its fault is one of traces; its questions are sound
-        path = folder / "bad" / row["file"]
-        return load_traces(
-            path,
-            DataFormat.huatuo_json,
-            "response",
-            encoding="utf-8",
-            language="en",
-            source="h",
-            on_error=OnError.reject,
-        ).report
     return load(folder, row["file"], row["format"], "gb18030" if "gb18030" in row["file"] else "utf-8").report
 
 
@@ -71,6 +61,18 @@ def test_broken_file_gets_what_the_index_says(shared_data: Path, row: dict[str, 
     assert (report.read, report.accepted) == (int(row["records"]), int(row["accept"]))
     assert (records(report.rejected), records(report.skipped)) == (row["reject"], row["skip"])
     assert all(fault.reason for fault in report.rejected + report.skipped)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row["file"] for row in ROWS])
+def test_the_command_says_the_same(shared_data: Path, row: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["check", str(shared_data / "bad" / row["file"]), "--format", row["format"], "--json"])
+    found = json.loads(capsys.readouterr().out)
+    is_refused = row["expect"] == "reject_file" or row["file"] == "cmexam_gb18030.csv"  # its encoding is not stated
+    assert code == (2 if is_refused else 0)
+    assert found["accepted"] == (0 if is_refused else int(row["accept"]))
+    if not is_refused:
+        numbers = [",".join(str(fault["record"]) for fault in found[kind]) for kind in ("rejected", "skipped")]
+        assert (found["read"], *numbers) == (int(row["records"]), row["reject"], row["skip"])
 
 
 @pytest.mark.parametrize(

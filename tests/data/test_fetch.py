@@ -45,7 +45,7 @@ class Handler(BaseHTTPRequestHandler):
         is_cut = self.path == "/cut" or (self.path == "/late" and self.server.faults > 0)
         bodies = {"/file": self.server.content, "/cut": CONTENT, "/late": CONTENT, "/zip": zipped(), "/tar": tarred()}
         if self.path not in bodies:
-            self.send_error(404)
+            self.send_error(503 if self.path == "/busy" else 404)
             return
         body = bodies[self.path]
         self.send_response(200)
@@ -111,7 +111,12 @@ def test_a_wrong_hash_keeps_nothing(server: Published, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "said"), [("gone", "404"), ("cut", r"could not be read to its end.*nothing of it was kept: run .* again")]
+    ("path", "said"),
+    [
+        ("gone", "refused the file.*404"),
+        ("busy", "503.*run the command again later"),
+        ("cut", r"could not be read to its end.*nothing of it was kept: run .* again"),
+    ],
 )
 def test_a_failed_download_keeps_nothing(server: Published, tmp_path: Path, path: str, said: str) -> None:
     for sha256 in ("", SHA256):

@@ -187,3 +187,32 @@ def test_messages_escape_what_comes_from_data(tmp_path: Path) -> None:
     sentence = load_lines(tmp_path, DataFormat.medqa_jsonl, row).report.rejected[0].sentence
     assert sentence.isprintable()
     assert len(sentence) < 100
+
+
+@pytest.mark.parametrize(
+    ("cop", "answer"),
+    [(2, "B"), ("2", "B"), (2.0, "B"), (" 2.0 ", "B"), (-1, None), (-1.0, None), ("", None), (None, None)],
+)
+def test_cop_counts_from_one_however_it_is_written(tmp_path: Path, cop: object, answer: str | None) -> None:
+    row = {"question": "Which?", "opa": "w", "opb": "x", "opc": "y", "opd": "z", "cop": cop, "id": "1"}
+    result = load_lines(tmp_path, DataFormat.medmcqa_jsonl, row)
+    assert [question.answer for question in result.questions] == ([answer] if answer else [])
+    assert len(result.report.skipped) == (answer is None)
+
+
+@pytest.mark.parametrize("cop", [0, 5, 1.5, "--1", "²", True, [1], "a"])
+def test_any_other_cop_is_rejected(tmp_path: Path, cop: object) -> None:
+    row = {"question": "Which?", "opa": "w", "opb": "x", "opc": "y", "opd": "z", "cop": cop, "id": "1"}
+    (fault,) = load_lines(tmp_path, DataFormat.medmcqa_jsonl, row).report.rejected
+    assert fault.reason == "cop is not 1 to 4"
+
+
+def test_answer_with_its_label_agrees_with_its_option(tmp_path: Path) -> None:
+    row = {"question": "Which?", "options": OPTIONS, "answer_idx": "A", "answer": "A. aspirin"}
+    bare = {"question": "Which other?", "options": OPTIONS, "answer": "(B) heparin"}
+    assert [one.answer for one in load_lines(tmp_path, DataFormat.medqa_jsonl, row, bare).questions] == ["A", "B"]
+
+
+def test_old_line_ends_part_json_lines(tmp_path: Path) -> None:
+    rows = [{"question": f"Which {n}?", "options": OPTIONS, "answer_idx": "A"} for n in range(3)]
+    assert len(load(tmp_path, DataFormat.medqa_jsonl, "\r".join(map(json.dumps, rows))).questions) == 3

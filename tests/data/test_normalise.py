@@ -105,12 +105,20 @@ def test_split_options_never_guesses() -> None:
 
 def test_read_options_takes_three_shapes() -> None:
     expected = {"A": "x", "B": "y"}
-    assert read_options({"a": "x", "(B)": "y", "C": None}) == expected
-    assert read_options(["x", "y"]) == expected
-    assert read_options([{"key": "A", "value": "x"}, {"key": "B", "value": "y"}]) == expected
+    assert read_options({"a": "x", "(B)": "y", "C": None}, set()) == expected
+    assert read_options(["x", "y"], set()) == expected
+    assert read_options([{"key": "A", "value": "x"}, {"key": "B", "value": "y"}], set()) == expected
 
 
 @pytest.mark.parametrize("options", [None, "A x", {"1": "x"}, {"A": 0.5, "B": "y"}, {"A": "x", "a": "y"}, [["x"]]])
 def test_read_options_rejects_other_shapes(options: object) -> None:
     with pytest.raises(RejectedRow):
-        read_options(options)
+        read_options(options, set())
+
+
+def test_labels_repeated_in_listed_options_leave_the_texts() -> None:
+    changes: set[str] = set()
+    assert read_options(["A. x", "(B) y", "C、z"], changes) == {"A": "x", "B": "y", "C": "z"}
+    assert changes == {"label repeated in the option text"}
+    named = {"A": "E. coli", "B": "B. cereus", "C": "C. difficile"}  # names, since not all are labels
+    assert read_options(named, set()) == named

@@ -38,6 +38,9 @@ def test_stated_encoding_is_used(tmp_path: Path) -> None:
         (codecs.BOM_UTF16_LE + b"x", "utf-8", "utf-16"),
         (b"PK\x03\x04....", "utf-8", "zip archive or spreadsheet"),
         (b"<!DOCTYPE html><html>", "utf-8", "web page"),
+        (b"\n<!doctype HTML>", "utf-8", "web page"),
+        (b"\xfd7zXZ\x00", "utf-8", "xz file"),
+        (codecs.BOM_UTF8, "utf-8", "is empty"),
     ],
 )
 def test_unreadable_files_are_refused_with_a_reason(tmp_path: Path, data: bytes, encoding: str, said: str) -> None:

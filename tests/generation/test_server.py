@@ -106,7 +106,7 @@ def test_a_thousand_requests_with_a_fifth_of_faults(tmp_path: Path) -> None:
 
 
 def test_concurrency_is_bounded_and_used(tmp_path: Path) -> None:
-    with ChatServer(delay=0.05) as server:
+    with ChatServer(delay=0.2) as server:
         ask(server, tmp_path, 24, concurrency=6)
     assert server.most_at_work == 6
 

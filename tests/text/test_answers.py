@@ -64,6 +64,7 @@ OPTIONS = {
 }
 WORDINGS = Path(__file__).with_name("wordings.jsonl")
 UNSEEN = Path(__file__).with_name("unseen_wordings.jsonl")
+AUDIT = Path(__file__).with_name("audit_wordings.jsonl")
 
 
 def judge(letters: str | None, gold: str | None) -> str:
@@ -106,9 +107,21 @@ def test_labelled_raw_answers(raw_answers):
 
 
 def test_wordings_of_an_author_who_had_not_seen_the_rules():
-    """Written after the rules were finished: 97.5 % were right at first sight and none invented. No rule was changed."""
+    """Written after the rules were finished: 97.5 % were right at first sight and none invented."""
     rows = read_labelled(UNSEEN)
     assert len(rows) == 240
+    assert_read_right(rows)
+
+
+@pytest.mark.parametrize(("audit_round", "size"), [(1, 431), (2, 462), (3, 112), (4, 109), (5, 114)])
+def test_wordings_of_an_audit(audit_round, size):
+    """Five more sets: the first written without a look at the rules, the others each after they had been mended.
+
+    At first sight 97.9, 97.0, 90.2, 90.8 and 89.5 % were right, and 0.5, 0.6, 1.8, 2.8 and 2.6 % were read as a letter
+    that was not given. The last three hold odd wordings only, one of each.
+    """
+    rows = [row for row in read_labelled(AUDIT) if row["round"] == audit_round]
+    assert len(rows) == size
     assert_read_right(rows)
 
 
@@ -193,7 +206,7 @@ FRAGMENTS = (
     *("A", " ", "\n", "A, ", "or A ", "A and ", "<think>", "</think>", "<answer>", "</answer>", "answer is ", "the "),
     *('"', "'", "(", "[", "**", "\n#", "--", "->", ". ", "。", "选", "故选A", "不", "答案", "C对", "√ A\n", "第一个"),
     *("the first option ", "\nQuestion: ", "下一题", "best ", "wait ", "no, ", "if ", "Leg ultrasound ", "\\boxed{"),
-    *("A. Echocardiography\n", "point a to "),
+    *("A. Echocardiography\n", "point a to ", "A/B ", "C. √\n", "neither A ", "~~A~~", "&lt;", "A: true\n", "是A，"),
 )
 
 

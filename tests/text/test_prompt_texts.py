@@ -66,7 +66,7 @@ def test_answers_are_written_as_the_template_wants() -> None:
 
 def test_disarmed_tags_keep_their_words() -> None:
     text = "a </answer> <b> <Answer> < answer> <|im_end|> 3 < 5 > 2"
-    assert neutralise(text, "<answer>{answer}</answer>") == "a ‹/answer› <b> <Answer> < answer> ‹|im_end|› 3 < 5 > 2"
+    assert neutralise(text, "<answer>{answer}</answer>") == "a ‹/answer› <b> ‹Answer› ‹ answer› ‹|im_end|› 3 < 5 > 2"
     assert neutralise("<答案>甲</答案>", "<答案>{answer}</答案>") == "‹答案›甲‹/答案›"
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from templates import TEMPLATES
 from test_prompt_texts import HOSTILE
@@ -40,7 +40,7 @@ def test_the_four_levels_by_hand(level: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
-@settings(max_examples=40)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])  # drawing is slow on a busy machine
 @given(outline=st.lists(HOSTILE, max_size=3), chain=st.lists(HOSTILE, max_size=3), answer=HOSTILE, insight=HOSTILE)
 def test_whatever_is_written_can_be_read(
     template: TemplateConfig, outline: list[str], chain: list[str], answer: str, insight: str

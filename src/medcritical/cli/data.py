@@ -91,6 +91,8 @@ def check_file(path: Path, format: DataFormat, encoding: str, *, as_json: bool) 
         if as_json
         else "\n".join(report.lines(10, rest="--json has them all"))
     )
+    if not report.accepted:
+        print(f"{path}: no record of {report.read} can be used as {format.value}.", file=sys.stderr)
     return 0 if report.accepted else MedCriticalError.exit_code
 
 

@@ -8,7 +8,14 @@ from typing import Any
 
 from medcritical.data.drafts import Draft
 from medcritical.data.duplicates import content_key
-from medcritical.data.normalise import clean_explanation, clean_option, clean_text, is_placeholder, read_letters
+from medcritical.data.normalise import (
+    clean_explanation,
+    clean_option,
+    clean_text,
+    is_placeholder,
+    read_letters,
+    without_label,
+)
 from medcritical.data.report import RejectedRow, SkippedRow, quote
 from medcritical.records import Question, Split
 
@@ -52,11 +59,13 @@ def _check_answer(draft: Draft, options: Mapping[str, str], changes: set[str]) -
     letters = read_letters(written)
     absent = [letter for letter in letters if letter not in options]
     if absent:
-        raise RejectedRow("answer is not among the options", f"answer {letters}, options {''.join(options) or 'none'}")
+        shown = letters if letters == written else f"{letters} (written {quote(written)})"
+        raise RejectedRow("answer is not among the options", f"answer {shown}, options {''.join(options) or 'none'}")
     if letters != draft.answer:
         changes.add("answer written in another form")
     text = clean_option(draft.answer_text, changes)
-    if text and len(letters) == 1 and text.split() != options[letters].split():
+    stated = {tuple(text.split()), tuple(without_label(text, letters).split())}
+    if text and len(letters) == 1 and tuple(options[letters].split()) not in stated:
         raise RejectedRow("answer text differs from its option", f"{quote(text)}, {letters} {quote(options[letters])}")
     return letters
 

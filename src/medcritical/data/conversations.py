@@ -24,7 +24,7 @@ def parse_conversation(row: Row, changes: set[str]) -> Draft:
     """The first question turn and the turn that answers it; background text after the answer is left out."""
     question, reply = _first_exchange(row.value.get("conversations"))
     if row.value.get("options") is not None:
-        stem, options = question, read_options(row.value["options"])
+        stem, options = question, read_options(row.value["options"], changes)
     else:
         stem, options = split_stem(question)
     if not options:

@@ -76,8 +76,12 @@ def _download(remote: RemoteFile, folder: Path, expected: str, retries: int, pro
     try:
         registry.fetch(remote.path, downloader=pooch.HTTPDownloader(progressbar=progress))
     except requests.HTTPError as error:
+        status = error.response.status_code if error.response is not None else 0
+        is_passing = status >= 500 or status == 429
         raise DataError(
-            f"The server refused the file ({error}): it is not published there any more, or not to you; "
+            f"The server does not answer as it should ({error}): run the command again later."
+            if is_passing
+            else f"The server refused the file ({error}): it is not published there any more, or not to you; "
             "`medcritical-data list` names the publisher."
         ) from error
     except requests.RequestException as error:

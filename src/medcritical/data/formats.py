@@ -10,7 +10,7 @@ from typing import Any
 from medcritical.config.choices import DataFormat
 from medcritical.data.conversations import parse_conversation
 from medcritical.data.drafts import Draft, list_field, meta_of, text_field
-from medcritical.data.normalise import read_options, split_options
+from medcritical.data.normalise import clean_text, is_placeholder, read_options, split_options, without_label
 from medcritical.data.report import RejectedRow, SkippedRow, quote
 from medcritical.data.rows import Row, read_csv, read_headerless_csv, read_json, read_json_or_jsonl, read_jsonl
 
@@ -38,14 +38,14 @@ def parse_cmexam(row: Row, changes: set[str]) -> Draft:
 
 
 def parse_medqa(row: Row, changes: set[str]) -> Draft:
-    """MedQA, MedAgentsBench, MMLU-Pro, HuatuoGPT-o1: `answer_idx` is the letter, `answer` the text that confirms it.
+    """MedQA, MedAgentsBench, MMLU-Pro: `answer_idx` is the letter, `answer` the text that confirms it.
 
     Copies without `answer_idx` have the letter or the text in `answer`.
     """
     cells = row.value
     if cells.get("options") is None:
         raise SkippedRow("no options")
-    options = read_options(cells["options"])
+    options = read_options(cells["options"], changes)
     letters, text = text_field(cells, "answer_idx"), text_field(cells, "answer")
     if not letters and text:
         letters, text = _letters_of(text, options), ""
@@ -59,9 +59,18 @@ def parse_medqa(row: Row, changes: set[str]) -> Draft:
     )
 
 
+def parse_huatuo(row: Row, changes: set[str]) -> Draft:
+    """HuatuoGPT-o1: a question as in MedQA, and the teacher's trace for it; a row without its trace is skipped."""
+    for name in ("Complex_CoT", "Response"):
+        if is_placeholder(clean_text(text_field(row.value, name), changes)):
+            raise SkippedRow(f"no {name}")
+    return parse_medqa(row, changes)
+
+
 def _letters_of(answer: str, options: Mapping[str, str]) -> str:
-    """The letter whose text is `answer`, or `answer` itself where it is no option's text."""
-    found = [letter for letter, text in options.items() if text.strip() == answer.strip()]
+    """The letter whose text is `answer`, perhaps after its label, or `answer` itself where it is no option's text."""
+    written = answer.strip()
+    found = [letter for letter, text in options.items() if text.strip() in (written, without_label(written, letter))]
     if found and answer.strip() in options and answer.strip() not in found:
         raise RejectedRow("answer is the letter of one option and the text of another", quote(answer))
     return found[0] if found else answer
@@ -72,7 +81,7 @@ def parse_medmcqa(row: Row, changes: set[str]) -> Draft:
     cells = row.value
     return Draft(
         stem=text_field(cells, "question", required=True),
-        options=read_options({letter: cells.get(f"op{letter.lower()}") for letter in "ABCD"}),
+        options=read_options({letter: cells.get(f"op{letter.lower()}") for letter in "ABCD"}, changes),
         answer=_letter_of_cop(cells.get("cop")),
         id=_id_of(cells, "id"),
         explanation=text_field(cells, "exp"),
@@ -81,13 +90,16 @@ def parse_medmcqa(row: Row, changes: set[str]) -> Draft:
 
 
 def _letter_of_cop(cop: Any) -> str:
-    number = int(cop) if isinstance(cop, str) and cop.strip().lstrip("-").isdecimal() else cop
-    if number is None or number == -1:
+    """The letter; "" for an unlabelled row. A whole number counts as text and as 2.0, too: tables write it so."""
+    if cop in (None, ""):
         return ""
-    if isinstance(number, bool) or number not in (1, 2, 3, 4):
-        hint = "; a copy that counts from 0 has every letter one off" if number == 0 else ""
+    written = "" if isinstance(cop, bool) else str(cop).strip().removesuffix(".0")
+    if written == "-1":
+        return ""
+    if written not in ("1", "2", "3", "4"):
+        hint = "; a copy that counts from 0 has every letter one off" if written == "0" else ""
         raise RejectedRow("cop is not 1 to 4", f"{quote(cop)}{hint}")
-    return "ABCD"[number - 1]
+    return "ABCD"[int(written) - 1]
 
 
 def parse_pubmedqa(row: Row, changes: set[str]) -> Draft:
@@ -135,7 +147,7 @@ def parse_own(row: Row, changes: set[str]) -> Draft:
         changes.add("split set by the file's list, not by the row")
     return Draft(
         stem=text_field(cells, "stem", required=True),
-        options=read_options(cells.get("options")),
+        options=read_options(cells.get("options"), changes),
         answer=text_field(cells, "answer", required=True),
         id=text_field(cells, "id"),
         has_final_id=True,
@@ -177,7 +189,7 @@ FORMATS: dict[DataFormat, Format] = {
     DataFormat.medqa_jsonl: Format(lambda text, _: read_jsonl(text), parse_medqa),
     DataFormat.medmcqa_jsonl: Format(lambda text, _: read_jsonl(text), parse_medmcqa),
     DataFormat.pubmedqa_json: Format(read_json, parse_pubmedqa),
-    DataFormat.huatuo_json: Format(read_json_or_jsonl, parse_medqa),
+    DataFormat.huatuo_json: Format(read_json_or_jsonl, parse_huatuo),
     DataFormat.mmlu_csv: Format(_read_mmlu, parse_mmlu),
     DataFormat.sharegpt_json: Format(read_json_or_jsonl, parse_conversation),
     DataFormat.jsonl: Format(lambda text, _: read_jsonl(text), parse_own),

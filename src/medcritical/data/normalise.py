@@ -35,6 +35,10 @@ _LABEL = re.compile(
           |(?P<marked>[A-Za-zＡ-Ｚａ-ｚ])[.．、:：)）,，]\s*)(?P<text>.*)""",  # A. text
     re.VERBOSE | re.DOTALL,
 )
+# A label that cannot be the beginning of the text: "A. text", "(A) text"; of "A text" nobody knows.
+_OWN_LABEL = re.compile(
+    r"\s*(?:[(（]\s*(?P<bracketed>[A-Za-z])\s*[)）]|(?P<marked>[A-Za-z])[.．、:：)）])\s*(?P<text>\S.*)", re.DOTALL
+)
 # The two characters backslash and n, where a label follows: elsewhere they may be content, as in \nu.
 _LITERAL_BREAK = re.compile(r"\\n(?=\s*[(（\[【]?[A-Za-zＡ-Ｚａ-ｚ][\s.．、:：)）\]】,，])")
 _ANSWER_SEPARATORS = re.compile(r"[\s,，、;；/|&+.。()（）\[\]【】:：]+")
@@ -132,10 +136,11 @@ def split_options(cell: str, changes: set[str]) -> dict[str, str]:
     return options
 
 
-def read_options(value: Any) -> dict[str, str]:
+def read_options(value: Any, changes: set[str]) -> dict[str, str]:
     """Letter to text of options in JSON: {letter: text}, [text, ...], or [{"key": letter, "value": text}, ...].
 
-    A null text is an absent option; its letter stays free. A plain list gets letters in order.
+    A null text is an absent option; its letter stays free. A plain list gets letters in order. Where every text begins
+    with its own letter ("A. text"), these labels leave the texts.
 
     Raises:
         RejectedRow: it has none of these shapes, or two options have one letter.
@@ -154,7 +159,21 @@ def read_options(value: Any) -> dict[str, str]:
             raise RejectedRow("option is not a letter and a text", quote((label, text)))
         if text is not None:
             add_option(options, read_label(label), text)
-    return options
+    return _drop_repeated_labels(options, changes)
+
+
+def _drop_repeated_labels(options: dict[str, str], changes: set[str]) -> dict[str, str]:
+    bare = {letter: without_label(text, letter) for letter, text in options.items()}
+    if len(bare) < 3 or any(bare[letter] == text for letter, text in options.items()):  # "E. coli" is a name
+        return options
+    changes.add("label repeated in the option text")
+    return bare
+
+
+def without_label(text: str, letter: str) -> str:
+    """`text` without this letter as its label, as in "A. text" or "(A) text"; unchanged where it has none."""
+    found = _OWN_LABEL.match(text)
+    return found["text"] if found and letter in (found["bracketed"], found["marked"]) else text
 
 
 def add_option(options: dict[str, str], letter: str, text: str) -> None:

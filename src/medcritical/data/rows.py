@@ -31,10 +31,12 @@ _FOREIGN = {
     b"version https://git-lfs.github.com/spec/": "a Git LFS pointer: the data was not downloaded; run `git lfs pull`",
     b"PK\x03\x04": "a zip archive or spreadsheet: unpack it or export it as text",
     b"\x1f\x8b": "a gzip file: decompress it",
+    b"\xfd7zXZ": "an xz file: decompress it",
+    b"BZh": "a bzip2 file: decompress it",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet: export it as text",
     b"PAR1": "a Parquet file: export it in the upstream form",
-    b"<!DOCTYPE html": "a web page: the download gave no data",
-    b"<html": "a web page: the download gave no data",
 }
+_WEB_PAGE = re.compile(rb"\s*<(?:!doctype\s+html|html)\b", re.IGNORECASE)
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -63,10 +65,14 @@ def read_text(path: Path, encoding: str) -> str:
     for start, what in _FOREIGN.items():
         if data.startswith(start):
             raise DataError(f"{path} is {what}.")
+    if _WEB_PAGE.match(data):
+        raise DataError(f"{path} is a web page: the download gave no data.")
     mark = next((mark for mark in _MARKS if data.startswith(mark)), None)
     if mark is None:
         _refuse_unstated_utf8(data, encoding, path)
     text = _decode(data, _MARKS[mark] if mark else encoding, path)
+    if not text.strip():
+        raise DataError(f"{path} is empty.")
     if "\0" in text:
         raise DataError(f"{path} contains NUL bytes: it is damaged, or UTF-16 whose encoding must be stated.")
     return text
@@ -198,8 +204,8 @@ def _make_row(number: int, value: Any, name: str = "") -> Row:
 
 def read_jsonl(text: str) -> Iterator[Row]:
     """Rows of one JSON object per line."""
-    # Not splitlines: JSON strings may hold U+2028 and other characters that it takes for line ends.
-    for number, line in enumerate(text.split("\n"), start=1):
+    # Not splitlines: JSON strings may hold U+2028 and other characters that it takes for line ends, but no bare \r.
+    for number, line in enumerate(text.split("\n" if "\n" in text else "\r"), start=1):
         if not line.strip():
             continue
         try:

@@ -97,8 +97,9 @@ _Build = Callable[[Row, set[str]], Question]
 def _read_huatuo(row: Row, chain: str, build: _Build, changes: set[str]) -> Trace:
     """HuatuoGPT-o1: the texts argue for an open-ended rewriting of the question and name no letter; upstream kept a
     trace only when it reached the right answer."""
-    texts = {name: _trace_text(row, field, changes) for name, field in _HUATUO_FIELDS.items()}
-    return Trace(build(row, changes), (), (texts[chain],), texts["response"])
+    question = build(row, changes)  # skips a row without its texts
+    texts = {name: clean_text(text_field(row.value, field), changes) for name, field in _HUATUO_FIELDS.items()}
+    return Trace(question, (), (texts[chain],), texts["response"])
 
 
 def _read_explanation(row: Row, chain: str, build: _Build, changes: set[str]) -> Trace:
@@ -125,13 +126,6 @@ def _steps(row: Row, field: str, changes: set[str]) -> tuple[str, ...]:
     texts = list_field(row.value, field) if isinstance(value, list) else [text_field(row.value, field)]
     cleaned = [clean_text(text, changes) for text in texts]
     return tuple(text for text in cleaned if text)
-
-
-def _trace_text(row: Row, field: str, changes: set[str]) -> str:
-    text = clean_text(text_field(row.value, field), changes)
-    if not text:
-        raise SkippedRow(f"no {field}")
-    return text
 
 
 _READERS: dict[DataFormat, tuple[tuple[str, ...], Callable[[Row, str, _Build, set[str]], Trace]]] = {

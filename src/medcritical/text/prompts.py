@@ -13,13 +13,14 @@ _TAG = re.compile(r"</?[^\s<>/{}|]+>")
 # What opens and closes turns in the chat templates of this world: never from data, whichever model is asked.
 _CHAT_TOKEN = (
     r"<\|[^<>|‹›]{0,64}\|>|<｜[^<>｜‹›]{0,64}｜>|</?s>|<(?:bos|eos|pad|unk)>|<(?:start|end)_of_(?:turn|image)>"
-    r"|<</?SYS>>|\[/?INST\]"
+    r"|<</?SYS>>|\[/?INST\]|</?tool_(?:call|response)>"
 )
 
 
 def neutralise(text: str, *patterns: str) -> str:
     """`text` with every tag that occurs in one of the template texts `patterns`, and every chat token, disarmed.
 
+    A tag in other case or with blanks in it ("< /Answer >") is one too: a model would take it for one.
     Disarmed tags keep their words and look (‹answer›), so a reader sees what was there; nothing else is touched.
     """
     return _guard(patterns).sub(lambda match: "‹" + match.group()[1:-1] + "›", text)
@@ -27,7 +28,9 @@ def neutralise(text: str, *patterns: str) -> str:
 
 @lru_cache(maxsize=64)
 def _guard(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join([_CHAT_TOKEN, *map(re.escape, sorted(tags_in(*patterns)))]))
+    names = "|".join(re.escape(name) for name in sorted({tag.strip("</>") for tag in tags_in(*patterns)}))
+    tags = [rf"<\s{{0,3}}/?\s{{0,3}}(?:{names})\s{{0,3}}>"] if names else []
+    return re.compile("|".join([_CHAT_TOKEN, *tags]), re.IGNORECASE)
 
 
 def tags_in(*texts: str) -> set[str]:

@@ -10,13 +10,15 @@ from medcritical.text.extraction.cues import CHINESE_CUES, ENGLISH_CUES, LOOSE_C
 from medcritical.text.extraction.mentions import read_mention
 from medcritical.text.extraction.passage import Passage
 from medcritical.text.extraction.repetition import cut_spans
-from medcritical.text.extraction.retractions import CITED, DISMISSED, NEGATED, SUPPOSED
+from medcritical.text.extraction.retractions import CITED, DISMISSED, NEGATED, SUPPOSED, UNREAL
 
 _CUE = compile_any((*MARKUP_CUES, *ENGLISH_CUES, *CHINESE_CUES))
+_ENGLISH_CUE = compile_any((*MARKUP_CUES, *ENGLISH_CUES))  # the same in text without Chinese, in less time
 _CLAUSE_END = re.compile(
-    r"""["')\]}*_`$]{0,6}\s{0,3}(?:\Z|[.。!;,\n<|]|(?:that|which|because|since|the\s(?:correct|right|best|most))\s)"""
+    r"""["')\]}*_`$]{0,6}\s{0,3}(?:\Z|[.。!;,\n<|]|(?:that|which|because|since|the\s(?:correct|right|best|most))\s|(?:instead|after\sall)(?![a-z]))"""
 )
 _SENTENCE_END = re.compile(r"""["')\]}*_`$]{0,6}\s{0,3}(?:\Z|[.。!\n<])""")
+_TAKEN_BACK = re.compile(r"""["')\]*]{0,3}\s?\(\s?(?:错|有误|不对|wrong|incorrect|no[,)])""")
 _LETTERS_ONLY = re.compile(r"(?:[^a-z]{0,8}(?:option|choice|is|both|and|选项|选|[a-z](?![a-z]))){1,40}[^a-z]{0,8}")
 _FILLED = re.compile(r"([^<\n}]{1,300})(?:</|\})")
 _ANSWER_TAG = re.compile(r"<\s{0,3}(?:final[\s_-]?)?(?:answer|ans|答案)|\\")
@@ -42,7 +44,8 @@ class Commitment:
 def find_commitments(passage: Passage) -> Iterator[Commitment]:
     """Yields explicit commitments, without negated, supposed and questioned ones; those merely cited are marked."""
     lowered = passage.lowered
-    for cue in list(_CUE.finditer(lowered))[-MAX_CUES:]:
+    pattern = _ENGLISH_CUE if lowered.isascii() else _CUE
+    for cue in list(pattern.finditer(lowered))[-MAX_CUES:]:
         head = lowered[cue.start()]
         rule = "tag" if head in "<[" else "boxed" if head == "\\" else "statement"
         if rule == "statement" and _is_inside_word(lowered, cue.start()):
@@ -69,7 +72,7 @@ def find_last_commitment(passage: Passage) -> tuple[Commitment | None, Passage]:
 
 def _is_inside_word(lowered: str, start: int) -> bool:
     before = lowered[start - 1 : start]
-    return before.isascii() and before.isalpha() and lowered[start].isascii()
+    return before.isascii() and before.isalpha() and lowered[start].isascii() and lowered[start].isalpha()
 
 
 def _is_stated(lowered: str, cue: re.Match[str], end: int) -> bool:
@@ -78,7 +81,11 @@ def _is_stated(lowered: str, cue: re.Match[str], end: int) -> bool:
         is_letter = _LETTERS_ONLY.fullmatch(lowered, cue.end(), end) is not None
         if not (_CLAUSE_END if is_letter else _SENTENCE_END).match(lowered, end):
             return False
+    if _TAKEN_BACK.match(lowered, end):
+        return False
     before = lowered[max(0, cue.start() - _CONTEXT) : cue.start()]
+    if "would" in cue[0] and UNREAL.search(before):
+        return False
     return not NEGATED.search(before) and not SUPPOSED.search(before)
 
 
@@ -98,7 +105,7 @@ def _is_filled_with_something_else(lowered: str, cue: re.Match[str]) -> bool:
 
 def _find_unopened_tag(passage: Passage) -> Iterator[Commitment]:
     """Yields "A</answer>", where the opening tag is missing or broken."""
-    closings = list(_CLOSING_TAG.finditer(passage.lowered))
+    closings = list(_CLOSING_TAG.finditer(passage.lowered)) if "</" in passage.lowered else []
     if not closings or _OPENING_TAG.search(passage.lowered):
         return
     closing = closings[-1]

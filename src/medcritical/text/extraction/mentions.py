@@ -43,8 +43,17 @@ _CLEAN = re.compile(
     rf"""["')\]}}*_`$]{{0,6}}[ \t]{{0,3}}(?:\Z|[\n。!;,、)\]}}`|~$\\…(#←]|:|["'](?![a-z])|[*_]
     |\.(?![a-z0-9])|<(?=\s?[/|a-z\\]|\Z)|\[/|-(?![a-z0-9])|->|=>|→
     |(?<=[\s"')\]}}*_`$]){_REASON}
-    |选?项|因|由于|为|是|正确|符合|对(?!应|于)|最|成立|吧|啦|了|这|那|更|即|而|才|的|可|均|都|[一二两三四五]项|作为|所|当选|入选|与?题)""",
+    |选?项|因|由于|为|是|正确|符合|对(?!应|于)|最|成立|吧|啦|了|这|那|更|即|而|才|的|可|能|均|都|没问题|无误|没错|[一二两三四五]项|作为|所|当选|入选|与?题)""",
     re.VERBOSE,
+)
+# "A、B、C、D中的一项": what there is to choose from.
+_CHOICE_AMONG = re.compile(r"[a-z](?:[、,/][a-z]){0,9}\s?(?:[之当]?中|里)")
+_SUBJECT_ENDS = re.compile(
+    r"[a-z](?:\s?[,、]\s?(?:and\s)?[a-z](?![a-z])){0,9}\s(?:are|were|have|can|could|may)\s(?!wrong|incorrect|not|false|n't)"
+)
+# "D, A and B are wrong": behind a comma begins another clause, which speaks of the others.
+_OTHER_CLAUSE = re.compile(
+    r"""["')\]}*_`]{0,4}\s?(?:选?项)?(?:\s?(?:均|都|皆|全都?)?(?:不|错|有误|可?以?排除)|\s(?:are|is|do|does)(?:n't|\snot|\swrong|\sincorrect)(?![a-z]))"""
 )
 _GENUS = re.compile(rf"\.\s(?!{_REASON})[a-z]{{2}}")
 _QUESTIONED = re.compile(r"""["')\]}*_`\s.]{0,6}(?:\?|吗|么|呢\?|,?\s(?:or\snot|maybe)\?|对吗|对不对|是否)""")
@@ -69,13 +78,16 @@ def read_mention(passage: Passage, start: int, *, allow_text: bool = True) -> Me
     """
     lead = _LEAD.match(passage.lowered, start)
     position = lead.end() if lead else start
+    if allow_text and position > start and passage.options.text_at(passage.lowered, start):
+        position = start  # an option that begins with a sign, "> 5 mmol/L"
     found = _read_list(passage, position, allow_text, depth=0)
     if found is None and allow_text and (article := _ARTICLE.match(passage.lowered, position)):
         found = _read_text(passage, article.end())
     if found is None or _QUESTIONED.match(passage.lowered, found.end):
         return None
-    is_choice_of_all = len(found.letters) == len(passage.options.letters) and "/" in passage.text[position : found.end]
-    return Mention("", found.end) if is_choice_of_all or _is_tie(passage, found.end) else found
+    has_slash = "/" in passage.text[position : found.end]  # "A/B" leaves it open; so does a list of all
+    is_open = has_slash and len(found.letters) in (2, len(passage.options.letters))
+    return Mention("", found.end) if is_open or _is_tie(passage, found.end) else found
 
 
 def _read_list(passage: Passage, start: int, allow_text: bool, depth: int) -> Mention | None:
@@ -87,12 +99,18 @@ def _read_list(passage: Passage, start: int, allow_text: bool, depth: int) -> Me
     if not is_closed and item.letter_end is not None:  # "B. Warfarin needs …": the text begins the next sentence
         found, is_closed = Mention(item.letters, item.letter_end), _is_clean(passage, item.letter_end)
     separator = _SEPARATOR.match(passage.lowered, _CLOSERS.match(passage.lowered, item.end).end())  # type: ignore[union-attr]
+    if separator and _CHOICE_AMONG.match(passage.lowered, separator.end()):
+        return None
     if separator and depth < 25:
         rest = _read_list(passage, separator.end(), allow_text, depth + 1)
         if rest is not None:
+            if is_closed and separator[0].lstrip()[:1] == "," and _OTHER_CLAUSE.match(passage.lowered, rest.end):
+                return found
             if not item.letters or not rest.letters or set(item.letters) & set(rest.letters):
                 return Mention("", rest.end)
             return Mention("".join(sorted(set(item.letters + rest.letters))), rest.end)
+        if _SUBJECT_ENDS.match(passage.lowered, separator.end()):  # "A, B, C are features": no answer, nor is "A, B"
+            return None
     return found if is_closed or _is_tie(passage, item.end) else None
 
 
@@ -136,7 +154,12 @@ def _read_letters(passage: Passage, start: int) -> Mention | None:
     if not found:
         return None
     run, options = found[0], passage.options
-    if run == "a" and found.end() == len(passage.text) and passage.text[start - 1 : start] == " ":
+    if (
+        run == "a"
+        and found.end() == len(passage.text)
+        and passage.text[:start].endswith(" ")
+        and not passage.text[:start].endswith(": ")
+    ):
         return None  # the article of a sentence that was cut
     if len(run) > 1:
         is_set = run.isupper() and len(set(run)) == len(run) and all(letter in options.texts for letter in run)

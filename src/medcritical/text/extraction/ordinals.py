@@ -26,7 +26,11 @@ _ZH = re.compile(
     rf"(?:第\s?([{_CHINESE}]|\d{{1,2}})|(最后)一?)\s?(?:个选项|选项|个答案|项|个(?!月|周|小时|疗程|方面|问题|疑问|步骤)|种(?=选|说|正))"
 )
 _ZH_NUMBERED = re.compile(
-    r"选(?:项\s?([一二三四五六七八九十]|\d{1,2})(?![\d.%])|([一二三四五六七八九十])(?=[。.,\s]|\Z))"
+    r"选(?:项\s?([一二三四五六七八九十]|\d{1,2})(?![\d.%])|([一二三四五六七八九十]|\d(?!\.\d))(?=[。.,\s]|\Z))"
+)
+_CHOSEN = re.compile(
+    rf"(?<![A-Za-z])((?:choose|pick|select|(?:one|answer|choice|option)\sis)\sthe\s)({'|'.join(_WORDS)})(?=[.!]?\s{{0,3}}\Z)",
+    re.IGNORECASE,
 )
 # Plain beginnings, which a search finds quickly; the patterns above decide.
 _ENGLISH_HINT = re.compile("|".join((*_WORDS, "last", "final", r"\dst", r"\dnd", r"\drd", r"\dth")))
@@ -46,6 +50,7 @@ def name_ordinals(passage: Passage) -> str:
         text = _ZH_NUMBERED.sub(lambda found: _zh_letter(found, options), text)
     if _ENGLISH_HINT.search(passage.lowered):
         text = _ENGLISH.sub(lambda found: _english_letter(found, options), text)
+        text = _CHOSEN.sub(lambda found: _chosen_letter(found, options), text)
     if _NUMBERED_HINT.search(passage.lowered):
         text = _NUMBERED.sub(lambda found: _numbered_letter(found, options), text)
     return text
@@ -65,6 +70,11 @@ def _english_letter(found: re.Match[str], options: Options) -> str:
         return found[0]
     letter = options.order(number)
     return f"option {letter}" if letter else found[0]
+
+
+def _chosen_letter(found: re.Match[str], options: Options) -> str:
+    letter = options.order(_WORDS.index(found[2].lower()) + 1)
+    return f"{found[1]}option {letter}" if letter else found[0]
 
 
 def _numbered_letter(found: re.Match[str], options: Options) -> str:

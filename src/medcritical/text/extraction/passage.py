@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +19,12 @@ _FOLD |= (
     | dict.fromkeys(map(ord, "】〕］"), "]")
 )
 _FOLD |= {0x3008: "<", 0x3009: ">", 0x3000: " ", 0xA0: " ", 0x130: "I"}
+_FOLD |= {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0x24B6, 0x24EA)}  # circled letters
+# The mathematical alphabets, which models write for bold letters: apart, since a class that holds them is slow.
+_ALPHABETS = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0x1D400, 0x1D6A4)}
+_ESCAPED_SIGN = re.compile("&(?:lt|gt|amp|quot|nbsp|#39);")
+_STRUCK_OUT = re.compile("~~[^~\n]{1,200}~~")
+_IN_ALPHABETS = re.compile("[\U0001d400-\U0001d6a3]")
 _FOLDED = re.compile(f"[{re.escape(''.join(map(chr, _FOLD)))}]")
 
 _EDGES = " \t\r\n.。;；,，\"'"
@@ -27,8 +35,15 @@ _MANY_BREAKS = re.compile(r"\n\s{2,}")
 
 def fold(text: str) -> str:
     """Returns the text in one notation of widths, quotes and dashes; long runs of blanks are shortened."""
-    if not text.isascii() and _FOLDED.search(text):
-        text = text.translate(_FOLD)
+    if "&" in text:
+        text = _ESCAPED_SIGN.sub(lambda found: html.unescape(found[0]), text)
+    if "~~" in text:
+        text = _STRUCK_OUT.sub(" ", text)
+    if not text.isascii():
+        if _FOLDED.search(text):
+            text = text.translate(_FOLD)
+        if _IN_ALPHABETS.search(text):
+            text = text.translate(_ALPHABETS)
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if "   " in text:
@@ -107,8 +122,8 @@ def _build_options(items: tuple[tuple[str, str], ...]) -> Options:
     for letter, text in texts.items():
         if text:
             owners[text] = "" if text in owners else letter
-    by_length = sorted(owners.items(), key=lambda owner: (-len(owner[0]), owner[0]))
-    return Options(letters="".join(texts), texts=texts, by_length=tuple(by_length))
+    by_length = tuple((text, owners[text]) for text in sorted(owners, key=len, reverse=True))
+    return Options(letters="".join(texts), texts=texts, by_length=by_length)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,19 @@ _LABEL_END = re.compile(r"[\"')\]*_`.:、-]{0,4}\s{0,2}")
 _IS = re.compile(r"\s(?:is|are|was|were)\s(?!not\b|un|in|wrong|false|less)")
 _PROSE_I = re.compile(r"i[\s,']", re.IGNORECASE)
 _CLOSING = re.compile(
-    r"(?:(?:-{1,2}>?|=>|→|:|\.|。|…|\n)\s{1,2}|->|=>|→|--|:)[\"'(\[*]{0,3}[A-Z][\"')\]*]{0,3}[.。!]?\s{0,3}\Z"
+    r"(?:(?:-{1,2}>?|=>|→|:|\.|。|…|\n)\s{1,2}|;\s(?=[A-Z]\.)|->|=>|→|--|:)[\"'(\[*]{0,3}[A-Z][\"')\]*]{0,3}[.。!]?\s{0,3}\Z"
+)
+# The last words are "… is E." or "…的是E。": the question's own words, perhaps, and the answer.
+_LAST_WORDS = re.compile(
+    r"(?P<copula>\b(?:is|be)|的是|[,:](?=\s(?:[Oo]ption|[Cc]hoice)\s))\s?(?P<noun>[Oo]ption\s|[Cc]hoice\s)?(?P<letter>[\"'(\[*]{0,3}[A-Z][\"')\]*]{0,3}(?:选?项)?[.。!]\s{0,3}\Z)"
+)
+_LETTERED_NOUN = re.compile(
+    r"\b(?:vitamin|hepatitis|blood|group|type|class|grade|stage|antigen|factor|plan|protein|score|virus|strain)s?\b"
 )
 _BECAUSE = re.compile(r"\s?,?\s?(?:because|since|as\s|due\sto|given|因为|因|由于)")
 _TAIL = 24
+_LONGEST_SENTENCE = 200
+_OWN_LETTER = re.compile(r"\s?\((?:option\s|choice\s|选项)?([a-z])(?:项)?\Z")
 _LABELLED = re.compile(r"(?<![a-z])[a-z][.)]\s{0,3}\Z")
 _CUT_SENTENCE = re.compile(r"[.!?] [AI]\Z")
 _SENTENCE_END = re.compile(r"[.!?。;](?=\s|\Z|[\u4e00-\u9fff])|[\n!?。;\0]")
@@ -80,7 +89,20 @@ def read_edges(passage: Passage) -> tuple[str, str] | None:
         mention = read_mention(passage, closing.start() + 1, allow_text=False)
         if mention is not None:
             return mention.letters, "closing"
-    return None
+    return _read_last_words(passage)
+
+
+def _read_last_words(passage: Passage) -> tuple[str, str] | None:
+    found = _LAST_WORDS.search(passage.text, max(0, len(passage.text) - _TAIL))
+    if found is None:
+        return None
+    if found["copula"] != "的是":
+        before = passage.lowered[max(0, found.start() - _LONGEST_SENTENCE) : found.start()]
+        frame = before[max(before.rfind(end) for end in ".!?;:\n") + 1 :]
+        if frame.strip() == "so" or _FRAMED.search(frame) or (not found["noun"] and _LETTERED_NOUN.search(frame)):
+            return None
+    mention = read_mention(passage, found.start("letter"), allow_text=False)
+    return None if mention is None else (mention.letters, "closing")
 
 
 def _read_opening(passage: Passage) -> Mention | None:
@@ -128,12 +150,16 @@ def _read_asserted(passage: Passage, sentence: str) -> tuple[str, str] | None:
     """A finished last sentence that ends with an option's text asserts it, if no other option is spoken of."""
     body = sentence.rstrip(_EDGE)
     options = passage.options
-    letter = options.text_before(body, len(body))
+    named = _OWN_LETTER.search(body)
+    text_end = named.start() if named else len(body)
+    letter = options.text_before(body, text_end)
+    if named and letter != named[1].upper():
+        return None
     if not letter:
         return None
-    frame = body[: len(body) - len(options.texts[letter])]
-    is_finished = sentence.endswith((".", "。", "!", '"', ")")) or frame.rstrip().endswith(":")
-    if not is_finished or _FRAMED.search(frame):
+    frame = body[: text_end - len(options.texts[letter])]
+    is_finished = sentence.rstrip("*_`").endswith((".", "。", "!", '"', ")")) or frame.rstrip().endswith(":")
+    if not is_finished or (_FRAMED.search(frame) and not frame.endswith("的是")):  # what the question asks for
         return None
     spoken = _spoken_of(passage)
     return (letter, "text") if spoken == {letter} else None

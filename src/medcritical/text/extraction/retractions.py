@@ -41,8 +41,13 @@ SUPPOSED = compile_any(
     after=r"\Z",
 )
 
+# "if the patient had mania, the answer would be B": of another case than this one
+UNREAL = re.compile(
+    r"(?:\A|[.;!?\n])\s{0,2}(?:but\s)?(?:if|had|were)\s[^.;!?\n]{0,60}\Z|\bif\s[^.;!?\n]{0,50}\b(?:had|were|was)\b[^.;!?\n]{0,50}\Z"
+)
+
 _CITING = [
-    *(r"e\.g\.,?", "for (?:example|instance),?", "such as", "like", "as in", "using", "please", "template", "or"),
+    *(r"e\.g\.,?", "(?:for )?(?:example|instance),?", "such as", "like", "as in", "using", "please", "template", "or"),
     *("format(?: is| of| was)?", "in the form(?:at)?(?: of)?", "contain(?:s|ed|ing)?", "reads?", "reading"),
     *("sa(?:ys?|id|ying)", "stat(?:es?|ed|ing)", "claim(?:s|ed|ing)?", "instruct(?:s|ed|ing)?", "told", "tells?"),
     *("ask(?:s|ed|ing)?", "order(?:s|ed|ing)?", "demand(?:s|ed|ing)?", "quot(?:es?|ed|ing)"),
