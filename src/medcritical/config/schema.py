@@ -162,6 +162,12 @@ class TeacherConfig:
         "published flaw: as many characters as the prompt has are cut from the head of a longer answer"
     )
     show_gold: bool = key("show the right answer to a teacher that is asked, as the paper's published code does")
+    chat_template: bool = key(
+        "ask in the teacher's chat template; false, a published flaw: the bare text, no system message"
+    )
+    checked: bool = key(
+        "keep only right answers in form, length and language; false, a published flaw: the first answer, whatever it is"
+    )
     min_characters: int = key("shortest thought kept, characters of outline and chain; not for the oracle", ge=0)
     max_characters: Optional[int] = key("longest thought kept, characters; null: any; not for the oracle", ge=1)
     files: list[str] = key("trace files of a recorded teacher")
@@ -409,6 +415,7 @@ class JudgeConfig:
     system: str = key("system message; empty for none")
     prompt: str = key("{question}, {gold} and {reply}: what the judge is asked, with 1 and 2 as the only answers")
     max_new_tokens: int = key("longest decision, tokens; one that thinks first needs room for it", ge=1)
+    only_digits: bool = key("published flaw: one token, 1 or 2, is all that the judge can write, so it cannot think")
     batch_tokens: int = key("embedded judge: tokens, prompts and longest decisions, decoded together", ge=1)
 
 
@@ -433,6 +440,12 @@ class EvaluationConfig:
     top_p: float = key("nucleus mass, where the temperature is not 0", gt=0, le=1)
     max_new_tokens: Optional[int] = key("longest answer, tokens; null: generation.max_new_tokens", ge=1)
     prompt: str = key("{question}: what is asked at test instead of template.attempt; empty: the same as in training")
+    chat_template: bool = key(
+        "ask in the model's chat template; false, a published flaw: the bare text, no system message"
+    )
+    count_undecided: bool = key(
+        "questions that the judge left undecided count as not right; false, a published flaw: not at all"
+    )
     votes: int = key("samples that method majority_vote counts, drawn as generation says", ge=2)
     explanation: bool = key("also compare explanations with those of the data set: BLEU and ROUGE")
     permutations: int = key("orders of its options in which every question is asked; 1: as given", ge=1, le=24)

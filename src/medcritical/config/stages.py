@@ -209,7 +209,8 @@ class GateStage(StageConfig):
 class EvaluateStage(StageConfig):
     """Held-out questions + checkpoint -> predictions and their score.
 
-    `votes` samples a question are counted where there is more than one. `seed` draws samples and the orders of
+    `votes` samples a question are counted where there is more than one. Without `count_undecided`, questions that the judge
+    left undecided are in no number. `seed` draws samples and the orders of
     `permutations`.
     """
 
@@ -221,6 +222,8 @@ class EvaluateStage(StageConfig):
     questions: Optional[int]
     confidence: float
     verifier: VerifierConfig
+    chat_template: bool
+    count_undecided: bool
     explanation: bool
     permutations: int
     votes: int

@@ -9,7 +9,7 @@ from medcritical.generation.decoding import Response, decode
 from medcritical.generation.engine import Sampling, Usage, cut_at_stop
 from medcritical.generation.sampling import draw_seeds
 from medcritical.modeling.checkpoint import Student
-from medcritical.modeling.prompts import encode_prompt
+from medcritical.modeling.prompts import encode_prompt, encode_response
 from medcritical.records import Completion, Prompt
 
 
@@ -41,13 +41,13 @@ class TransformersEngine:
         the same in any batch. A response is cut at the model's last position even if `max_new_tokens` allows more.
 
         Raises:
-            GenerationError: a prompt leaves no position for a response.
+            GenerationError: a prompt leaves no position for a response, or a number of `sampling.only` is no single token.
         """
         places = range(len(prompts)) if places is None else places
         encoded = [tuple(encode_prompt(self.tokenizer, prompt)) for prompt in prompts]
-        budgets = [
-            self._budget(place, len(ids), sampling.max_new_tokens) for place, ids in zip(places, encoded, strict=True)
-        ]
+        only_ids = [self._only_token(number) for number in sampling.only]
+        most = 1 if only_ids else sampling.max_new_tokens
+        budgets = [self._budget(place, len(ids), most) for place, ids in zip(places, encoded, strict=True)]
         total, seeds = len(prompts) * samples, draw_seeds(seed, places, samples)
         responses = [
             Response(encoded[number // samples], budgets[number // samples], seeds[number]) for number in range(total)
@@ -69,6 +69,7 @@ class TransformersEngine:
                 sampling,
                 max_rows=max(1, sampling.batch_tokens // max(response.length for response in group)),
                 stop_ids=self.stop_ids,
+                only_ids=only_ids,
                 on_ended=on_ended,
             )
             for number, ids in zip(numbers, tokens, strict=True):
@@ -89,6 +90,15 @@ class TransformersEngine:
                 f"{positions} positions"
             )
         return min(max_new_tokens, positions - num_prompt_tokens)
+
+    def _only_token(self, number: int) -> int:
+        """The token that is this number."""
+        ids = encode_response(self.tokenizer, str(number), is_finished=False)
+        if len(ids) != 1 or self.tokenizer.decode(ids) != str(number):
+            raise GenerationError(
+                f"{number} is no token of its own in this model, whose answers cannot be limited to it"
+            )
+        return ids[0]
 
     def _complete(self, num_prompt_tokens: int, ids: list[int], stop: Sequence[str]) -> Completion:
         is_finished = ids[-1] in self.stop_ids

@@ -16,7 +16,7 @@ class Sampling(Record, frozen=True):
     `temperature` 0 is greedy. `top_p` is the nucleus mass (Holtzman et al., arXiv:1904.09751); 1 keeps every token.
     `max_new_tokens` includes the end of the sequence. `batch_tokens` bounds the responses that are decoded together: their
     prompts and the most that they may write. One response is always decoded, however long.
-    A response ends before the first of the texts in `stop`.
+    A response ends before the first of the texts in `stop`. With `only`, it is one of these numbers and nothing else.
     """
 
     temperature: float
@@ -24,6 +24,7 @@ class Sampling(Record, frozen=True):
     max_new_tokens: int
     batch_tokens: int
     stop: tuple[str, ...] = ()
+    only: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.temperature < 0 or not 0 < self.top_p <= 1:

@@ -49,7 +49,7 @@ def ask_permuted(
         for order in drawn[1:]
     ]
     completions = engine.generate(
-        [attempt_prompt(config.template, question) for question in asked],
+        [attempt_prompt(config.template, question, is_bare=not config.chat_template) for question in asked],
         sampling,
         seed=0,
         on_progress=lambda done, total: output.progress(done, total, "answers in other orders"),
