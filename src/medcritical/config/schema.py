@@ -115,6 +115,11 @@ class EngineConfig:
     )
     api_key_env: str = key("NAME of the environment variable that holds the API key; empty for none", machine=True)
     command: list[str] = key("managed: what starts the server; {model}, {host} and {port} are filled in")
+    gpus: int = key(
+        "managed: GPUs that one server gets, {gpus} in its command; of a machine's ranks one in so many starts a server",
+        machine=True,
+        ge=1,
+    )
     health: str = key("managed: path that answers 200 when the server is ready", machine=True)
     start_timeout: float = key("managed: seconds until it must be ready", machine=True, gt=0)
     concurrency: int = key("requests on their way at a time", machine=True, ge=1)
@@ -125,6 +130,12 @@ class EngineConfig:
     timeout: float = key("seconds that one request may take", machine=True, gt=0)
     retries: int = key("times that a failed request is sent again", machine=True, ge=0)
     backoff: float = key("seconds before the first of them, doubled with each, with jitter", machine=True, gt=0)
+    keep_every: int = key(
+        "responses of one process after which they are kept on disk, for a stage that has to start again; ranks wait for "
+        "each other as often",
+        machine=True,
+        ge=1,
+    )
 
 
 @dataclass
@@ -151,6 +162,12 @@ class TeacherConfig:
         "published flaw: as many characters as the prompt has are cut from the head of a longer answer"
     )
     show_gold: bool = key("show the right answer to a teacher that is asked, as the paper's published code does")
+    chat_template: bool = key(
+        "ask in the teacher's chat template; false, a published flaw: the bare text, no system message"
+    )
+    checked: bool = key(
+        "keep only right answers in form, length and language; false, a published flaw: the first answer, whatever it is"
+    )
     min_characters: int = key("shortest thought kept, characters of outline and chain; not for the oracle", ge=0)
     max_characters: Optional[int] = key("longest thought kept, characters; null: any; not for the oracle", ge=1)
     files: list[str] = key("trace files of a recorded teacher")
@@ -398,6 +415,7 @@ class JudgeConfig:
     system: str = key("system message; empty for none")
     prompt: str = key("{question}, {gold} and {reply}: what the judge is asked, with 1 and 2 as the only answers")
     max_new_tokens: int = key("longest decision, tokens; one that thinks first needs room for it", ge=1)
+    only_digits: bool = key("published flaw: one token, 1 or 2, is all that the judge can write, so it cannot think")
     batch_tokens: int = key("embedded judge: tokens, prompts and longest decisions, decoded together", ge=1)
 
 
@@ -422,6 +440,12 @@ class EvaluationConfig:
     top_p: float = key("nucleus mass, where the temperature is not 0", gt=0, le=1)
     max_new_tokens: Optional[int] = key("longest answer, tokens; null: generation.max_new_tokens", ge=1)
     prompt: str = key("{question}: what is asked at test instead of template.attempt; empty: the same as in training")
+    chat_template: bool = key(
+        "ask in the model's chat template; false, a published flaw: the bare text, no system message"
+    )
+    count_undecided: bool = key(
+        "questions that the judge left undecided count as not right; false, a published flaw: not at all"
+    )
     votes: int = key("samples that method majority_vote counts, drawn as generation says", ge=2)
     explanation: bool = key("also compare explanations with those of the data set: BLEU and ROUGE")
     permutations: int = key("orders of its options in which every question is asked; 1: as given", ge=1, le=24)
@@ -448,6 +472,9 @@ class TrainerConfig:
     )
     time_limit: Optional[float] = key(
         "seconds after the command's start by which a training has saved its state and stopped; null: none", gt=0
+    )
+    records_per_file: int = key(
+        "records of an artefact from which on they are cut into compressed files of so many", ge=1
     )
 
 
@@ -499,9 +526,10 @@ class ClusterConfig:
     nnodes: int = key("machines", ge=1)
     node_rank: int = key("torchrun: which of the machines this one is, from 0", ge=0)
     rdzv_endpoint: str = key("torchrun: HOST:PORT of machine 0, where ranks of several machines meet; empty for one")
-    max_restarts: int = key(
-        "times that a training stage starts again, from its newest checkpoint, after a rank died", ge=0
+    spread_generation: bool = key(
+        "play, evaluate and a teacher that is not a running server on all ranks, like trainings; false: in one process"
     )
+    max_restarts: int = key("times that a stage starts again, from what it has kept, after a rank died", ge=0)
     timeout_seconds: float = key("longest that a rank waits for the others before it gives up", gt=0)
 
     @property
