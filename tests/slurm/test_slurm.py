@@ -76,7 +76,13 @@ def sweep(slurm: Scheduler, by_torchrun: Path, root: Path, *overrides: str) -> P
 @pytest.mark.parametrize(
     "overrides",
     [
-        ("cluster=slurm", "cluster.nnodes=2", "hydra.launcher.nodes=2", "+hydra.launcher.use_srun=false"),
+        (
+            *("cluster=slurm", "cluster.nnodes=2", "+hydra.launcher.use_srun=false"),
+            *(
+                "+hydra.launcher.additional_parameters.nodes=2",
+                "+hydra.launcher.additional_parameters.ntasks_per_node=1",
+            ),
+        ),
         ("cluster=torchrun", "cluster.nproc_per_node=2", "hydra.launcher.cpus_per_task=2"),
     ],
     ids=lambda overrides: overrides[0],
