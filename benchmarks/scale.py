@@ -240,7 +240,7 @@ def store_table() -> str:
     """Sizes of the largest artefact, the attempts of one iteration."""
     attempts = QUESTIONS * ATTEMPTS
     rows = [
-        ["one JSONL file, as today, GB", f"{attempts * BYTES_PER_ATTEMPT / 1e9:.1f}"],
+        ["one JSONL file, GB", f"{attempts * BYTES_PER_ATTEMPT / 1e9:.1f}"],
         ["records of that file in one process, GB", f"{attempts * MEMORY_PER_ATTEMPT / 1e9:.1f}"],
         ["gzip shards, GB", f"{attempts * BYTES_PER_ATTEMPT / GZIP_RATIO / 1e9:.1f}"],
         ["shards of 50,000 attempts", f"{attempts // 50_000}"],

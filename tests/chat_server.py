@@ -17,7 +17,7 @@ Behave = Callable[[dict[str, Any], int], str]
 
 
 def text_of(request: dict[str, Any]) -> str:
-    return request["messages"][-1]["content"]
+    return request["messages"][-1]["content"] if "messages" in request else request["prompt"]
 
 
 class ChatServer:
@@ -29,6 +29,7 @@ class ChatServer:
         self.write: Callable[[dict[str, Any]], dict[str, Any]] | None = None
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.paths: list[str] = []
         self.given: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.times: list[float] = []
@@ -96,6 +97,7 @@ def _handler(chat: ChatServer) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            chat.paths.append(self.path)
             fault = chat.enter(request, dict(self.headers))
             try:
                 time.sleep(chat.delay)

@@ -275,7 +275,11 @@ class Score(Tally, frozen=True, kw_only=True):
 
 
 class Prompt(Record, frozen=True, kw_only=True):
-    """What an engine is asked: an optional system message and the user message. The engine applies the chat template."""
+    """What an engine is asked: an optional system message and the user message. The engine applies the chat template.
+
+    With `is_bare` it does not: the model reads the user's text and nothing else, and goes on from there.
+    """
 
     system: str
     user: str
+    is_bare: bool = False

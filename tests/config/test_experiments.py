@@ -100,12 +100,17 @@ def test_the_official_settings() -> None:
 
 FLAWS = {
     "teacher.show_gold": ("true", "false"),
+    "teacher.chat_template": ("false", "true"),
+    "teacher.checked": ("false", "true"),
     "teacher.head_cut": ("true", "false"),
     "verifier.judge.max_new_tokens": ("1", "2048"),
+    "verifier.judge.only_digits": ("true", "false"),
     "dpo.nll_weight": ("0", "1"),
     "evaluation.temperature": ("0.7", "0"),
     "evaluation.max_new_tokens": ("450", "2048"),
     "evaluation.prompt": ("你", "''"),
+    "evaluation.chat_template": ("false", "true"),
+    "evaluation.count_undecided": ("false", "true"),
 }
 
 
@@ -114,8 +119,9 @@ def test_an_official_flaw_is_one_key(key: str, values: tuple[str, str]) -> None:
     """The overlay has it, marks it, and without it something else is done."""
     text = (FOLDER / "official.yaml").read_text(encoding="utf-8")
     flawed, mended = values
-    last = key.rsplit(".", 1)[-1]
-    assert re.search(rf"^ +{last}: \"?{flawed}.*# flaw: ", text, re.MULTILINE)
+    group, last = key.split(".", 1)[0], key.rsplit(".", 1)[-1]
+    (section,) = re.findall(rf"^{group}:\n((?: +.*\n)+)", text, re.MULTILINE)
+    assert re.search(rf"^ +{last}: \"?{flawed}.*# flaw: ", section, re.MULTILINE)
     official, without = plan_of("experiments=official"), plan_of("experiments=official", f"{key}={mended}")
     assert official.report.ref != without.report.ref
 

@@ -85,6 +85,7 @@ def trainer_of(case: Case) -> TrainerConfig:
         log_every_n_steps=1,
         checkpoint_every_steps=None,
         time_limit=None,
+        records_per_file=50_000,
     )
 
 

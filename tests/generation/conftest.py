@@ -1,6 +1,7 @@
 """A tiny random student whose greedy answers differ from prompt to prompt, and end now and then."""
 
 import random
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -13,8 +14,10 @@ from medcritical.records import Prompt
 NUM_WORDS = 30
 
 
-def build_student(num_words: int, initializer_range: float, seed: int = 0, positions: int = 96) -> Student:
-    tokenizer = build_word_tokenizer([f"w{number}" for number in range(num_words)])
+def build_student(
+    num_words: int, initializer_range: float, seed: int = 0, positions: int = 96, words: Sequence[str] = ()
+) -> Student:
+    tokenizer = build_word_tokenizer([*(f"w{number}" for number in range(num_words)), *words])
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,

@@ -3,6 +3,7 @@ import logging
 import math
 from collections import Counter
 
+import msgspec
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
@@ -247,3 +248,21 @@ def test_impossible_sampling_is_refused(change):
     fields = {"temperature": 1, "top_p": 1, "max_new_tokens": 8, "batch_tokens": 64}
     with pytest.raises(ValueError, match="must be"):
         Sampling(**{**fields, **change})
+
+
+def test_only_these_numbers_can_be_written(make_student, prompts):
+    """Each answer is the one of the two tokens that the model finds likelier, and ends there, whatever else it would say."""
+    able = make_student(30, 0.4, words=["1", "2"])
+    (one,), (two,) = (able.tokenizer.encode(text, add_special_tokens=False) for text in ("1", "2"))
+    sampling = msgspec.structs.replace(GREEDY, only=(1, 2))
+    answers = as_tuples(TransformersEngine(able).generate(prompts, sampling, seed=0))
+    likelier = []
+    for prompt in prompts:
+        logits = able.model(torch.tensor([encode_prompt(able.tokenizer, prompt)])).logits[0, -1]
+        likelier.append("1" if logits[one] > logits[two] else "2")
+    assert answers == [(text, 1, False) for text in likelier]
+    assert set(likelier) == {"1", "2"}
+    free = as_tuples(TransformersEngine(able).generate(prompts, GREEDY, seed=0))
+    assert not {text for text, _, _ in free} & {"1", "2"}
+    with pytest.raises(GenerationError, match="7 is no token of its own"):
+        TransformersEngine(able).generate(prompts, msgspec.structs.replace(GREEDY, only=(7,)), seed=0)

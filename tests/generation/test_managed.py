@@ -202,3 +202,31 @@ def test_braces_of_other_options_stay(served: Served, tmp_path: Path) -> None:
     ):
         pytest.fail("it died")
     assert """['{"enable_thinking": false}', 'a/b:127.0.0.1']""" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("seen", "first_gpu", "given"),
+    [
+        ("4,5,6,7", 2, "6,7"),
+        (None, 2, "2,3"),
+        ("4,5,6,7", None, "4,5,6,7"),
+        ("", 2, ""),  # whoever hides all GPUs means it
+    ],
+)
+def test_a_rank_gives_its_server_some_of_the_gpus_and_nothing_of_its_own_place(
+    served: Served, monkeypatch: pytest.MonkeyPatch, seen: str | None, first_gpu: int | None, given: str
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if seen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    for name in ("RANK", "MASTER_ADDR", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.setenv(name, "1")
+    told = served.folder / "environment"
+    serve = f"env > {told}; exec {sys.executable} {served.folder / 'serve.py'} {{port}} plain {served.pids} {{gpus}}"
+    with managed_server(
+        ["sh", "-c", serve], model="m", gpus=2, first_gpu=first_gpu, health="/health", start_timeout=20, log=served.log
+    ):
+        lines = told.read_text(encoding="utf-8").splitlines()
+    assert f"CUDA_VISIBLE_DEVICES={given}" in lines
+    assert not [line for line in lines if line.startswith(("RANK=", "MASTER_ADDR=", "TORCHELASTIC_"))]
+    assert "server for 2" in served.log.read_text(encoding="utf-8")

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from chat_server import ChatServer, text_of
@@ -47,6 +48,8 @@ def config(**changes: Any) -> EngineConfig:
         "timeout": 5.0,
         "retries": 8,
         "backoff": 0.005,
+        "gpus": 1,
+        "keep_every": 100,
     }
     return EngineConfig(**values | changes)
 
@@ -128,6 +131,28 @@ def test_a_lasting_fault_is_not_retried_and_said_in_one_sentence(fault: str, tmp
     assert "\n" not in message
     if fault == "404":
         assert "knows no model 'm'" in message
+
+
+def test_a_bare_prompt_goes_to_completions_without_turns(tmp_path: Path) -> None:
+    bare = Prompt(system="You are a doctor.", user="question 0", is_bare=True)
+    with ChatServer() as server, engine(server, tmp_path) as asked:
+        server.write = lambda request: {"choices": [{"text": f"on from {request['prompt']}", "finish_reason": "stop"}]}
+        ((answer,),) = asked.generate([bare], SAMPLING, seed=3)
+        assert (answer.text, answer.is_finished) == ("on from question 0", True)
+        server.write = None
+        ((other,),) = asked.generate(prompts(1), SAMPLING, seed=3)
+    assert server.paths == ["/v1/completions", "/v1/chat/completions"]
+    assert "messages" not in server.requests[0]
+    assert other.text.startswith("answer to question 0"), "the journal does not take one for the other"
+
+
+def test_a_server_is_told_the_only_numbers_it_may_write(tmp_path: Path) -> None:
+    with ChatServer() as server, engine(server, tmp_path) as asked:
+        asked.generate(prompts(1), msgspec.structs.replace(SAMPLING, only=(1, 2)), seed=3)
+        asked.generate(prompts(1), SAMPLING, seed=3)
+    limited, free = server.requests
+    assert limited["response_format"]["json_schema"]["schema"] == {"enum": [1, 2]}
+    assert "response_format" not in free
 
 
 def refuses_some(request: dict[str, Any], before: int) -> str:
@@ -420,3 +445,17 @@ def test_a_journal_is_lines_of_json(tmp_path: Path) -> None:
         (1, False),
         (1, False),
     ]
+
+
+def test_a_rank_finds_what_others_were_answered(tmp_path: Path) -> None:
+    """Each rank writes a journal of its own; the next to ask the same, alone or another rank, reads all of them."""
+    paths = [tmp_path / name for name in ("m.jsonl", "m.rank-1.jsonl")]
+    with ChatServer() as server:
+        given = []
+        for path, prompt in zip(paths, prompts(2), strict=True):
+            with open_journal(path) as journal:
+                given += ServerEngine(server.url, "m", config(), journal).generate([prompt], SAMPLING, seed=1)
+        with open_journal(paths[0], others=tmp_path.glob("m*.jsonl")) as journal:
+            asked = ServerEngine(server.url, "m", config(), journal)
+            assert asked.generate(prompts(2), SAMPLING, seed=1) == given
+        assert (len(server.requests), asked.usage.from_disk) == (2, 2)

@@ -46,11 +46,18 @@ def test_chinese_asks_for_the_class_that_has_it():
     assert "ctexart" not in document({"main": to_latex(HARD, "c", "l")})
 
 
-def test_it_compiles(tmp_path):
-    compiler = shutil.which("pdflatex")
-    if compiler is None:
-        pytest.skip("no LaTeX on this machine: pdflatex is not installed")
-    text = document({name: to_latex(HARD, f"Table {name}", f"tab:{name}") for name in ("a", "b")})
+CHINESE = Table(("arm", "accuracy %"), (("自我纠错", "61.2 ± 1.3***"), ("监督微调", None)), ("注：三个种子",))
+
+
+@pytest.mark.parametrize(
+    ("compiler", "needs", "table"), [("pdflatex", "booktabs.sty", HARD), ("xelatex", "ctexart.cls", CHINESE)]
+)
+def test_it_compiles(compiler, needs, table, tmp_path):
+    if shutil.which(compiler) is None or not shutil.which("kpsewhich"):
+        pytest.skip(f"no LaTeX on this machine: {compiler} is not installed")
+    if subprocess.run(["kpsewhich", needs], capture_output=True).returncode:
+        pytest.skip(f"this machine's LaTeX has no {needs}")
+    text = document({name: to_latex(table, f"Table {name}", f"tab:{name}") for name in ("a", "b")})
     (tmp_path / "report.tex").write_text(text, encoding="utf-8")
     done = subprocess.run(
         [compiler, "-interaction=nonstopmode", "-halt-on-error", "report.tex"],
@@ -61,4 +68,5 @@ def test_it_compiles(tmp_path):
     )
     assert done.returncode == 0, done.stdout[-2000:]
     assert "2 pages" in done.stdout
+    assert "Missing character" not in (tmp_path / "report.log").read_text(encoding="utf-8", errors="replace")
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")

@@ -40,6 +40,11 @@ def call(monkeypatch, capsys):
     return run
 
 
+def numbers(rows):
+    """Of logged rows, those with metrics: no tables and no pictures."""
+    return [row for row in rows if any(name.endswith("/step") or name == "iteration" for name in row)]
+
+
 def test_the_run_is_the_cell(place):
     (header,) = of_kind(place, "run")
     assert (header.run_id, header.run_group, header.job_type) == ("demo-0123abcd", "dpo_self", "cell")
@@ -107,12 +112,8 @@ def test_sync_replays_a_run_that_had_no_wandb(finished_run, call):
     assert (header.run_id, header.project, list(header.tags)) == ("demo-0123abcd", "paper", ["a", "b"])
     assert len(table(replayed, "samples")) == 1
 
-    def numbers(folder):
-        return [row for row in history(folder) if any(name.endswith("/step") or name == "iteration" for name in row)]
-
-    assert len(numbers(live)) == 11
-
-    assert numbers(replayed) == numbers(live)
+    assert len(numbers(history(live))) == 11
+    assert numbers(history(replayed)) == numbers(history(live))
 
 
 def test_a_sync_of_many_waits_once_for_a_server_that_is_not_there(finished_run, call, monkeypatch, caplog):
@@ -124,6 +125,49 @@ def test_a_sync_of_many_waits_once_for_a_server_that_is_not_there(finished_run, 
         (other / name).write_bytes((finished_run / name).read_bytes())
     assert call("sync", finished_run, other, "--online")[0] == 0
     assert len(list(finished_run.parent.glob("demo-*/wandb/offline-run-*"))) == 2
+    assert len([record for record in caplog.records if record.name == wandb_export.__name__]) == 1
+
+
+@pytest.fixture
+def logged_in(monkeypatch):
+    """Has W&B talk to a server of the test's own."""
+
+    def use(server):
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+
+    yield use
+    wandb.teardown()  # its service goes on talking to the server otherwise
+
+
+def test_what_is_sent_online_is_what_is_written_offline(finished_run, call, place, logged_in):
+    with serve_wandb() as server:
+        logged_in(server)
+        status, _, err = call("sync", finished_run, "--online")
+        assert status == 0, err
+    opened = server.runs[0]
+    assert (opened["name"], opened["groupName"], opened["jobType"]) == ("demo-0123abcd", "dpo_self", "cell")
+    assert (opened["project"], opened["tags"]) == ("medcritical", ["clinic"])
+    assert json.loads(opened["config"])["teacher"] == {"value": {"api_key": "[redacted]"}}
+    rows = [json.loads(line) for line in server.lines["wandb-history.jsonl"]]
+    sent = [{key: value for key, value in row.items() if not key.startswith("_")} for row in rows]
+
+    assert numbers(sent) == numbers(history(place))
+    (samples,) = [content for name, content in server.uploads.items() if "/table/samples_" in name]
+    assert json.loads(samples)["data"][0][2] == "患者发热0天"
+    figures = {name.split("/")[-1].split("_")[0] for name in server.uploads if name.endswith(".png")}
+    assert figures == {path.stem for path in finished_run.glob("*.png")}
+    assert not any(b"s3cr3t" in content for content in server.uploads.values())
+
+
+def test_a_server_that_stops_understanding_in_mid_run_costs_nothing(finished_run, call, logged_in, caplog):
+    with serve_wandb(is_refusing=True) as server:
+        logged_in(server)
+        status, _, err = call("sync", finished_run, "--online")
+    assert status == 0, err
+    assert len(server.runs) > 0
+    (written,) = finished_run.glob("wandb/offline-run-*")
+    assert len(numbers(history(written))) == 11
     assert len([record for record in caplog.records if record.name == wandb_export.__name__]) == 1
 
 
@@ -194,17 +238,6 @@ class TestDashboard:
         status, out, err = call("dashboard", "team/medcritical", finished_run)
         assert (status, out) == (2, "")
         assert "--json" in err
-
-    @pytest.fixture
-    def logged_in(self, monkeypatch):
-        """Has W&B talk to a server of the test's own."""
-
-        def use(server):
-            monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
-            monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-
-        yield use
-        wandb.teardown()  # its service goes on talking to the server otherwise
 
     def test_publishing_saves_what_json_prints(self, finished_run, call, content, logged_in):
         with serve_wandb() as server:

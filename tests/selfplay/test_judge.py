@@ -1,5 +1,6 @@
 """The judge: one decision per answer, read strictly, from a prompt that no answer can break out of."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -118,6 +119,14 @@ def test_decisions_are_greedy_and_bounded() -> None:
     assert Judge(engine, config, template).decide(asked) == ["right", "wrong", "undecided"]
     (sampling,) = engine.samplings
     assert (sampling.temperature, sampling.max_new_tokens) == (0, config.max_new_tokens)
+
+
+def test_a_judge_that_can_only_write_digits_is_asked_so() -> None:
+    config, template = judged_by()
+    engine = Recorded(["1", "1"])
+    for only_digits in (False, True):
+        Judge(engine, dataclasses.replace(config, only_digits=only_digits), template).decide([(question(), "warfarin")])
+    assert [sampling.only for sampling in engine.samplings] == [(), (1, 2)]
 
 
 def test_the_judge_decides_and_the_rule_is_kept_beside() -> None:

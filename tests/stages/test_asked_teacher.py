@@ -157,6 +157,24 @@ def test_gold_is_in_no_prompt_unless_shown(tmp_path: Path) -> None:
     assert all("The right answer is B." in text_of(request) for request in shown.requests)
 
 
+def test_an_unchecked_teacher_asked_in_bare_text(tmp_path: Path) -> None:
+    """Two published flaws: the first answer of each is taught, wrong or formless, and no turn is opened for it."""
+    with ChatServer() as server:
+        chat = says({"Case 1": [write("B")], "Case 2": [write("A")], "Case 3": ["no idea"]})
+        server.write = lambda request: (
+            (reply := chat(request)) | {"choices": [{"text": reply["choices"][0]["message"]["content"]}]}
+        )
+        output = teach(config(server, "teacher.checked=false", "teacher.chat_template=false"), tmp_path)
+    assert set(server.paths) == {"/v1/completions"}
+    taught = read_records(output.folder / TEMPLATES, ThoughtTemplate)
+    assert [(item.question.id, item.letters, item.is_kept) for item in taught] == [
+        ("q1", "B", True),
+        ("q2", "A", True),
+        ("q3", None, True),
+    ]
+    assert (output.facts["checked"], output.facts["rejected"]) == (False, {})
+
+
 def test_no_usable_template_is_told_with_reasons(tmp_path: Path) -> None:
     with ChatServer() as server:
         server.write = says({"Case": [write("A")]})
@@ -206,3 +224,7 @@ def test_a_recorded_explanation_that_is_short_or_foreign_is_rejected(tmp_path: P
     run(stages(recorded)[0], inputs(tmp_path), output)
     assert output.facts["rejected"] == {"too short": 1, "another language": 1}
     assert output.facts["templates"] == 1
+    recorded.teacher.checked = False
+    unchecked = Output(tmp_path / "unchecked", recorded.trainer, lambda *_: None)
+    run(stages(recorded)[0], inputs(tmp_path), unchecked)
+    assert (unchecked.facts["rejected"], unchecked.facts["templates"]) == ({}, 3)

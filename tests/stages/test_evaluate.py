@@ -27,7 +27,7 @@ class Student:
     """Answers by the case that a prompt is about; four tokens read, two written."""
 
     def __init__(self, replies: Mapping[str, str]) -> None:
-        self.replies, self.usage = replies, Usage()
+        self.replies, self.usage, self.asked = replies, Usage(), list[Prompt]()
 
     def generate(
         self,
@@ -38,6 +38,7 @@ class Student:
         seed: int,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> list[list[Completion]]:
+        self.asked += prompts
         texts = [next(text for case, text in self.replies.items() if case in prompt.user) for prompt in prompts]
         self.usage.prompt_tokens += 4 * len(texts)
         self.usage.completion_tokens += 2 * len(texts)
@@ -67,9 +68,10 @@ def score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
     """Run the stage on questions with a student's replies and overrides; what it wrote and what it told."""
 
     def run(
-        questions: Sequence[Question], replies: Mapping[str, str], *overrides: str
+        questions: Sequence[Question], replies: Mapping[str, str], *overrides: str, asked: list[Prompt] | None = None
     ) -> tuple[Score, list[Attempt], Output]:
         student = Student(replies)
+        student.asked = [] if asked is None else asked
 
         @contextmanager
         def engine(*_: object) -> Iterator[Student]:
@@ -129,6 +131,34 @@ def test_a_judge_decides_and_agrees_or_not_with_the_rule(score) -> None:
     (shown,) = output.facts["shown"]
     assert "2 unparsed, 1 undecided" in shown
     assert "chance 33.3%, commonest letter 100.0%" in shown
+
+
+def test_what_the_judge_fails_on_leaves_the_denominator_where_the_published_flaw_is_wanted(score) -> None:
+    """One right, one wrong, two that the judge gives no decision on: 1 of 4, or 1 of 2."""
+    replies = {f"Case {number}": in_form("B") for number in range(1, 5)}
+    decisions = {"Case 1": "1", "Case 2": "2", "Case 3": "either", "Case 4": "<think>cut"}
+    questions = [question(number) for number in range(1, 5)]
+    with ChatServer() as server:
+        server.write = decides(decisions)
+        mended, attempts, output = score(questions, replies, *judged_at(server))
+        assert (mended.num_questions, mended.accuracy, len(attempts)) == (4, 0.25, 4)
+        assert output.facts["alarms"] == []
+    with ChatServer() as server:
+        server.write = decides(decisions)
+        flawed, attempts, output = score(questions, replies, *judged_at(server), "evaluation.count_undecided=false")
+        assert (flawed.num_questions, flawed.accuracy) == (2, 0.5)
+        assert [attempt.question.id for attempt in attempts] == ["q1", "q2"]
+        assert output.facts["alarms"] == ["2 of 4 questions are in no number: the judge left them undecided."]
+        server.write = decides({"Case": "either"})
+        with pytest.raises(DataError, match="the judge decided on no answer"):
+            score(questions[2:], replies, *judged_at(server), "evaluation.count_undecided=false")
+
+
+def test_a_student_is_asked_without_its_chat_template_where_that_flaw_is_wanted(score) -> None:
+    for override, is_bare in (("evaluation.chat_template=true", False), ("evaluation.chat_template=false", True)):
+        asked: list[Prompt] = []
+        score([question(1)], {"Case": in_form("B")}, override, "evaluation.permutations=2", asked=asked)
+        assert [prompt.is_bare for prompt in asked] == [is_bare] * 2, "in other orders of the options too"
 
 
 def test_the_exact_rule_asks_nobody(score) -> None:

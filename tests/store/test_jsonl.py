@@ -1,5 +1,6 @@
 """Records on disk: whole files or none, damage named by file and line."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from medcritical.errors import ArtefactError
 from medcritical.records import Prompt
-from medcritical.store import read_json, read_records, write_json, write_records
+from medcritical.store import iter_records, read_json, read_records, record_files, write_json, write_records
 from medcritical.store.jsonl import write_atomically
 
 TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
@@ -75,3 +76,34 @@ def test_content_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(Path, "replace", lambda self, target: (steps.append("named"), replace(self, target))[1])
     write_atomically(tmp_path / "x", b"x")
     assert steps == ["synced", "named"]
+
+
+def test_many_records_are_cut_into_compressed_parts_that_are_read_as_one_file(tmp_path: Path) -> None:
+    records = [Prompt(system="", user=str(number)) for number in range(7)]
+    path, other = tmp_path / "x.jsonl", tmp_path / "again" / "x.jsonl"
+    for place in (path, other):
+        assert write_records(place, iter(records), per_file=3) == 7
+    names = [f"x-0000{part}-of-00003.jsonl.gz" for part in range(3)]
+    assert [file.name for file in record_files(path)] == names == sorted(item.name for item in tmp_path.glob("x*"))
+    assert read_records(path, Prompt) == records
+    assert [file.read_bytes() for file in record_files(path)] == [file.read_bytes() for file in record_files(other)]
+    write_records(tmp_path / "few.jsonl", records[:3], per_file=3)
+    assert record_files(tmp_path / "few.jsonl") == [tmp_path / "few.jsonl"], "not above the limit"
+    assert record_files(tmp_path / "none.jsonl") == []
+
+
+def test_damage_to_a_part_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    write_records(path, [Prompt(system="", user=str(number)) for number in range(7)], per_file=3)
+    first, second, third = record_files(path)
+    reading = iter_records(path, Prompt)
+    assert next(reading).user == "0", "one after the other: what is damaged behind is not met yet"
+    second.write_bytes(second.read_bytes()[:-5])
+    with pytest.raises(ArtefactError, match=r"cannot read .*x-00001-of-00003\.jsonl\.gz"):
+        read_records(path, Prompt)
+    first.write_bytes(gzip.compress(b'{"system": 3}\n'))
+    with pytest.raises(ArtefactError, match=r"x-00000-of-00003\.jsonl\.gz:1: "):
+        read_records(path, Prompt)
+    third.unlink()
+    with pytest.raises(ArtefactError, match=r"x-00002-of-00003\.jsonl\.gz is missing"):
+        read_records(path, Prompt)

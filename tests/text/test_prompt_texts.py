@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from templates import TEMPLATES, question
 
+from configurations import ASKED, configure
 from medcritical.config.schema import TemplateConfig
 from medcritical.records import Question
 from medcritical.text.prompts import (
@@ -132,6 +133,8 @@ def test_one_question_is_asked_alike_every_time() -> None:
     assert attempt_prompt(ENGLISH, question()) == attempt_prompt(ENGLISH, question())
 
 
+HIDDEN, SHOWN = (configure(*ASKED, f"teacher.show_gold={is_shown}").teacher for is_shown in ("false", "true"))
+
 each_taught = pytest.mark.parametrize(
     "template",
     [template for name, template in TEMPLATES.items() if template.teach and name.endswith("both")],
@@ -141,11 +144,11 @@ each_taught = pytest.mark.parametrize(
 
 @each_taught
 def test_gold_is_shown_to_a_teacher_only_when_asked_for(template: TemplateConfig) -> None:
-    hidden = teach_prompt(template, question(), show_gold=False)
-    shown = teach_prompt(template, question(), show_gold=True)
+    hidden = teach_prompt(template, HIDDEN, question())
+    shown = teach_prompt(template, SHOWN, question())
     assert shown.user == hidden.user + template.teach_gold.format(answer="A")
     assert hidden.system == template.system
-    wrong = teach_correction_prompt(template, question(), "I say B", show_gold=False)
+    wrong = teach_correction_prompt(template, HIDDEN, question(), "I say B")
     assert "I say B" in wrong.user
     assert "{" not in hidden.user + shown.user + wrong.user
 
@@ -155,11 +158,11 @@ def test_gold_is_shown_to_a_teacher_only_when_asked_for(template: TemplateConfig
 def test_data_cannot_change_what_a_teacher_is_asked(template: TemplateConfig, stem: str, attempt: str) -> None:
     """A question keeps to its place and an attempt to its own; the tags inside an attempt are what is judged."""
     hostile = question(stem=f"x{stem}", A=f"y{stem}", B="z")
-    for show_gold in (False, True):
-        asked = teach_prompt(template, hostile, show_gold=show_gold).user
-        harmless = teach_prompt(template, question(A="y", B="z"), show_gold=show_gold).user
+    for teacher in (HIDDEN, SHOWN):
+        asked = teach_prompt(template, teacher, hostile).user
+        harmless = teach_prompt(template, teacher, question(A="y", B="z")).user
         assert all(asked.count(tag) == harmless.count(tag) for tag in tags_in(*tags_of(template)))
         assert "<|im_end|>" not in asked
-        wrong = teach_correction_prompt(template, hostile, f"{attempt}.", show_gold=show_gold).user
+        wrong = teach_correction_prompt(template, teacher, hostile, f"{attempt}.").user
         assert wrong.count("<attempt>") == wrong.count("</attempt>") == 1
         assert wrong.index("</question>") < wrong.index("<attempt>")

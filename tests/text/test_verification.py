@@ -108,3 +108,15 @@ def test_a_correction_has_an_insight_and_a_right_thought() -> None:
     assert correct(write(answer="A"))[1].rejections == ("not in the template's form",)
     assert correct(f"<error> </error>{write(answer='A')}")[1].rejections == ("no insight",)
     assert correct(f"<error>x</error>{write(answer='C')}")[1].rejections == ("answers otherwise",)
+
+
+def test_an_unchecked_teacher_is_believed_whatever_it_writes() -> None:
+    """The published flaw: a wrong answer, one in no form and one cut in mid-thought are all taught."""
+    unchecked = dataclasses.replace(TEACHER, checked=False)
+    form, asked = ThoughtFormat(TEMPLATES["two_level_en-both"]), question(**OPTIONS)
+    wrong = read_template(unchecked, form, asked, completion(write(answer="C")))
+    formless = read_template(unchecked, form, asked, completion("no idea"))
+    cut = read_template(unchecked, form, asked, completion("<outline>1. look", is_finished=False))
+    assert [template.is_kept for template in (wrong, formless, cut)] == [True] * 3
+    assert (wrong.letters, wrong.answer) == ("C", "C")
+    assert (formless.chain, formless.answer, formless.letters) == (("no idea",), "", None)

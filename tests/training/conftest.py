@@ -97,6 +97,7 @@ def make_trainer() -> Callable[..., TrainerConfig]:
             "log_every_n_steps": 1,
             "checkpoint_every_steps": None,
             "time_limit": None,
+            "records_per_file": 50_000,
         }
         return TrainerConfig(**{**values, **changes})
 

@@ -17,6 +17,11 @@ ZERO_STAGES = {
 }
 """Stage of ZeRO of the strategies that are DeepSpeed's."""
 
+_LAUNCHER_VARIABLES = (
+    "RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "ROLE_NAME", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE",
+    "ROLE_WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT",
+)  # fmt: skip
+
 LAST_PORT = 65_535 - 99
 
 OFFLOADING = (StrategyKind.zero2_offload, StrategyKind.zero3_offload)
@@ -25,6 +30,11 @@ OFFLOADING = (StrategyKind.zero2_offload, StrategyKind.zero3_offload)
 def zero_stage(kind: StrategyKind) -> int:
     """Stage of ZeRO; 0 without DeepSpeed."""
     return ZERO_STAGES.get(kind, 0)
+
+
+def is_of_launcher(name: str) -> bool:
+    """True for an environment variable by which a launcher tells a process its place among ranks."""
+    return name in _LAUNCHER_VARIABLES or name.startswith(("TORCHELASTIC_", "SLURM_CPU_BIND"))
 
 
 def cluster_faults(config: Config) -> Iterator[str]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from medcritical.config.choices import Accelerator, EngineKind, StudentKind, TeacherKind, TemplateLevel
+from medcritical.config.choices import Accelerator, ClusterKind, EngineKind, StudentKind, TeacherKind, TemplateLevel
 from medcritical.config.schema import Config, EngineConfig, TeacherConfig, TemplateConfig
 
 _OWN_FIELDS = {"model", "messages", "temperature", "top_p", "max_tokens", "stop", "n", "seed", "stream"}
@@ -25,11 +25,19 @@ def engine_faults(config: Config) -> Iterator[str]:
         engines["verifier.judge.engine"] = config.verifier.judge.engine
     for name, engine in engines.items():
         yield from _faults(name, engine)
-        shares_gpu = config.trainer.accelerator is not Accelerator.cpu and not config.cluster.isolate
+        is_one_process = config.cluster.kind is ClusterKind.local and not config.cluster.isolate
+        shares_gpu = config.trainer.accelerator is not Accelerator.cpu and is_one_process
         if engine.kind is EngineKind.managed and shares_gpu:
             yield (
                 f"{name}.kind=managed may share a GPU with the trainer, which holds its memory as long as its process "
                 "lives: set cluster.isolate=true, or trainer.accelerator=cpu where there is no GPU."
+            )
+        cluster = config.cluster
+        is_spread = cluster.spread_generation and cluster.world_size > 1
+        if engine.kind is EngineKind.managed and is_spread and cluster.nproc_per_node % engine.gpus:
+            yield (
+                f"{name}.gpus={engine.gpus} does not divide cluster.nproc_per_node={cluster.nproc_per_node}: every server "
+                "gets as many of a machine's GPUs, and each GPU has its rank."
             )
 
 

@@ -9,7 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Optional
 
-from medcritical.config.choices import Allocation, Chosen, CorrectionForm, Fallback, Match, Precision, Retry, RightBy
+from medcritical.config.choices import (
+    Allocation,
+    Chosen,
+    CorrectionForm,
+    EngineKind,
+    Fallback,
+    Match,
+    Precision,
+    Retry,
+    RightBy,
+)
 from medcritical.config.schema import (
     DataConfig,
     EngineConfig,
@@ -37,6 +47,16 @@ class StageConfig:
     stage: ClassVar[str]
     version: ClassVar[int] = 1
     ranked: ClassVar[bool] = False
+
+    @property
+    def engines(self) -> list[EngineConfig]:
+        """Those that the stage opens."""
+        return []
+
+    @property
+    def generates(self) -> bool:
+        """True when machines of ours answer in it, whose work ranks may share; a running server is asked by one process."""
+        return any(engine.kind is not EngineKind.server for engine in self.engines)
 
 
 @dataclass
@@ -82,6 +102,11 @@ class TeachStage(StageConfig):
     shuffle_seed: Optional[int]
     seed: int
 
+    @property
+    def engines(self) -> list[EngineConfig]:
+        """See `StageConfig`."""
+        return [] if self.teacher.engine is None else [self.teacher.engine]
+
 
 @dataclass
 class SftStage(StageConfig):
@@ -117,6 +142,11 @@ class PlayStage(StageConfig):
     verifier: VerifierConfig
     precision: Precision
     seed: int
+
+    @property
+    def engines(self) -> list[EngineConfig]:
+        """See `StageConfig`."""
+        return [self.engine, *_judge_engines(self.verifier)]
 
 
 @dataclass
@@ -179,7 +209,8 @@ class GateStage(StageConfig):
 class EvaluateStage(StageConfig):
     """Held-out questions + checkpoint -> predictions and their score.
 
-    `votes` samples a question are counted where there is more than one. `seed` draws samples and the orders of
+    `votes` samples a question are counted where there is more than one. Without `count_undecided`, questions that the judge
+    left undecided are in no number. `seed` draws samples and the orders of
     `permutations`.
     """
 
@@ -191,6 +222,8 @@ class EvaluateStage(StageConfig):
     questions: Optional[int]
     confidence: float
     verifier: VerifierConfig
+    chat_template: bool
+    count_undecided: bool
     explanation: bool
     permutations: int
     votes: int
@@ -201,6 +234,11 @@ class EvaluateStage(StageConfig):
     batch_tokens: int
     precision: Precision
     template: TemplateConfig
+
+    @property
+    def engines(self) -> list[EngineConfig]:
+        """See `StageConfig`."""
+        return [self.engine, *_judge_engines(self.verifier)]
 
 
 @dataclass
@@ -237,3 +275,7 @@ class ReportStage(StageConfig):
     published: list[PublishedValue]
     report: ReportConfig
     confidence: float
+
+
+def _judge_engines(verifier: VerifierConfig) -> list[EngineConfig]:
+    return [] if verifier.judge is None else [verifier.judge.engine]

@@ -1,4 +1,4 @@
-"""The OpenAI chat-completion form: what is sent, and what comes back read into completions. Pure functions."""
+"""The OpenAI forms, chat and bare completions: what is sent, and what comes back read into completions. Pure functions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class _Message(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
-    message: _Message
+    message: _Message | None = None
+    text: str | None = None
     finish_reason: str | None = None
 
 
@@ -53,20 +54,34 @@ class _Body(msgspec.Struct):
 
 def write_request(prompt: Prompt, sampling: Sampling, *, model: str, extra: Mapping[str, Any]) -> dict[str, Any]:
     """The request but for `n` and `seed`: what tells one question to a model from another. `extra` is added as it is."""
-    messages = [{"role": "user", "content": prompt.user}]
-    if prompt.system:
-        messages.insert(0, {"role": "system", "content": prompt.system})
     request: dict[str, Any] = {
         **extra,
         "model": model,
-        "messages": messages,
+        **_asked(prompt),
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "max_tokens": sampling.max_new_tokens,
     }
     if sampling.stop:
         request["stop"] = list(sampling.stop)
+    if sampling.only:
+        schema = {"name": "only", "schema": {"enum": list(sampling.only)}}
+        request["response_format"] = {"type": "json_schema", "json_schema": schema}
     return request
+
+
+def endpoint(prompt: Prompt) -> str:
+    """Where below the API's root a prompt is sent."""
+    return "completions" if prompt.is_bare else "chat/completions"
+
+
+def _asked(prompt: Prompt) -> dict[str, Any]:
+    if prompt.is_bare:
+        return {"prompt": prompt.user}
+    messages = [{"role": "user", "content": prompt.user}]
+    if prompt.system:
+        messages.insert(0, {"role": "system", "content": prompt.system})
+    return {"messages": messages}
 
 
 def read_reply(body: bytes, prompt: Prompt, stop: Sequence[str]) -> Reply:
@@ -83,7 +98,7 @@ def read_reply(body: bytes, prompt: Prompt, stop: Sequence[str]) -> Reply:
         raise UnreadableReply(f"unreadable reply ({error})") from error
     if not reply.choices:
         raise UnreadableReply("a reply without choices")
-    texts = [_text(choice.message) for choice in reply.choices]
+    texts = [_text(choice) for choice in reply.choices]
     estimates = [estimate_tokens(text) for text in texts]
     if reply.usage is None:
         prompt_tokens, counts = estimate_tokens(prompt.system + prompt.user), estimates
@@ -109,8 +124,13 @@ def estimate_tokens(text: str) -> int:
     return num_ideographs + math.ceil((len(text) - num_ideographs) / _CHARACTERS_PER_TOKEN)
 
 
-def _text(message: _Message) -> str:
+def _text(choice: _Choice) -> str:
     """What the model wrote. A server with a reasoning parser takes the thinking out of it: here it goes back in."""
+    message = choice.message
+    if message is None:
+        if choice.text is None:
+            raise UnreadableReply("a choice without text")
+        return choice.text
     thinking = message.reasoning_content or message.reasoning
     content = message.content or ""
     return f"<think>{thinking}</think>\n{content}" if thinking else content

@@ -44,14 +44,15 @@ def decode(
     *,
     max_rows: int,
     stop_ids: Collection[int],
+    only_ids: Collection[int] = (),
     on_ended: Callable[[int], None],
 ) -> list[list[int]]:
     """Return the new token ids of every response, the stop id included where one was chosen.
 
     Responses begin in the order given. Equal prompts that stand together are read once. At most `max_rows` responses
-    are decoded at a time; `on_ended` hears how many have just left.
+    are decoded at a time; `on_ended` hears how many have just left. With `only_ids` no other token is written.
     """
-    decoder = _Decoder(model, responses, sampling, max_rows, stop_ids)
+    decoder = _Decoder(model, responses, sampling, max_rows, stop_ids, only_ids)
     decoder.change()
     while decoder.is_running:
         decoder.advance()
@@ -116,9 +117,11 @@ class _Decoder:
         sampling: Sampling,
         max_rows: int,
         stop_ids: Collection[int],
+        only_ids: Collection[int],
     ) -> None:
         self.model, self.responses, self.sampling, self.max_rows = model, responses, sampling, max_rows
         self.stops = torch.tensor(sorted(stop_ids), dtype=torch.long, device=model.device)
+        self.only = torch.tensor(sorted(only_ids), dtype=torch.long, device=model.device)
         self.written: list[list[int]] = [[] for _ in responses]
         self.num_begun = 0
         self.rows = self._rows(range(0))
@@ -146,7 +149,7 @@ class _Decoder:
             past_key_values=self.cache,
             logits_to_keep=1,
         ).logits[:, -1]
-        rows.choose(logits_BV, self.sampling, self.stops)
+        rows.choose(self._allowed(logits_BV), self.sampling, self.stops)
 
     def change(self) -> int:
         """Take out the rows that have ended and let others begin where there is room; returns how many have ended."""
@@ -159,7 +162,7 @@ class _Decoder:
             numbers = self._take(self.max_rows - len(self.rows))
             prompts, logits_UV, sources_B = self._read(numbers)
             begun = self._rows(numbers)
-            begun.choose(logits_UV[sources_B], self.sampling, self.stops)
+            begun.choose(self._allowed(logits_UV[sources_B]), self.sampling, self.stops)
             parts.append((prompts, sources_B))
             self.rows.add(begun)
         if self.is_running:
@@ -167,6 +170,14 @@ class _Decoder:
             self.cache = RoomyCache(parts, width=int(self.rows.fed_B.max()), room=max(room, 1))
             self.starts_B = self.cache.width - self.rows.fed_B
         return num_ended
+
+    def _allowed(self, logits_BV: Tensor) -> Tensor:
+        """The logits, minus infinity where a token must not be written."""
+        if not len(self.only):
+            return logits_BV
+        allowed_BV = torch.full_like(logits_BV, -torch.inf)
+        allowed_BV[:, self.only] = logits_BV[:, self.only]
+        return allowed_BV
 
     def _collect(self) -> int:
         """Note what the rows that have ended wrote; returns their number."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
-
 from medcritical.errors import GenerationError
 from medcritical.generation.decoding import Response, decode
 from medcritical.generation.engine import Sampling, Usage, cut_at_stop
+from medcritical.generation.sampling import draw_seeds
 from medcritical.modeling.checkpoint import Student
-from medcritical.modeling.prompts import encode_prompt
+from medcritical.modeling.prompts import encode_prompt, encode_response
 from medcritical.records import Completion, Prompt
 
 
@@ -34,19 +33,22 @@ class TransformersEngine:
         samples: int = 1,
         seed: int,
         on_progress: Callable[[int, int], None] | None = None,
+        places: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
-        """Return `samples` completions per prompt; see `Engine`. Token counts include the end of the sequence.
+        """Return `samples` completions per prompt; see `ShareEngine`. Token counts include the end of the sequence.
 
-        Every response has random numbers of its own, from `seed` and its place in the call: up to rounding it is the
-        same in any batch. A response is cut at the model's last position even if `max_new_tokens` allows more.
+        Every response has random numbers of its own, from `seed` and its place in the (whole) call: up to rounding it is
+        the same in any batch. A response is cut at the model's last position even if `max_new_tokens` allows more.
 
         Raises:
-            GenerationError: a prompt leaves no position for a response.
+            GenerationError: a prompt leaves no position for a response, or a number of `sampling.only` is no single token.
         """
+        places = range(len(prompts)) if places is None else places
         encoded = [tuple(encode_prompt(self.tokenizer, prompt)) for prompt in prompts]
-        budgets = [self._budget(number, len(ids), sampling.max_new_tokens) for number, ids in enumerate(encoded)]
-        total = len(prompts) * samples
-        seeds = torch.randint(2**62, (total,), generator=torch.Generator().manual_seed(seed)).tolist()
+        only_ids = [self._only_token(number) for number in sampling.only]
+        most = 1 if only_ids else sampling.max_new_tokens
+        budgets = [self._budget(place, len(ids), most) for place, ids in zip(places, encoded, strict=True)]
+        total, seeds = len(prompts) * samples, draw_seeds(seed, places, samples)
         responses = [
             Response(encoded[number // samples], budgets[number // samples], seeds[number]) for number in range(total)
         ]
@@ -67,6 +69,7 @@ class TransformersEngine:
                 sampling,
                 max_rows=max(1, sampling.batch_tokens // max(response.length for response in group)),
                 stop_ids=self.stop_ids,
+                only_ids=only_ids,
                 on_ended=on_ended,
             )
             for number, ids in zip(numbers, tokens, strict=True):
@@ -76,17 +79,26 @@ class TransformersEngine:
         self.usage.answers += total
         return [[completions[number] for number in range(first, first + samples)] for first in range(0, total, samples)]
 
-    def _budget(self, number: int, num_prompt_tokens: int, max_new_tokens: int) -> int:
+    def _budget(self, place: int, num_prompt_tokens: int, max_new_tokens: int) -> int:
         """Return how many tokens a response may have: the limit asked for or what the model's positions leave."""
         positions: int | None = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         if positions is None:
             return max_new_tokens
         if num_prompt_tokens >= positions:
             raise GenerationError(
-                f"prompt {number} has {num_prompt_tokens} tokens, which leaves no room for a response in the student's "
+                f"prompt {place} has {num_prompt_tokens} tokens, which leaves no room for a response in the student's "
                 f"{positions} positions"
             )
         return min(max_new_tokens, positions - num_prompt_tokens)
+
+    def _only_token(self, number: int) -> int:
+        """The token that is this number."""
+        ids = encode_response(self.tokenizer, str(number), is_finished=False)
+        if len(ids) != 1 or self.tokenizer.decode(ids) != str(number):
+            raise GenerationError(
+                f"{number} is no token of its own in this model, whose answers cannot be limited to it"
+            )
+        return ids[0]
 
     def _complete(self, num_prompt_tokens: int, ids: list[int], stop: Sequence[str]) -> Completion:
         is_finished = ids[-1] in self.stop_ids

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 from medcritical.errors import GenerationError
@@ -16,7 +16,7 @@ class Sampling(Record, frozen=True):
     `temperature` 0 is greedy. `top_p` is the nucleus mass (Holtzman et al., arXiv:1904.09751); 1 keeps every token.
     `max_new_tokens` includes the end of the sequence. `batch_tokens` bounds the responses that are decoded together: their
     prompts and the most that they may write. One response is always decoded, however long.
-    A response ends before the first of the texts in `stop`.
+    A response ends before the first of the texts in `stop`. With `only`, it is one of these numbers and nothing else.
     """
 
     temperature: float
@@ -24,6 +24,7 @@ class Sampling(Record, frozen=True):
     max_new_tokens: int
     batch_tokens: int
     stop: tuple[str, ...] = ()
+    only: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.temperature < 0 or not 0 < self.top_p <= 1:
@@ -50,6 +51,15 @@ class Usage:
     from_disk: int = 0
     requests: int = 0
     retries: int = 0
+
+    def add(self, other: Usage) -> None:
+        """Count in what another engine has answered with."""
+        for item in fields(self):
+            setattr(self, item.name, getattr(self, item.name) + getattr(other, item.name))
+
+    def since(self, before: Usage) -> Usage:
+        """What came after the counts were `before`."""
+        return Usage(**{item.name: getattr(self, item.name) - getattr(before, item.name) for item in fields(self)})
 
 
 class PartlyAnswered(GenerationError):
@@ -87,6 +97,23 @@ class Engine(Protocol):
             PartlyAnswered: single prompts cannot be answered; the answers to the others are in it.
             GenerationError: the engine cannot answer.
         """
+        ...
+
+
+class ShareEngine(Engine, Protocol):
+    """An engine that can answer a share of a call: it gives what it would have given to the whole."""
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        *,
+        samples: int = 1,
+        seed: int,
+        on_progress: Callable[[int, int], None] | None = None,
+        places: Sequence[int] | None = None,
+    ) -> list[list[Completion]]:
+        """See `Engine`. `places` are those of the prompts in the whole call; equal prompts must be in one share."""
         ...
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,8 +56,11 @@ class Journal:
 
 
 @contextmanager
-def open_journal(path: Path) -> Iterator[Journal]:
-    """The journal at `path`, made where it is missing. Lines that a kill tore are left out and counted in the log."""
+def open_journal(path: Path, others: Iterable[Path] = ()) -> Iterator[Journal]:
+    """The journal at `path`, made where it is missing. Lines that a kill tore are left out and counted in the log.
+
+    What `others` hold, journals of ranks that ask the same model, is found in it too.
+    """
     with readable_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -65,7 +68,10 @@ def open_journal(path: Path) -> Iterator[Journal]:
         content = path.read_bytes()
         if content and not content.endswith(b"\n"):
             os.write(descriptor, b"\n")  # the next answer starts a line of its own
-        yield Journal(_read(content, path), descriptor, path)
+        answers = _read(content, path)
+        for other in others:
+            answers = _read(other.read_bytes(), other) | answers
+        yield Journal(answers, descriptor, path)
     finally:
         os.close(descriptor)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import httpx
 
+from medcritical.config.cluster import is_of_launcher
 from medcritical.errors import GenerationError
 from medcritical.generation import guard
 
@@ -26,15 +27,25 @@ HOST = "127.0.0.1"
 _POLL_SECONDS = 0.2
 _KILL_SECONDS = 8.0  # what the guard may take to kill what ignored the first signal
 _TAIL_LINES = 20
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @contextmanager
 def managed_server(
-    command: Sequence[str], *, model: str, health: str, start_timeout: float, log: Path, grace: float = 20.0
+    command: Sequence[str],
+    *,
+    model: str,
+    health: str,
+    start_timeout: float,
+    log: Path,
+    gpus: int = 1,
+    first_gpu: int | None = None,
+    grace: float = 20.0,
 ) -> Iterator[str]:
     """A healthy server; yields its root, e.g. "http://127.0.0.1:40123". It is stopped on the way out, whatever happens.
 
-    {model}, {host} and {port} in the parts of `command` are filled in. The server is healthy when `health` (a path)
+    {model}, {host}, {port} and {gpus} in the parts of `command` are filled in. Of the GPUs that this process sees the server
+    sees `gpus` from `first_gpu` on; None: all. The server is healthy when `health` (a path)
     answers 200, which it must within `start_timeout` seconds. Its output goes to `log`. On the way out it and all
     processes that come of it get SIGTERM and after `grace` seconds SIGKILL; so they do when this process is killed.
 
@@ -42,20 +53,36 @@ def managed_server(
         GenerationError: there is no such program, or it dies or stays unhealthy; with the last lines of the log.
     """
     port = _free_port()
-    parts = [_fill(part, {"model": model, "host": HOST, "port": str(port)}) for part in command]
+    values = {"model": model, "host": HOST, "port": str(port), "gpus": str(gpus)}
+    parts = [_fill(part, values) for part in command]
     log.parent.mkdir(parents=True, exist_ok=True)
     if shutil.which(parts[0]) is None:
         raise GenerationError(f"the engine's command cannot start {parts[0]!r}: install it or give its path.")
     guarded = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), str(grace), *parts]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            guarded, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            guarded,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=_environment(gpus, first_gpu),
+            start_new_session=True,
         )
     try:
         _await_health(process, f"http://{HOST}:{port}{health}", start_timeout, log)
         yield f"http://{HOST}:{port}"
     finally:
         _stop(process, grace)
+
+
+def _environment(gpus: int, first_gpu: int | None) -> dict[str, str]:
+    """This process's, without what a launcher of ranks has told it: the server is none of them."""
+    environment = {name: value for name, value in os.environ.items() if not is_of_launcher(name)}
+    seen = environment.get(_VISIBLE)
+    if first_gpu is not None and seen != "":
+        numbers = seen.split(",") if seen else [str(number) for number in range(first_gpu + gpus)]
+        environment[_VISIBLE] = ",".join(numbers[first_gpu : first_gpu + gpus])
+    return environment
 
 
 def _fill(part: str, values: dict[str, str]) -> str:

@@ -37,6 +37,13 @@ def draw_tokens(logits_BV: Tensor, uniforms_B: Tensor, *, temperature: float, to
     return drawn_B
 
 
+def draw_seeds(seed: int, places: Sequence[int], samples: int) -> list[int]:
+    """Return a seed for each of `samples` responses to the prompts at `places`: the same in any share of a call."""
+    drawn = torch.randint(2**62, (max(places, default=-1) + 1, samples), generator=torch.Generator().manual_seed(seed))
+    seeds: list[int] = drawn[list(places)].flatten().tolist()
+    return seeds
+
+
 def draw_uniforms(seeds: Sequence[int], num_steps: int) -> Tensor:
     """Return uniform numbers in [0, 1), shape [B, T] on CPU, row b from a generator seeded with seeds[b]."""
     generator = torch.Generator()

@@ -25,7 +25,7 @@ from tenacity.wait import wait_random_exponential
 
 from medcritical.config.schema import EngineConfig
 from medcritical.errors import GenerationError
-from medcritical.generation.chat import Reply, UnreadableReply, read_reply, write_request
+from medcritical.generation.chat import Reply, UnreadableReply, endpoint, read_reply, write_request
 from medcritical.generation.engine import PartlyAnswered, Sampling, Usage
 from medcritical.generation.journal import Answer, Journal
 from medcritical.records import Completion, Prompt
@@ -84,8 +84,9 @@ class ServerEngine:
         samples: int = 1,
         seed: int,
         on_progress: Callable[[int, int], None] | None = None,
+        places: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
-        """Return `samples` completions per prompt; see `Engine`. What the journal has is not asked again.
+        """Return `samples` completions per prompt; see `ShareEngine`. What the journal has is not asked again.
 
         Raises:
             PartlyAnswered: the server refuses single requests, or fails them `retries` + 1 times.
@@ -222,7 +223,7 @@ class ServerEngine:
         self.usage.requests += 1
         try:
             async with asyncio.timeout(self.config.timeout):  # of the whole: a server may also drip
-                response = await client.post(f"{self.url}/chat/completions", content=msgspec.json.encode(request))
+                response = await client.post(f"{self.url}/{endpoint(prompt)}", content=msgspec.json.encode(request))
         except TimeoutError as error:
             raise PassingFault(f"no answer within {self.config.timeout:g} s") from error
         except httpx.TransportError as error:
@@ -236,7 +237,7 @@ class ServerEngine:
             )
         if response.status_code != 200:
             kind = GenerationError if response.status_code in (401, 403, 404) else RequestFailed
-            raise kind(self._refusal(response))
+            raise kind(self._refusal(response, prompt))
         try:
             return read_reply(response.content, prompt, stop)
         except UnreadableReply as error:
@@ -252,14 +253,14 @@ class ServerEngine:
             )
         return wait
 
-    def _refusal(self, response: httpx.Response) -> str:
+    def _refusal(self, response: httpx.Response, prompt: Prompt) -> str:
         """One sentence for a status that asking again will not change."""
         status, words = response.status_code, self._words(response)
         if status in (401, 403):
             source = f"the key in {self.config.api_key_env}" if self._key else "requests without a key"
             return f"{self.url} refuses {source} ({status}: {words}): check the key and the engine's api_key_env."
         if status == 404:
-            return f"{self.url} knows no model {self.model!r}, or no chat completions ({status}: {words})."
+            return f"{self.url} knows no model {self.model!r}, or no /{endpoint(prompt)} ({status}: {words})."
         return f"{self.url} refuses a request to {self.model!r} ({status}: {words})."
 
     def _words(self, response: httpx.Response) -> str:

@@ -25,8 +25,11 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[in
     """Return the ids of `prompt`, ready for the response: what `apply_chat_template` gives with a generation prompt.
 
     Where the text of the prompt holds special tokens, these are encoded as the characters they are made of.
-    A tokenizer without a chat template (a base model) gets the plain form "system\\n\\nuser\\n\\n", logged once.
+    A bare prompt is its user's text. A tokenizer without a chat template (a base model) gets the plain form
+    "system\\n\\nuser\\n\\n", logged once.
     """
+    if prompt.is_bare:
+        return list(tokenizer.encode(prompt.user, split_special_tokens=True))
     if tokenizer.chat_template is None:
         _warn_no_template(tokenizer.name_or_path)
         text = "".join(f"{part}\n\n" for part in (prompt.system, prompt.user) if part)

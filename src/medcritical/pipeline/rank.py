@@ -29,7 +29,7 @@ from medcritical.store import Store, read_json, write_json
 
 WORK = "work.json"
 
-TIMED_OUT = ("Timed out", "timed out", "timeout")
+TIMED_OUT = ("Timed out", "timed out", "timeout", "monitoredBarrier")
 LOST_PEER = (
     "Connection closed by peer",
     "Connection reset by peer",
@@ -39,6 +39,7 @@ LOST_PEER = (
     "TCPStore",
     "DistStore",
     "DistNetwork",
+    "monitoredBarrier",
 )
 """What a rank says whose only fault is that another one went away, or did not answer."""
 
@@ -100,6 +101,7 @@ def _run(work: RankWork, reporter: Reporter | None) -> None:
         deadline=work.deadline,
         strategy=StrategyKind(work.strategy),
         timeout_seconds=work.timeout_seconds,
+        is_one_rank=True,
         tell=lambda message: None,
     )
     if reporter is not None:

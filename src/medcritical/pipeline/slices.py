@@ -75,6 +75,8 @@ class Slices:
             questions=evaluation.questions,
             confidence=evaluation.confidence,
             verifier=config.verifier,
+            chat_template=evaluation.chat_template,
+            count_undecided=evaluation.count_undecided,
             explanation=evaluation.explanation,
             permutations=evaluation.permutations,
             votes=1,
@@ -93,6 +95,7 @@ class Slices:
         return dataclasses.replace(
             self.evaluation(),
             template=baseline.template,
+            chat_template=True,
             temperature=baseline.temperature,
             top_p=baseline.top_p if is_sampled else 1.0,
             seed=self.seed("permutations") if is_sampled or self.config.evaluation.permutations > 1 else 0,
@@ -282,7 +285,8 @@ def published_values(config: Config) -> Iterator[PublishedValue]:
 def _settings(stage: EvaluateStage) -> str:
     sampled = f"temperature {stage.temperature:g}, top_p {stage.top_p:g}" if stage.temperature > 0 else "greedy"
     verifier = "exact letters" if stage.verifier.judge is None else f"judge {stage.verifier.judge.name}"
-    return f"{stage.data} {stage.split}, template {stage.template.name}, {sampled}, {stage.max_new_tokens} tokens, {verifier}"
+    asked = f"template {stage.template.name}" + ("" if stage.chat_template else " without the chat template")
+    return f"{stage.data} {stage.split}, {asked}, {sampled}, {stage.max_new_tokens} tokens, {verifier}"
 
 
 def _taught(config: Config) -> TemplateConfig:

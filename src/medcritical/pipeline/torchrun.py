@@ -3,7 +3,8 @@
     medcritical (parent) -> torchrun (one per machine), or srun -> ranks (`medcritical.pipeline.rank`)
 
 Everything else runs in one worker process, as with `cluster=local`. torchrun's own restarts are not used: they did not
-recover over two machines. Each start of ours is a new launcher at a new port; its ranks find their newest checkpoint.
+recover over two machines. Each start of ours is a new launcher at a new port; its ranks find their newest checkpoint,
+or the answers that they have kept.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 from medcritical.config.choices import ClusterKind, StrategyKind
-from medcritical.config.cluster import OFFLOADING, zero_stage
+from medcritical.config.cluster import OFFLOADING, is_of_launcher, zero_stage
 from medcritical.config.load import to_plain
 from medcritical.config.schema import Config
 from medcritical.errors import ConfigError
@@ -47,10 +48,6 @@ from medcritical.pipeline.watch import Watcher
 from medcritical.pipeline.worker import Event
 from medcritical.store import Store, write_json
 
-_LAUNCHER_VARIABLES = (
-    "RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "ROLE_NAME", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE",
-    "ROLE_WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", SUPERVISOR,
-)  # fmt: skip
 _COMPILERS = ("c++", "g++", "clang++")
 
 
@@ -74,12 +71,16 @@ class RankExecutor:
             self._follow_first_node(calls, watcher)
             return
         with self.launcher.sharing(self.store.root):
-            for ranked, group in groupby(calls, key=lambda call: call.config.ranked):
+            for ranked, group in groupby(calls, key=self._is_ranked):
                 if not ranked:
                     self.local.execute(list(group), watcher)
                     continue
                 for call in group:
                     self._make(call, watcher)
+
+    def _is_ranked(self, call: StageCall) -> bool:
+        spreads = self.cluster.spread_generation and self.cluster.world_size > 1
+        return call.config.ranked or (spreads and call.config.generates)
 
     def _make(self, call: StageCall, watcher: Watcher) -> None:
         """Make one artefact under its lock, starting again after a rank died. Raises StageFailed for the last reason."""
@@ -101,7 +102,7 @@ class RankExecutor:
                     nodes.end(start, Ending(str(failed)))
                     if is_last:
                         raise
-                    told = f"{failed}\n    starting again, {restart + 1} of {max_restarts} times, from the newest checkpoint."
+                    told = f"{failed}\n    starting again, {restart + 1} of {max_restarts} times, from what was kept."
                     watcher.see(Event(kind="note", key=ref.key, message=told))
 
     def _start(self, call: StageCall, start: Path, watcher: Watcher) -> None:
@@ -211,11 +212,7 @@ def _named_pipe() -> Iterator[tuple[Path, BinaryIO, Callable[[], None]]]:
 
 def _environment(events: Path, variables: Mapping[str, str]) -> dict[str, str]:
     """This process's, without what another launcher has left in it."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in _LAUNCHER_VARIABLES and not name.startswith(("TORCHELASTIC_", "SLURM_CPU_BIND"))
-    }
+    kept = {name: value for name, value in os.environ.items() if name != SUPERVISOR and not is_of_launcher(name)}
     return {
         "OMP_NUM_THREADS": "1",
         **variables,

@@ -117,8 +117,12 @@ def run_stage(call: CallFile, store: Store, output: Output) -> None:
     config, inputs = msgspec.convert(call.config, SLICES[call.ref.stage]), Inputs(store, call.inputs)
     if call.ref.stage != "gate" and inputs.have_stopped:  # a gate goes on from the best there was
         output.leave_empty()
+        return
+    run = importlib.import_module(f"medcritical.stages.{call.ref.stage}").run
+    if output.is_one_rank and config.generates:  # a stage that trains meets the others itself
+        importlib.import_module("medcritical.stages.engines").run_ranked(run, config, inputs, output)
     else:
-        importlib.import_module(f"medcritical.stages.{call.ref.stage}").run(config, inputs, output)
+        run(config, inputs, output)
 
 
 def complete_call(call: CallFile, store: Store, output: Output, start: float, reporter: Reporter) -> None:

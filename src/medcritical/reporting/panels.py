@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from medcritical.records import Correction
 from medcritical.reporting.summary import STAGE_1, Results
 from medcritical.reporting.trail import Iteration, MetricRow, joined
-from medcritical.store import read_records
+from medcritical.store import iter_records
 
 ITERATION = "iteration"
 PAIR_COUNTS = ("pairs", "chosen_alone", "duplicate_pairs", "overlap", "length_gap_words", "sound_chosen")
@@ -54,8 +55,8 @@ def sample_table(iterations: Sequence[Iteration], limit: int) -> Grid:
     columns = ("arm", ITERATION, "question", "options", "key", "attempt", "attempt outcome", "insight")
     found: list[tuple[Any, ...]] = []
     for each in iterations:
-        corrections = [] if each.corrections is None or limit == 0 else read_records(each.corrections, Correction)
-        for item in corrections[:limit]:
+        corrections = iter(()) if each.corrections is None else iter_records(each.corrections, Correction)
+        for item in islice(corrections, limit):
             asked = item.wrong.question
             options = "\n".join(f"{letter} {text}" for letter, text in asked.options.items())
             told = (asked.stem, options, asked.answer, item.wrong.text, item.wrong.outcome, item.insight)

@@ -10,7 +10,7 @@ import msgspec
 
 from medcritical.errors import DataError
 from medcritical.records import Record, Score, Split
-from medcritical.store import Costs, write_json
+from medcritical.store import Costs, record_files, write_json
 
 SCHEMA = 2
 SUMMARY = "summary.json"
@@ -125,7 +125,7 @@ def gather(summaries: Iterable[tuple[Path, Summary]]) -> Results:
         results.rows += summary.rows
         for artefact in summary.predictions:
             path = summary.predictions_path(folder, artefact)
-            if path is not None and path.is_file():
+            if path is not None and record_files(path):
                 results.predictions.setdefault(artefact, path)
         for artefact in summary.ledger:
             place = folder / summary.store / artefact

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medcritical.reporting.summary import Results, SummaryRow
-from medcritical.store import ArtefactRef, Manifest, read_json, read_records
+from medcritical.store import ArtefactRef, Manifest, read_json, read_records, record_files
 from medcritical.store.artefact import MANIFEST
 
 METRICS, QUALITY, CORRECTIONS = "metrics.jsonl", "quality.json", "corrections.jsonl"
@@ -162,6 +162,6 @@ class _Reader:
         return self._manifests[artefact]
 
     def file(self, artefact: str, name: str) -> Path | None:
-        """A file of an artefact; None where it is not there."""
+        """A file of an artefact, by which `read_records` finds its parts too; None where it is not there."""
         folder = self.results.folders.get(artefact)
-        return folder / name if folder is not None and (folder / name).is_file() else None
+        return folder / name if folder is not None and record_files(folder / name) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -70,15 +71,12 @@ def export_run(
     with readable_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with _open(run, mode, place) as session:
-                _log_series(session, run.series)
-                _log_iterations(session, run.iterations)
-                _log_tables(session, run.tables)
-                _log_summary(session, run.summary)
-                _log_figures(session, run.figures)
+            session = _send(run, place) if mode is WandbMode.online else None
+            return session or _write(run, "offline", place)
+        except wandb.errors.UsageError as error:
+            raise ConfigError(f"W&B refuses run {run.id!r}: {error}; see logger.project, entity and tags.") from error
         finally:
             wandb.teardown()  # waits for W&B's service: of a run just finished, it may still hold all in its buffer
-    return Path(session.dir).parent
 
 
 def check_steps(run: RunExport) -> None:
@@ -106,25 +104,34 @@ def _is_secret(key: str) -> bool:
     return not SECRETS.isdisjoint(re.split(r"[^a-z0-9]+", words.lower()))
 
 
-def _open(run: RunExport, mode: WandbMode, place: Mapping[str, Any]) -> Any:
-    """A W&B run, online where asked and possible."""
+def _send(run: RunExport, place: Mapping[str, Any]) -> Path | None:
+    """The place of the run that W&B's server has; None, with a warning, where it has not got it."""
     import wandb
 
-    if mode is WandbMode.online:
-        try:
-            return _init(run, "online", place)
-        except (wandb.errors.CommError, wandb.errors.UsageError) as error:
-            wandb.teardown()  # the failed start would otherwise keep the id in use
-            reason = str(error).splitlines()[0]
-            _log.warning(
-                "W&B is not reachable (%s): the run was written offline to %s; `wandb login` and `wandb sync` send it.",
-                reason,
-                place["dir"],
-            )
     try:
-        return _init(run, "offline", place)
-    except wandb.errors.UsageError as error:
-        raise ConfigError(f"W&B refuses run {run.id!r}: {error}; see logger.project, entity and tags.") from error
+        return _write(run, "online", place)
+    # A server that answers what W&B's client does not know breaks it in as many ways as the client has errors, private ones
+    # and lost connections to its own service among them. What is wrong with the run itself is raised again offline.
+    except Exception as error:
+        with suppress(ConnectionError):  # its service is gone
+            wandb.teardown()  # the failed start would otherwise keep the id in use
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        _log.warning(
+            "W&B is not reachable (%s): the run was written offline to %s; `wandb login` and `wandb sync` send it.",
+            reason,
+            place["dir"],
+        )
+        return None
+
+
+def _write(run: RunExport, mode: Literal["online", "offline"], place: Mapping[str, Any]) -> Path:
+    with _init(run, mode, place) as session:
+        _log_series(session, run.series)
+        _log_iterations(session, run.iterations)
+        _log_tables(session, run.tables)
+        _log_summary(session, run.summary)
+        _log_figures(session, run.figures)
+    return Path(session.dir).parent
 
 
 def _init(run: RunExport, mode: Literal["online", "offline"], place: Mapping[str, Any]) -> Any:

@@ -33,7 +33,11 @@ class Judge:
             GenerationError: the judge cannot be asked at all.
         """
         sampling = Sampling(
-            temperature=0, top_p=1, max_new_tokens=self.config.max_new_tokens, batch_tokens=self.config.batch_tokens
+            temperature=0,
+            top_p=1,
+            max_new_tokens=self.config.max_new_tokens,
+            batch_tokens=self.config.batch_tokens,
+            only=tuple(_DECISIONS) if self.config.only_digits else (),
         )
         prompts = [judge_prompt(self.config, self.template, question, reply) for question, reply in answered]
         self.asked += len(prompts)

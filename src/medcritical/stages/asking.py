@@ -28,7 +28,7 @@ def ask_templates(
     """All that the teacher wrote, rejected attempts with their reasons before the kept one of a question."""
     form, teacher = ThoughtFormat(config.template), config.teacher
     answers = _ask_until_kept(
-        [(question, teach_prompt(config.template, question, show_gold=teacher.show_gold)) for question in questions],
+        [(question, teach_prompt(config.template, teacher, question)) for question in questions],
         lambda question, completion: read_template(teacher, form, question, completion),
         lambda template: template.is_kept,
         config,
@@ -46,7 +46,7 @@ def ask_corrections(
     form, teacher = ThoughtFormat(config.template), config.teacher
 
     def prompt(attempt: Attempt) -> Prompt:
-        return teach_correction_prompt(config.template, attempt.question, attempt.text, show_gold=teacher.show_gold)
+        return teach_correction_prompt(config.template, teacher, attempt.question, attempt.text)
 
     def read(attempt: Attempt, completion: Completion) -> TaughtCorrection:
         insight, template = read_correction(teacher, form, attempt.question, completion)
@@ -112,7 +112,7 @@ def _sampling(teacher: TeacherConfig) -> Sampling:
 
 
 def _describe(teacher: TeacherConfig, engine: Engine, output: Output) -> None:
-    """Enter what asking took: tokens into the ledger; the engine's counts and whether gold was shown into the facts."""
+    """Enter what asking took: tokens into the ledger; the engine's counts and what is wrong with the asking into the facts."""
     output.spend("teacher", engine.usage)
     output.facts["usage"] = asdict(engine.usage)
-    output.facts["gold_shown"] = teacher.show_gold
+    output.facts["gold_shown"], output.facts["checked"] = teacher.show_gold, teacher.checked

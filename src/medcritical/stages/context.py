@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +10,8 @@ from typing import Any, Literal
 from medcritical.config.choices import StrategyKind
 from medcritical.config.schema import TrainerConfig
 from medcritical.generation.engine import Usage
-from medcritical.store import ArtefactRef, Costs, Manifest, Store
+from medcritical.records import Record
+from medcritical.store import ArtefactRef, Costs, Manifest, Store, write_records
 
 STOPPED = "stopped"
 """The fact of an artefact that was left empty because its loop had stopped. Whatever reads it is left empty too."""
@@ -52,6 +53,7 @@ class Output:
         deadline: time (seconds since the epoch) by which a training must have stopped.
         strategy: how it is spread over ranks.
         timeout_seconds: longest that a rank waits for the others.
+        is_one_rank: other processes make the same artefact with this one.
         tell: takes sentences for the person who watches.
     """
 
@@ -62,6 +64,7 @@ class Output:
     deadline: float | None = None
     strategy: StrategyKind = StrategyKind.auto
     timeout_seconds: float = 1800.0
+    is_one_rank: bool = False
     tell: Callable[[str], None] = print
     facts: dict[str, Any] = field(default_factory=dict)
     teacher_tokens: int = 0
@@ -71,6 +74,10 @@ class Output:
     student_prompt_tokens: int = 0
     judge_prompt_tokens: int = 0
     retries: int = 0
+
+    def write(self, name: str, records: Iterable[Record]) -> None:
+        """Write a file of records, in compressed parts where there are many."""
+        write_records(self.folder / name, records, self.trainer.records_per_file)
 
     def spend(self, who: Literal["teacher", "student", "judge"], usage: Usage) -> None:
         """Enter what an engine has used in all on the account of the model it asks: once per engine, at the end."""

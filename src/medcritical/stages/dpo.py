@@ -59,7 +59,8 @@ def run(config: DpoStage, inputs: Inputs, output: Output) -> None:
         )
         save_result(output, inputs["checkpoint"], student, model, result)
     formula = step_formula(config.loss, config.beta, config.nll_weight)
-    record_training(output, result, pairs=len(pairs), formula=formula, match=config.match.value)
+    facts = {"pairs": len(pairs), "formula": formula, "match": config.match.value}
+    record_training(output, result, ranks=launch.ranks.size, **facts)
     output.facts["shown"].append(formula)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,8 +14,9 @@ from transformers.utils.logging import disable_progress_bar
 from medcritical.config.choices import EngineKind, Precision, StudentKind
 from medcritical.config.load import to_identity
 from medcritical.config.schema import EngineConfig, StudentConfig, TrainerConfig
+from medcritical.config.stages import StageConfig
 from medcritical.generation.embedded import TransformersEngine
-from medcritical.generation.engine import Engine
+from medcritical.generation.engine import Engine, ShareEngine
 from medcritical.generation.journal import open_journal
 from medcritical.generation.managed import managed_server
 from medcritical.generation.server import ServerEngine
@@ -24,7 +25,9 @@ from medcritical.modeling.device import resolve_device, resolve_dtype
 from medcritical.modeling.record import find_model
 from medcritical.modeling.student import create_student
 from medcritical.stages.context import Inputs, Output
+from medcritical.stages.spread import Open, Opening, run_spread, spread_engine
 from medcritical.store.hashing import hash_json
+from medcritical.training.ranks import current_ranks, join_ranks, leave_ranks, take_gpu
 
 ENGINES = "engines"  # the store's folder of journals and server logs
 
@@ -34,42 +37,84 @@ def student_engine(
     config: EngineConfig, inputs: Inputs, role: str, output: Output, precision: Precision
 ) -> Iterator[Engine]:
     """An engine over the checkpoint that the stage has under `role`. A server is asked for it by the model's folder."""
-    if config.kind is EngineKind.embedded:
-        yield embedded_engine(inputs[role], output.trainer, precision)
-        return
-    with _server(config, find_model(inputs[role]), inputs, identity=inputs.refs[role].key) as engine:
+    opening = Opening(config, inputs[role], inputs.refs[role].key, precision)
+    with _engine(opening, inputs, output) as engine:
         yield engine
 
 
 @contextmanager
 def asked_engine(config: EngineConfig, inputs: Inputs, output: Output) -> Iterator[Engine]:
     """An engine over the model that the configuration names: one that is asked and never trained."""
-    if config.kind is EngineKind.embedded:
-        with TemporaryDirectory() as folder:
+    with ExitStack() as stack:
+        checkpoint = None
+        if config.kind is EngineKind.embedded:
+            if output.checkpoints is not None:  # seen by all ranks
+                output.checkpoints.mkdir(parents=True, exist_ok=True)
+            checkpoint = Path(stack.enter_context(TemporaryDirectory(dir=output.checkpoints)))
             model = StudentConfig(config.model, StudentKind.pretrained, config.model, "", False, None, None)
-            create_student(model, None, Path(folder), seed=0)
-            yield embedded_engine(Path(folder), output.trainer, Precision.auto)
-        return
-    with _server(config, config.model, inputs, identity="") as engine:
-        yield engine
+            create_student(model, None, checkpoint, seed=0)
+        yield stack.enter_context(_engine(Opening(config, checkpoint, "", Precision.auto), inputs, output))
+
+
+def run_ranked(stage: Callable[..., None], config: StageConfig, inputs: Inputs, output: Output) -> None:
+    """Run a stage whose engines all ranks hold: rank 0 does what one process does, the others answer for it."""
+    ranks = join_ranks(torch.device("cpu"), output.timeout_seconds)  # between GPUs nothing is exchanged
+    run_spread(lambda: stage(config, inputs, output), opener(inputs, output), ranks, output.timeout_seconds)
+    leave_ranks()
 
 
 @contextmanager
-def _server(config: EngineConfig, model: str, inputs: Inputs, *, identity: str) -> Iterator[ServerEngine]:
+def _engine(opening: Opening, inputs: Inputs, output: Output) -> Iterator[Engine]:
+    """The engine as one. A running server is asked by one process alone, and a journal keeps what a server answers."""
+    open_own, kind = opener(inputs, output), opening.config.kind
+    is_alone = current_ranks().size == 1
+    if kind is EngineKind.server or (kind is EngineKind.managed and is_alone):
+        with open_own(opening) as engine:
+            yield engine
+    else:
+        with spread_engine(opening, open_own, output) as spread:
+            yield spread
+
+
+def opener(inputs: Inputs, output: Output) -> Open:
+    """What opens engines in this process."""
+
+    @contextmanager
+    def open_own(opening: Opening) -> Iterator[ShareEngine]:
+        if opening.config.kind is EngineKind.embedded:
+            assert opening.checkpoint is not None
+            yield embedded_engine(opening.checkpoint, output.trainer, opening.precision)
+        else:
+            with _server(opening, inputs) as engine:
+                yield engine
+
+    return open_own
+
+
+@contextmanager
+def _server(opening: Opening, inputs: Inputs) -> Iterator[ServerEngine]:
     """An engine over a server, started for it if it is a managed one.
 
     The journal belongs to the model and not to the stage: whoever asks the same again, with other bounds or in another
     run that shares the store, has the answers already.
     """
+    config, ranks = opening.config, current_ranks()
+    model = config.model if opening.checkpoint is None else find_model(opening.checkpoint)
     name = re.sub(r"[^\w.-]+", "-", model)[-40:].strip("-")
-    place = inputs.store.root / ENGINES / f"{name}-{hash_json([to_identity(config), model, identity])[:8]}"
-    with open_journal(place.with_name(f"{place.name}.jsonl")) as journal:
+    name = f"{name}-{hash_json([to_identity(config), model, opening.identity])[:8]}"
+    folder, writer = inputs.store.root / ENGINES, f".rank-{ranks.rank}" if ranks.rank else ""
+    with open_journal(folder / f"{name}{writer}.jsonl", others=folder.glob(f"{name}*.jsonl")) as journal:
         if config.kind is EngineKind.server:
             yield ServerEngine(config.url, model, config, journal)
             return
-        log = place.with_name(f"{place.name}.log")
         with managed_server(
-            config.command, model=model, health=config.health, start_timeout=config.start_timeout, log=log
+            config.command,
+            model=model,
+            gpus=config.gpus,
+            first_gpu=ranks.local_rank if ranks.size > 1 else None,
+            health=config.health,
+            start_timeout=config.start_timeout,
+            log=folder / f"{name}{writer}.log",
         ) as root:
             yield ServerEngine(f"{root}/v1", model, config, journal)
 
@@ -78,6 +123,8 @@ def embedded_engine(checkpoint: Path, trainer: TrainerConfig, precision: Precisi
     """An engine over a checkpoint in this process, on the device that the trainer names."""
     prepare_process(trainer)
     device = resolve_device(trainer.accelerator)
+    if device.type == "cuda" and (ranks := current_ranks()).size > 1:
+        take_gpu(ranks)
     student = load_checkpoint(checkpoint, dtype=resolve_dtype(precision, device))
     return TransformersEngine(Student(student.model.to(device), student.tokenizer))
 

@@ -21,7 +21,7 @@ from medcritical.stages.permuted import ask_permuted
 from medcritical.stages.prepare import QUESTIONS, read_flagged
 from medcritical.stages.results import PREDICTIONS, SCORE
 from medcritical.stages.verifier import open_verifier
-from medcritical.store import read_records, write_json, write_records
+from medcritical.store import read_records, write_json
 from medcritical.text.prompts import attempt_prompt
 from medcritical.text.thoughts import ThoughtFormat
 
@@ -42,7 +42,7 @@ def run(config: EvaluateStage, inputs: Inputs, output: Output) -> None:
             batch_tokens=config.batch_tokens,
         )
         answers = engine.generate(
-            [attempt_prompt(config.template, question) for question in questions],
+            [attempt_prompt(config.template, question, is_bare=not config.chat_template) for question in questions],
             sampling,
             samples=config.votes,
             seed=config.seed,
@@ -57,6 +57,8 @@ def run(config: EvaluateStage, inputs: Inputs, output: Output) -> None:
             attempts = verifier.verify(answered, round=0)
         each = config.votes
         predictions = [majority(attempts[start : start + each]) for start in range(0, len(attempts), each)]
+        if not config.count_undecided:
+            predictions = _without_undecided(predictions, output)
         score = _score(config, predictions, inputs)
         if config.permutations > 1:
             permuted = ask_permuted(config, engine, sampling, predictions, output)
@@ -67,7 +69,7 @@ def run(config: EvaluateStage, inputs: Inputs, output: Output) -> None:
                 consistency=permuted.consistency,
             )
         output.spend("student", engine.usage)
-    write_records(output.folder / PREDICTIONS, predictions)
+    output.write(PREDICTIONS, predictions)
     write_json(output.folder / SCORE, score)
     if inputs.refs["checkpoint"].stage != "student":  # an untrained student does not know the form
         output.facts.setdefault("alarms", []).extend(alarm for alarm in [format_collapse(predictions)] if alarm)
@@ -82,6 +84,19 @@ def _require_explanations(questions: Sequence[Question]) -> None:
             "evaluation.explanation=true compares with the data set's own explanations, and no question has one: set it "
             "to false."
         )
+
+
+def _without_undecided(predictions: Sequence[Attempt], output: Output) -> list[Attempt]:
+    """The published flaw: questions that the judge failed on leave every number and every file. Raises DataError for all."""
+    kept = [attempt for attempt in predictions if attempt.outcome != "undecided"]
+    if not kept:
+        raise DataError(
+            "the judge decided on no answer, and evaluation.count_undecided=false leaves the others out: set it to true."
+        )
+    if len(kept) < len(predictions):
+        alarm = f"{len(predictions) - len(kept)} of {len(predictions)} questions are in no number: the judge left them undecided."
+        output.facts.setdefault("alarms", []).append(alarm)
+    return kept
 
 
 def _score(config: EvaluateStage, predictions: Sequence[Attempt], inputs: Inputs) -> Score:

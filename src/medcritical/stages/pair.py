@@ -17,7 +17,7 @@ from medcritical.stages.context import Inputs, Output
 from medcritical.stages.play import ATTEMPTS, CORRECTIONS
 from medcritical.stages.teach import CORRECTIONS as TAUGHT
 from medcritical.stages.teach import TEMPLATES
-from medcritical.store import read_records, write_json, write_records
+from medcritical.store import read_records, write_json
 from medcritical.text.prompts import written_answer
 from medcritical.text.thoughts import ThoughtFormat
 
@@ -48,7 +48,7 @@ def run(config: PairStage, inputs: Inputs, output: Output) -> None:
             f"({quality['malformed_attempts']} attempts were malformed; the filters took out {filtered.total()}): train "
             "stage 1 longer, raise selfplay.attempts, or loosen selfplay.filters."
         )
-    write_records(output.folder / PAIRS, pairs)
+    output.write(PAIRS, pairs)
     write_json(output.folder / QUALITY, quality)
     output.facts.update(quality)
     output.facts["shown"] = [f"{quality['pairs']} pairs, {quality['chosen_alone']} chosen alone"]

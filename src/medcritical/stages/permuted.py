@@ -11,7 +11,6 @@ from medcritical.evaluation.robustness import consistency
 from medcritical.generation.engine import Engine, Sampling
 from medcritical.records import Attempt, Record
 from medcritical.stages.context import Output
-from medcritical.store import write_records
 from medcritical.text.answers import extract_answer
 from medcritical.text.permutation import draw_orders, permute_options, restore_letters
 from medcritical.text.prompts import attempt_prompt
@@ -50,7 +49,7 @@ def ask_permuted(
         for order in drawn[1:]
     ]
     completions = engine.generate(
-        [attempt_prompt(config.template, question) for question in asked],
+        [attempt_prompt(config.template, question, is_bare=not config.chat_template) for question in asked],
         sampling,
         seed=0,
         on_progress=lambda done, total: output.progress(done, total, "answers in other orders"),
@@ -62,7 +61,7 @@ def ask_permuted(
         ]
     )
     answers = [_gather(attempt, drawn, read) for attempt, drawn in zip(predictions, orders, strict=True)]
-    write_records(output.folder / PERMUTATIONS, answers)
+    output.write(PERMUTATIONS, answers)
     return Permuted(
         accuracy=fmean(fmean(letters == item.answer for letters in item.letters) for item in answers),
         consistency=consistency([item.letters for item in answers]),

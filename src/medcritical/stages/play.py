@@ -29,7 +29,7 @@ from medcritical.stages.engines import student_engine
 from medcritical.stages.gate import has_stopped
 from medcritical.stages.prepare import QUESTIONS
 from medcritical.stages.verifier import open_verifier
-from medcritical.store import read_records, write_json, write_records
+from medcritical.store import read_records, write_json
 from medcritical.store.hashing import derive_seed
 from medcritical.text.prompts import attempt_prompt, correction_prompt, step_correction_prompt
 
@@ -49,8 +49,8 @@ def run(config: PlayStage, inputs: Inputs, output: Output) -> None:
         if config.right_by is RightBy.soundness:
             verifier = SoundVerifier(verifier)
         trials = _Player(config, verifier, engines, output).play(questions)
-    write_records(output.folder / ATTEMPTS, [attempt for trial in trials for attempt in trial.attempts])
-    write_records(output.folder / CORRECTIONS, [item for trial in trials for item in trial.corrections])
+    output.write(ATTEMPTS, (attempt for trial in trials for attempt in trial.attempts))
+    output.write(CORRECTIONS, (item for trial in trials for item in trial.corrections))
     write_json(output.folder / POOLS, pools_of(trials))
     _describe(trials, output)
 

@@ -19,7 +19,7 @@ from medcritical.errors import DataError
 from medcritical.records import Question, Split
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.shuffled import shuffle_question
-from medcritical.store import read_json, write_json, write_records
+from medcritical.store import read_json, write_json
 from medcritical.world import generate_questions
 
 QUESTIONS, CONTAMINATION = "questions.jsonl", "contamination.json"
@@ -41,7 +41,7 @@ def run(config: PrepareStage, inputs: Inputs, output: Output) -> None:
         _report_contamination(questions, data.contamination, output)
     if data.shuffle_options:
         questions = [shuffle_question(question, data.seed) for question in questions]
-    write_records(output.folder / QUESTIONS, questions)
+    output.write(QUESTIONS, questions)
     counts = Counter(question.split for question in questions)
     output.facts["questions"] = dict(counts)
     output.facts["shown"] = [", ".join(f"{count} {split}" for split, count in counts.items())]

@@ -12,7 +12,7 @@ from medcritical.stages.context import Inputs, Output
 from medcritical.stages.examples import chosen_and_rejected
 from medcritical.stages.pair import PAIRS
 from medcritical.stages.training import launched, training_student
-from medcritical.store import read_records, write_records
+from medcritical.store import read_records
 from medcritical.training.run import score_responses
 
 SCORED = "scored.jsonl"
@@ -62,5 +62,5 @@ def _write(
         )
         for pair, _, rejected in fitting
     ]
-    write_records(output.folder / SCORED, scored)
+    output.write(SCORED, scored)
     output.facts["pairs"], output.facts["too_long"] = len(scored), too_long

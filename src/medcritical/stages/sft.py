@@ -47,7 +47,8 @@ def run(config: SftStage, inputs: Inputs, output: Output) -> None:
             launch=launch,
         )
         save_result(output, inputs["checkpoint"], student, model, result)
-    record_training(output, result, examples=len(examples), too_long=too_long, match=config.match.value)
+    facts = {"examples": len(examples), "too_long": too_long, "match": config.match.value}
+    record_training(output, result, ranks=launch.ranks.size, **facts)
 
 
 def _examples(config: SftStage, tokenizer: PreTrainedTokenizerBase, inputs: Inputs) -> tuple[list[Example], int]:

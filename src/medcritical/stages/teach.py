@@ -20,7 +20,7 @@ from medcritical.stages.engines import asked_engine
 from medcritical.stages.play import ATTEMPTS, select_questions
 from medcritical.stages.prepare import QUESTIONS
 from medcritical.stages.shuffled import shuffle_trace
-from medcritical.store import read_records, write_records
+from medcritical.store import read_records
 from medcritical.text.answers import extract_answer
 from medcritical.text.prompts import written_answer
 from medcritical.text.thoughts import ThoughtFormat
@@ -43,8 +43,8 @@ def run(config: TeachStage, inputs: Inputs, output: Output) -> None:
         if not kept:
             reasons = Counter(reason for template in templates for reason in template.rejections)
             raise DataError(f"teacher={config.teacher.name} gave no usable template: {dict(reasons) or 'no traces'}.")
-        write_records(output.folder / TEMPLATES, templates)
-        write_records(output.folder / QUESTIONS, [template.question for template in kept])
+        output.write(TEMPLATES, templates)
+        output.write(QUESTIONS, [template.question for template in kept])
         output.facts["templates"] = len(kept)
         output.facts["rejected"] = dict(Counter(reason for item in templates for reason in item.rejections))
         output.facts["questions"] = len({template.question.id for template in templates})
@@ -54,7 +54,7 @@ def run(config: TeachStage, inputs: Inputs, output: Output) -> None:
         if "attempts" not in inputs:
             output.teacher_tokens += sum(template.completion_tokens for template in templates)
             output.teacher_tokens += sum(_words(item.attempt) for item in corrections)
-    write_records(output.folder / CORRECTIONS, corrections)
+    output.write(CORRECTIONS, corrections)
     output.facts["corrections"] = len(corrections)
 
 
@@ -82,7 +82,7 @@ def _recorded(config: TeachStage, questions: Iterable[Question], output: Output)
         reasons = list(length_and_language_faults(config.teacher, text, trace.question.language))
         if question_key(trace.question) in held_out:
             reasons.append("question is held out")
-        if stated is not None and stated != trace.question.answer:
+        if config.teacher.checked and stated is not None and stated != trace.question.answer:
             reasons.append("trace answers otherwise")
         templates.append(
             ThoughtTemplate(
@@ -139,7 +139,7 @@ def _correct_own(config: TeachStage, form: ThoughtFormat, inputs: Inputs, output
         assert config.teacher.engine is not None
         with asked_engine(config.teacher.engine, inputs, output) as engine:
             kept, rejected = ask_corrections(config, engine, wrong_attempts, output)
-        write_records(output.folder / REJECTED, rejected)
+        output.write(REJECTED, rejected)
         output.facts["rejected"] = dict(Counter(reason for item in rejected for reason in item.template.rejections))
         return kept
     known = {

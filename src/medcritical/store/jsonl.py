@@ -1,12 +1,15 @@
-"""Reading and writing records: JSON Lines, UTF-8, whole file or nothing."""
+"""Reading and writing records: JSON Lines, UTF-8, whole file or nothing; many of them in compressed parts."""
 
 from __future__ import annotations
 
 import errno
+import gzip
 import os
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,11 +84,36 @@ def read_json(path: Path, kind: type[T]) -> T:
         raise ArtefactError(f"cannot read {path}: {error}") from error
 
 
-def write_records(path: Path, records: Iterable[Any]) -> int:
-    """Write one JSON object per line; return how many."""
-    lines = [msgspec.json.encode(record) for record in records]
-    write_atomically(path, b"".join(line + b"\n" for line in lines))
-    return len(lines)
+def write_records(path: Path, records: Iterable[Any], per_file: int | None = None) -> int:
+    """Write one JSON object per line; return how many. Equal records give equal bytes.
+
+    More than `per_file` go to compressed parts beside `path`, each of so many, and not to `path`; readers find them by `path`
+    all the same. None: never.
+    """
+    groups = _encoded(records, per_file)
+    first, second = next(groups, []), next(groups, [])
+    if not second:
+        write_atomically(path, b"".join(first))
+        return len(first)
+    partial, number = list[Path](), 0
+    for lines in chain([first, second], groups):
+        partial.append(path.with_name(f"{path.stem}-{len(partial):05}.partial"))
+        write_atomically(partial[-1], gzip.compress(b"".join(lines), mtime=0))
+        number += len(lines)
+    for index, part in enumerate(partial):
+        part.replace(_part(path, index, len(partial)))
+    return number
+
+
+def _encoded(records: Iterable[Any], size: int | None) -> Iterator[list[bytes]]:
+    """The records as lines, `size` at a time."""
+    remaining = iter(records)
+    while lines := [msgspec.json.encode(record) + b"\n" for record in islice(remaining, size)]:
+        yield lines
+
+
+def _part(path: Path, index: int, number: int) -> Path:
+    return path.with_name(f"{path.stem}-{index:05}-of-{number:05}{path.suffix}.gz")
 
 
 def append_record(path: Path, record: Any) -> None:
@@ -94,20 +122,46 @@ def append_record(path: Path, record: Any) -> None:
         file.write(msgspec.json.encode(record) + b"\n")
 
 
+def record_files(path: Path) -> list[Path]:
+    """The files with the records known by `path`, in order: itself or its parts; none where there are no such records.
+
+    Raises:
+        ArtefactError: one of the parts is missing.
+    """
+    if path.is_file():
+        return [path]
+    parts = sorted(path.parent.glob(f"{path.stem}-?????-of-?????{path.suffix}.gz"))
+    number = int(parts[0].name.rsplit("-of-", 1)[1][:5]) if parts else 0
+    for part in (_part(path, index, number) for index in range(number)):
+        if part not in parts:
+            raise ArtefactError(f"{part} is missing from its artefact")
+    return parts
+
+
 def read_records(path: Path, kind: type[T]) -> list[T]:
-    """All records of a file in order. Raises ArtefactError naming file and line."""
+    """All records known by `path` in order. Raises ArtefactError naming file and line."""
+    return list(iter_records(path, kind))
+
+
+def iter_records(path: Path, kind: type[T]) -> Iterator[T]:
+    """As `read_records`, one after the other."""
+    for file in record_files(path) or [path]:
+        yield from _iter_file(file, kind)
+
+
+def _iter_file(path: Path, kind: type[T]) -> Iterator[T]:
     decoder = msgspec.json.Decoder(kind)
-    records = []
     try:
-        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-            try:
-                records.append(decoder.decode(line))
-            except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
-                raise ArtefactError(f"{path}:{number}: {error}") from error
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    record = decoder.decode(line)
+                except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
+                    raise ArtefactError(f"{path}:{number}: {error}") from error
+                yield record
     except FileNotFoundError as error:
         raise ArtefactError(f"{path} is missing from its artefact") from error
     except ArtefactError:  # is an OSError itself
         raise
-    except OSError as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ArtefactError(f"cannot read {path}: {error}") from error
-    return records

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 
 from medcritical.config.choices import AnswerForm
-from medcritical.config.schema import TemplateConfig
+from medcritical.config.schema import TeacherConfig, TemplateConfig
 from medcritical.records import Prompt, Question
 
 _TAG = re.compile(r"</?[^\s<>/{}|]+>")
@@ -65,10 +65,10 @@ def render_question(template: TemplateConfig, question: Question) -> str:
     return template.question.format(stem=neutralise(question.stem, *tags), options=options)
 
 
-def attempt_prompt(template: TemplateConfig, question: Question) -> Prompt:
+def attempt_prompt(template: TemplateConfig, question: Question, *, is_bare: bool = False) -> Prompt:
     """What the student is asked when it tries a question."""
     user = template.attempt.format(question=render_question(template, question))
-    return Prompt(system=template.system, user=user)
+    return Prompt(system=template.system, user=user, is_bare=is_bare)
 
 
 def correction_prompt(template: TemplateConfig, question: Question, attempt: str) -> Prompt:
@@ -83,16 +83,23 @@ def step_correction_prompt(template: TemplateConfig, question: Question, attempt
     return Prompt(system=template.system, user=user)
 
 
-def teach_prompt(template: TemplateConfig, question: Question, *, show_gold: bool) -> Prompt:
-    """What a teacher is asked for a thought template; with `show_gold` the right answer is at its end."""
+def teach_prompt(template: TemplateConfig, teacher: TeacherConfig, question: Question) -> Prompt:
+    """What a teacher is asked for a thought template; one that is shown the right answer has it at the end."""
     user = template.teach.format(question=render_question(template, question))
-    return Prompt(system=template.system, user=user + _gold(template, question, show_gold))
+    return _teacher_prompt(template, teacher, question, user)
 
 
-def teach_correction_prompt(template: TemplateConfig, question: Question, attempt: str, *, show_gold: bool) -> Prompt:
+def teach_correction_prompt(
+    template: TemplateConfig, teacher: TeacherConfig, question: Question, attempt: str
+) -> Prompt:
     """What a teacher is asked about a wrong attempt: where it goes wrong, and the right thought."""
     user = _around_attempt(template.teach_correction, render_question(template, question), attempt)
-    return Prompt(system=template.system, user=user + _gold(template, question, show_gold))
+    return _teacher_prompt(template, teacher, question, user)
+
+
+def _teacher_prompt(template: TemplateConfig, teacher: TeacherConfig, question: Question, user: str) -> Prompt:
+    gold = _gold(template, question, teacher.show_gold)
+    return Prompt(system=template.system, user=user + gold, is_bare=not teacher.chat_template)
 
 
 def _around_attempt(text: str, question: str, attempt: str) -> str:

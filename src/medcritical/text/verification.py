@@ -1,4 +1,7 @@
-"""Whether what a teacher wrote may be taught: right answer, all parts, length, language. Pure decisions."""
+"""Whether what a teacher wrote may be taught: right answer, all parts, length, language. Pure decisions.
+
+An unchecked teacher (`teacher.checked=false`, a published flaw) has nothing against it: there are no reasons then.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ def read_template(
 ) -> ThoughtTemplate:
     """A teacher's answer as a thought template, with every reason against it in `rejections`.
 
-    An answer in no form is kept whole in `chain`, so that a person can see what came.
+    An answer in no form is whole in `chain`, so that a person can see what came; an unchecked teacher's is taught so.
     """
     return _judge(teacher, form, question, completion, form.find(completion.text), ())
 
@@ -37,6 +40,8 @@ def read_correction(
 
 def length_and_language_faults(teacher: TeacherConfig, text: str, language: str) -> Iterator[str]:
     """Reasons against a thought whose outline and chain are `text`; they hold for recorded teachers too."""
+    if not teacher.checked:
+        return
     if len(text) < teacher.min_characters:
         yield "too short"
     if teacher.max_characters is not None and len(text) > teacher.max_characters:
@@ -92,7 +97,7 @@ def _template(
         answer=thought.answer,
         letters=letters,
         teacher=teacher.name,
-        rejections=reasons,
+        rejections=reasons if teacher.checked else (),
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,
     )

@@ -1,4 +1,4 @@
-"""The ranks of one training: who they are, and what they tell each other."""
+"""The ranks of one stage: who they are, and what they tell each other."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -15,10 +16,12 @@ from medcritical.errors import ConfigError
 
 T = TypeVar("T")
 
+_PATIENCE = timedelta(days=365)
+
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that train together.
+    """This process among those that make an artefact together.
 
     Attributes:
         rank: its number, from 0; rank 0 writes and reports.
@@ -66,13 +69,8 @@ def join_ranks(device: torch.device, timeout_seconds: float) -> Ranks:
     if not dist.is_torchelastic_launched():
         return ALONE
     ranks, is_gpu = current_ranks(), device.type == "cuda"
-    if is_gpu and torch.cuda.device_count() < ranks.local_size:
-        raise ConfigError(
-            f"cluster.nproc_per_node={ranks.local_size}, but torch sees {torch.cuda.device_count()} GPUs on this machine: "
-            "start as many ranks as there are GPUs, or set trainer.accelerator=cpu."
-        )
     if is_gpu:
-        torch.cuda.set_device(ranks.local_rank)
+        take_gpu(ranks)
     if not dist.is_initialized():
         timeout = timedelta(seconds=timeout_seconds)
         # DeepSpeed trains in groups that it makes without a timeout, and theirs would be 30 minutes (NCCL: 10).
@@ -86,11 +84,22 @@ def join_ranks(device: torch.device, timeout_seconds: float) -> Ranks:
     return ranks
 
 
+def take_gpu(ranks: Ranks) -> None:
+    """Make this rank's GPU the one that "cuda" means. Raises ConfigError when this machine has fewer GPUs than ranks."""
+    if torch.cuda.device_count() < ranks.local_size:
+        raise ConfigError(
+            f"cluster.nproc_per_node={ranks.local_size}, but torch sees {torch.cuda.device_count()} GPUs on this machine: "
+            "start as many ranks as there are GPUs, or set trainer.accelerator=cpu."
+        )
+    torch.cuda.set_device(ranks.local_rank)
+
+
 def leave_ranks() -> None:
     """Close the connections to the other ranks, when all have done their work."""
     if dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
+        _patient_group.cache_clear()
 
 
 def sum_over_ranks(values: Sequence[float]) -> list[float]:
@@ -128,6 +137,32 @@ def gather_over_ranks(value: T) -> list[T]:
     gathered: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(gathered, value)
     return gathered
+
+
+def deal_to_ranks(values: Sequence[T] | None) -> T:
+    """What rank 0 has for this rank; all ranks must call it, the others with None.
+
+    They wait as long as it takes, for rank 0 may be asking a judge; when it dies they hear of it. CPUs only (gloo).
+    """
+    if not dist.is_initialized():
+        assert values is not None
+        return values[0]
+    box: list[Any] = [None]
+    dist.scatter_object_list(box, None if values is None else list(values), group=_patient_group())
+    dealt: T = box[0]
+    return dealt
+
+
+@cache
+def _patient_group() -> dist.ProcessGroup:
+    group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=_PATIENCE)
+    return group
+
+
+def meet_ranks(timeout_seconds: float) -> None:
+    """Go on when all ranks are here. CPUs only (gloo). Raises RuntimeError that names a rank which is not in time."""
+    if dist.is_initialized():
+        dist.monitored_barrier(timeout=timedelta(seconds=timeout_seconds))
 
 
 def wait_for_ranks() -> None:
