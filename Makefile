@@ -30,7 +30,7 @@ demo: setup ## the whole method on one CPU: stage 1, two self-play iterations, c
 	$(BIN)/medcritical
 
 test: setup ## all tests but the slow ones, on TEST_WORKERS processes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' --numprocesses $(TEST_WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-slow: setup ## the slow tests (minutes each)
 	$(BIN)/python -m pytest -m 'slow and not multinode and not slurm'

@@ -165,7 +165,7 @@ def test_the_plan_names_arms_comparison_and_losses() -> None:
     (config,) = check_overrides(["experiments=rejection_sft", "compare.at=tokens", "dpo.loss=hinge"])
     said = describe_experiment(config)
     assert said.splitlines() == [
-        "medcritical experiments=rejection_sft: corrected",
+        "medcritical experiments=rejection_sft (fidelity: corrected)",
         "  dpo_self: MedCritical (self-correction DPO)",
         "  rejection_sft: Rejection SFT, same trained tokens",
         "arms are compared at equal trained tokens (compare.at=tokens)",
