@@ -14,7 +14,7 @@ STAMP := $(VENV)/.installed
 .PHONY: help setup demo test test-slow test-multinode test-slurm check format study smollm2 bench bench-gpu clean
 
 help: ## this list
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 setup: $(STAMP) ## make .venv with pinned packages (skipped when nothing changed)
 

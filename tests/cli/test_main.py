@@ -143,7 +143,7 @@ def test_a_plan_is_printed_and_nothing_is_made(medcritical, tmp_path: Path) -> N
     ended = medcritical("plan=true", "arm=dpo_self", "selfplay.iterations=1")
     assert (ended.code, ended.err, ended.loaded) == (0, "", "")
     told, _, planned = ended.out.partition("run   prepare/")
-    assert told.startswith("medcritical: corrected\n  dpo_self: MedCritical (self-correction DPO)\n")
+    assert told.startswith("medcritical (fidelity: corrected)\n  dpo_self: MedCritical (self-correction DPO)\n")
     assert "compare.at=steps" in told
     assert "loss of a step: [sum over pairs(-log sigmoid(0.1 * " in told
     lines = f"run   prepare/{planned}".splitlines()

@@ -124,6 +124,7 @@ def test_every_fault_is_told_at_once() -> None:
         ([*REAL, "template.level=outline"], ["template.level=outline", "template.level=detailed"]),
         ([*REAL, "sft.synthetic_corrections=0.5"], ["sft.synthetic_corrections=0.5", "set it to 0"]),
         (["student.architecture=null"], ["student.architecture", "student=tiny"]),
+        (["student.source=/a/model"], ["student.source=/a/model", "student=tiny", "student=smollm2_135m"]),
         (["student.architecture.hidden_size=100"], ["hidden_size=100", "num_heads=4"]),
         ([*REAL, "student=tiny"], ["student=tiny", "data=medqa", "student=smollm2_135m"]),
         ([*REAL, "student.source=''"], ["student.source", "Hugging Face id"]),

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from configurations import configure
 from medcritical.pipeline.execute import LocalExecutor
 from medcritical.pipeline.plan import StageCall, make_plan
-from medcritical.pipeline.torchrun import RankExecutor
+from medcritical.pipeline.ranked import RankExecutor
 from medcritical.pipeline.watch import Watcher
 from medcritical.store import Store
 

@@ -231,10 +231,20 @@ def test_outputs_that_may_not_be_written(
     assert list((tmp_path / "outputs").iterdir()) == []
 
 
-def test_a_disk_that_fills_while_a_checkpoint_is_saved(medcritical: Run, make_disk: Callable[[int], Path]) -> None:
-    """The questions fit, the weights, which safetensors writes, do not."""
+def test_outputs_where_no_folder_can_be_made(medcritical: Run) -> None:
+    if not Path("/proc/self").exists():
+        pytest.skip("there is no /proc")
+    said = medcritical(*SMALL_CLINIC, "paths.outputs=/proc/nowhere").refusal()
+    assert said.startswith("cannot write /proc/nowhere: no folder can be made there; set paths.store and paths.outputs")
+
+
+@pytest.mark.parametrize("prefix", [(), ("sh", "-c", "trap '' INT; exec \"$@\"", "sh")], ids=["shell", "background"])
+def test_a_disk_that_fills_while_a_checkpoint_is_saved(
+    medcritical: Run, make_disk: Callable[[int], Path], prefix: tuple[str, ...]
+) -> None:
+    """The questions fit, the weights, which safetensors writes, do not. A second worker is stopped, and says no more."""
     store = make_disk(200)
-    said = medcritical(*SMALL_CLINIC).refusal()
+    said = medcritical(*SMALL_CLINIC, prefix=prefix).refusal()
     assert said.startswith(f"student (base student) failed: cannot write {store / 'student'}")
     assert "the disk is full; free space, or set paths.store (MEDCRITICAL_STORE)" in said
     assert len(list(store.glob("prepare/*/manifest.json"))) == 1

@@ -422,6 +422,7 @@ MACHINE_SIDE = {
     *("logger.wandb", "logger.project", "logger.entity", "logger.tags", "logger.samples", "logger.system_seconds"),
     *("cluster.kind", "cluster.isolate", "cluster.workers", "cluster.max_restarts", "cluster.timeout_seconds"),
     *("cluster.nproc_per_node", "cluster.nnodes", "cluster.node_rank", "cluster.rdzv_endpoint", "strategy.kind"),
+    *("cluster.spread_generation", "trainer.records_per_file", "engine.gpus", "engine.keep_every"),
     *("sweep.on_error", "sweep.failed"),
     *("engine.url", "engine.api_key_env", "engine.serves_checkpoint", "engine.health", "engine.start_timeout"),
     *("engine.concurrency", "engine.samples_per_request", "engine.timeout", "engine.retries", "engine.backoff"),

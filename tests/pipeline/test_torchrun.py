@@ -14,7 +14,7 @@ from configurations import configure
 from medcritical.config.choices import StrategyKind
 from medcritical.errors import ConfigError
 from medcritical.pipeline.execute import StageFailed
-from medcritical.pipeline.torchrun import check_programs
+from medcritical.pipeline.ranked import check_programs
 
 
 @pytest.mark.timeout(PATIENCE)

@@ -160,6 +160,11 @@ def _teacher_faults(config: Config) -> Iterator[str]:
 def _student_faults(config: Config) -> Iterator[str]:
     student = config.student
     if student.kind is StudentKind.scratch:
+        if student.source:
+            yield (
+                f"student.source={student.source} would not be read, for student={student.name} is made from scratch: choose "
+                "student=smollm2_135m or student=qwen2_5_7b beside it."
+            )
         if student.architecture is None:
             yield "student.architecture is null: a student from scratch needs a shape, e.g. student=tiny."
         elif student.architecture.hidden_size % (2 * student.architecture.num_heads):

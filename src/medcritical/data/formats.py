@@ -139,7 +139,7 @@ def parse_own(row: Row, changes: set[str]) -> Draft:
     cells = row.value
     unknown = sorted(set(cells) - _OWN_FIELDS)
     if unknown:
-        raise RejectedRow("unknown field", quote(unknown[0]))
+        raise RejectedRow("unknown field", f"{quote(unknown[0])}, known are {', '.join(sorted(_OWN_FIELDS))}")
     meta = cells.get("meta") or {}
     if not isinstance(meta, dict):
         raise RejectedRow("meta is not an object", quote(meta))

@@ -91,7 +91,7 @@ def describe_experiment(config: Config) -> str:
     """What is run, how faithful it is, what was published of it, and what its arms share: a line each."""
     experiment = config.experiment
     published = "" if experiment.published is None else f", published {experiment.published:g} % ({experiment.source})"
-    lines = [f"{experiment.command}: {experiment.fidelity}{published}"]
+    lines = [f"{experiment.command} (fidelity: {experiment.fidelity}{published})"]
     lines += [f"  {name}: {title_of(config, name)}" for name in config.arms]
     for name, baseline in config.baselines.items():
         known = "no published value" if baseline.published is None else f"published {baseline.published:g} %"

@@ -1,4 +1,4 @@
-"""What starts ranks: torchrun on every machine, or srun (`slurm.py`) for a whole allocation. `torchrun.py` supervises both.
+"""What starts ranks: torchrun on every machine, or srun (`slurm.py`) for a whole allocation. `ranked.py` supervises both.
 
 A rank finds out who it is from the variables that torchrun sets, whoever has started it.
 """

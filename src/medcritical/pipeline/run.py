@@ -18,10 +18,10 @@ from medcritical.pipeline.execute import Executor, LocalExecutor
 from medcritical.pipeline.monitor import watched_machine
 from medcritical.pipeline.pace import Pace
 from medcritical.pipeline.plan import Plan, StageCall, make_plan
+from medcritical.pipeline.ranked import RankExecutor
 from medcritical.pipeline.run_folder import CONFIG, LOG, PlannedCall, PlannedRun, RunFolder
 from medcritical.pipeline.schedule import ParallelExecutor, num_workers
 from medcritical.pipeline.sources import fingerprint_sources
-from medcritical.pipeline.torchrun import RankExecutor
 from medcritical.pipeline.watch import Watcher
 from medcritical.reporting.summary import SUMMARY
 from medcritical.store import Store

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import os
+import signal
 import sys
 import time
 import traceback
@@ -153,6 +154,8 @@ def describe_failure(key: str, error: Exception) -> Event:
 
 def main(work_path: Path) -> int:
     """Run all calls of a work file in order, then those that standard input brings, until it ends; the exit status."""
+    # SIGINT is its parent's order to stop; a shell that starts the parent in the background has it ignored by all.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return _make_all(work_path)
     except KeyboardInterrupt:

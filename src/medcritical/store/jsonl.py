@@ -25,6 +25,7 @@ _REMEDIES: dict[int | None, str] = {
     errno.EROFS: "the file system is read-only; set paths.store (MEDCRITICAL_STORE) and paths.outputs elsewhere",
     errno.EACCES: "no permission to write there; set paths.store (MEDCRITICAL_STORE) and paths.outputs elsewhere",
     errno.EPERM: "not permitted there; set paths.store (MEDCRITICAL_STORE) and paths.outputs elsewhere",
+    errno.ENOENT: "no folder can be made there; set paths.store and paths.outputs elsewhere",
     errno.ENOTDIR: "a part of the path is a file, not a folder; set paths.store and paths.outputs elsewhere",
     errno.EEXIST: "a file lies where a folder is needed; set paths.store and paths.outputs elsewhere",
     errno.ENAMETOOLONG: "the name is too long for the file system; shorten name, paths.store or paths.outputs",
