@@ -1,5 +1,6 @@
 """The `medcritical` command as a person meets it: exit codes, sentences, how soon it answers. Nothing is run here."""
 
+import importlib.metadata
 import os
 import re
 import resource
@@ -69,7 +70,14 @@ def test_help(medcritical) -> None:  # type: ignore[no-untyped-def]
     ended = medcritical("--help")
     assert (ended.code, ended.err, ended.loaded) == (0, "", "")
     assert "data/world: easy, hard" in ended.out
+    assert "\nexperiments: base, baselines, " in ended.out
+    assert "\nsweeps: arms_seeds, beta_iterations, " in ended.out
     assert ended.seconds < SECONDS
+
+
+def test_version(medcritical) -> None:  # type: ignore[no-untyped-def]
+    ended = medcritical("--version")
+    assert (ended.code, ended.out) == (0, f"medcritical {importlib.metadata.version('medcritical')}\n")
 
 
 @pytest.mark.parametrize(

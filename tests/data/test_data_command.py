@@ -44,6 +44,18 @@ def test_check_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert len(json.loads(capsys.readouterr().out)["rejected"]) == 12
 
 
+def test_traces_are_checked_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    question = {"stem": "Which?", "options": {"A": "x", "B": "y"}, "answer": "A"}
+    path = tmp_path / "traces.jsonl"
+    path.write_text("\n".join(map(json.dumps, [{**question, "chain": ["one", "two"]}, {**question, "stem": "Who?"}])))
+    assert main(["check", str(path), "--format", "jsonl", "--chain", "chain", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["read"], report["accepted"]) == (2, 1)
+    assert report["skipped"] == [{"record": 2, "reason": "no chain"}]
+    assert main(["check", write(tmp_path, "A"), "--format", "jsonl", "--chain", "chain"]) == 2
+    assert "no record of 1 can be used as a jsonl trace" in capsys.readouterr().err
+
+
 def test_nothing_usable_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", write(tmp_path, "F"), "--format", "jsonl"]) == 2
     assert "1 rejected" in capsys.readouterr().out

@@ -68,6 +68,15 @@ def test_copies_of_train_questions_are_flagged(tmp_path: Path) -> None:
     assert len(questions) == 5  # flagged, not dropped
 
 
+def test_too_few_questions_say_what_was_left_out(tmp_path: Path) -> None:
+    sizes = "data.sizes={train: null, dev: 0, test: 3}"
+    config = own(tmp_path, "data.split=seeded", sizes, test=[*TEST, row(4, "Who?", answer="F")])
+    with pytest.raises(
+        DataError, match=r"There are 3 questions.*Of 4 records in the files 0 were skipped and 1 rejected: "
+    ):
+        prepare(config, tmp_path / "out")
+
+
 def test_a_copy_without_an_id_of_its_own_is_flagged_too(tmp_path: Path) -> None:
     """Ids are hashes of the content where upstream gives none: copies across files agree in them."""
     anonymous = [{name: value for name, value in one.items() if name != "id"} for one in (TRAIN[0], TRAIN[1])]

@@ -15,6 +15,7 @@ from medcritical.data.downloads import BY_HAND, DOWNLOADS
 from medcritical.data.load import read_questions
 from medcritical.data.publications import PUBLICATIONS
 from medcritical.data.report import LoadReport
+from medcritical.data.traces import read_traces
 from medcritical.errors import MedCriticalError
 
 
@@ -30,7 +31,13 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.command == "fetch":
         return fetch(arguments.name, arguments.to)
-    return check_file(arguments.file, DataFormat(arguments.format), arguments.encoding, as_json=arguments.json)
+    return check_file(
+        arguments.file,
+        DataFormat(arguments.format),
+        arguments.encoding,
+        chain=arguments.chain,
+        as_json=arguments.json,
+    )
 
 
 def list_formats() -> list[str]:
@@ -69,18 +76,15 @@ def fetch(name: str, folder: Path) -> int:
     return 0
 
 
-def check_file(path: Path, format: DataFormat, encoding: str, *, as_json: bool) -> int:
-    """Loads `path`, prints the report, and returns the exit code."""
+def check_file(path: Path, format: DataFormat, encoding: str, *, chain: str | None, as_json: bool) -> int:
+    """Loads `path` as questions, or as traces whose chain is in field `chain`, prints the report, and returns the exit code."""
+    told = {"encoding": encoding, "language": "", "source": format.value}
     try:
-        report = read_questions(
-            path,
-            format,
-            encoding=encoding,
-            language="",
-            source=format.value,
-            on_error=OnError.reject,
-            split="test",
-        ).report
+        report = (
+            read_questions(path, format, **told, on_error=OnError.reject, split="test").report
+            if chain is None
+            else read_traces(path, format, chain, **told, on_error=OnError.reject).report
+        )
     except MedCriticalError as error:
         print(error, file=sys.stderr)
         if as_json:
@@ -92,7 +96,8 @@ def check_file(path: Path, format: DataFormat, encoding: str, *, as_json: bool) 
         else "\n".join(report.lines(10, rest="--json has them all"))
     )
     if not report.accepted:
-        print(f"{path}: no record of {report.read} can be used as {format.value}.", file=sys.stderr)
+        what = format.value if chain is None else f"a {format.value} trace"
+        print(f"{path}: no record of {report.read} can be used as {what}.", file=sys.stderr)
     return 0 if report.accepted else MedCriticalError.exit_code
 
 
@@ -111,6 +116,11 @@ def _make_parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="load a file and say what happened to its records")
     check.add_argument("file", type=Path)
     check.add_argument("--format", required=True, choices=[format.value for format in PUBLICATIONS])
+    check.add_argument(
+        "--chain",
+        metavar="FIELD",
+        help="check a recorded teacher's traces, with the chain of thought in FIELD (teacher.chain): chain in jsonl",
+    )
     check.add_argument("--encoding", default="utf-8", help="utf-8 unless stated; a byte order mark wins")
     check.add_argument("--json", action="store_true", help="the report as JSON, with every record that was left out")
     return parser

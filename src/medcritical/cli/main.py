@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from medcritical.cli.compose import check_command, configuration_folder
 from medcritical.cli.exits import run_command
 
 # Hydra answers these itself; so does a completion query.
-_HYDRA_ANSWERS = ("--help", "-h", "--hydra-help", "--version", "--shell-completion", "-sc")
+_HYDRA_ANSWERS = ("--help", "-h", "--hydra-help", "--shell-completion", "-sc")
+_HELP = ("--help", "-h")
 
 
 def main() -> None:
@@ -21,14 +23,30 @@ def main() -> None:
 
 def _main() -> int:
     arguments = sys.argv[1:]
+    if "--version" in arguments:
+        print(f"medcritical {importlib.metadata.version('medcritical')}")
+        return 0
     if not any(argument.split("=")[0] in _HYDRA_ANSWERS for argument in arguments):
         command = check_command(arguments)
         if command.is_sweep and command.cells:
             from medcritical.cli.launch import run_sweep
 
             return run_sweep(command.cells)
-    _hydra_application()
+    try:
+        _hydra_application()
+    finally:  # Hydra exits after its help
+        if any(argument in _HELP for argument in arguments):
+            print("\n".join(_named_runs()))
     return 0
+
+
+def _named_runs() -> list[str]:
+    """A line each of the names in experiments/ and sweeps/, which Hydra's own help leaves out."""
+    root = configuration_folder().parent
+    return [
+        f"{group}: {', '.join(sorted(path.stem for path in (root / group).glob('*.yaml')))}"
+        for group in ("experiments", "sweeps")
+    ]
 
 
 def _hydra_application() -> None:

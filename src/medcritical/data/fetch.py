@@ -84,6 +84,11 @@ def _download(remote: RemoteFile, folder: Path, expected: str, retries: int, pro
             else f"The server refused the file ({error}): it is not published there any more, or not to you; "
             "`medcritical-data list` names the publisher."
         ) from error
+    except requests.ConnectionError as error:
+        raise DataError(
+            f"{remote.url} cannot be reached, or the connection broke off; nothing of it was kept: see to the network (and "
+            "HTTPS_PROXY, where there is one) and run the command again."
+        ) from error
     except requests.RequestException as error:
         raise DataError(
             f"{remote.url} could not be read to its end ({type(error).__name__}); nothing of it was kept: run the command "

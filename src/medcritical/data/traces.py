@@ -58,12 +58,34 @@ def load_traces(
 ) -> TraceResult:
     """The traces of `path`, at least one, the first of each question; their questions are in the train split.
 
+    Raises:
+        ConfigError: `format` has no traces, or no such field.
+        DataError: the file is missing, unreadable or has no usable trace; with `on_error=fail`, its first bad row.
+    """
+    result = read_traces(path, format, chain, encoding=encoding, language=language, source=source, on_error=on_error)
+    if not result.traces:
+        raise DataError("\n".join([f"{path} has no usable trace.", *result.report.lines(10, rest=ALL_REJECTED)]))
+    return result
+
+
+def read_traces(
+    path: str | Path,
+    format: DataFormat,
+    chain: str,
+    *,
+    encoding: str,
+    language: str,
+    source: str,
+    on_error: OnError,
+) -> TraceResult:
+    """`load_traces`, also when no record is usable: what `medcritical-data check --chain` shows.
+
     `chain` names the field that holds the chain: "response" or "complex_cot" (HuatuoGPT-o1), "explanation" (CMExam),
     "chain" (own JSON Lines). A record without its texts is skipped.
 
     Raises:
         ConfigError: `format` has no traces, or no such field.
-        DataError: the file is missing, unreadable or has no usable trace; with `on_error=fail`, its first bad row.
+        DataError: the file is missing or unreadable; with `on_error=fail`, its first bad row.
     """
     if format not in _READERS:
         known = " or ".join(known.value for known in _READERS)
@@ -85,8 +107,6 @@ def load_traces(
     left_out = {fault.record for fault in skipped + rejected}
     traces = [trace for record, trace in numbered if record not in left_out]
     close_report(report, len(traces), skipped, rejected, on_error)
-    if not traces:
-        raise DataError("\n".join([f"{path} has no usable trace.", *report.lines(10, rest=ALL_REJECTED)]))
     return TraceResult(traces, report)
 
 

@@ -36,7 +36,8 @@ def run(config: PrepareStage, inputs: Inputs, output: Output) -> None:
         questions = _load(data, output)
     for split in ("train", "test"):
         if not any(question.split == split for question in questions):
-            raise DataError(f"data={data.name} gives no {split} question: check data.files and data.sizes.{split}.")
+            fault = f"The data ({data.name}) gives no {split} question: check data.files and data.sizes.{split}."
+            raise DataError(f"{fault} {_left_out(output)}".rstrip())
     if data.contamination is not None:
         _report_contamination(questions, data.contamination, output)
     if data.shuffle_options:
@@ -81,9 +82,25 @@ def _load(data: DataConfig, output: Output) -> list[Question]:
     parts = [drop_duplicates(pool) for pool in pools]
     output.facts["repeated_across_files"] = sum(len(repeated) for _, repeated in parts)
     distinct = [question for kept, _ in parts for question in kept]
-    if data.split is SplitRule.official:
-        return limit_splits(name_copies_apart(distinct), data.sizes, data.seed)
-    return assign_splits(distinct, data.sizes, data.seed, data.contamination)
+    try:
+        if data.split is SplitRule.official:
+            return limit_splits(name_copies_apart(distinct), data.sizes, data.seed)
+        return assign_splits(distinct, data.sizes, data.seed, data.contamination)
+    except DataError as error:
+        raise DataError(f"{error} {_left_out(output)}".rstrip()) from error
+
+
+def _left_out(output: Output) -> str:
+    """A sentence on the records of the files that are no questions; empty where all of them are."""
+    reports = output.facts.get("load_reports", [])
+    read = sum(report["read"] for report in reports)
+    skipped, rejected = (sum(len(report[kind]) for report in reports) for kind in ("skipped", "rejected"))
+    if not skipped + rejected:
+        return ""
+    return (
+        f"Of {read} records in the files {skipped} were skipped and {rejected} rejected: `medcritical-data check FILE --format "
+        "F` says which and why."
+    )
 
 
 def _load_files(data: DataConfig, split: Split, output: Output) -> list[Question]:
