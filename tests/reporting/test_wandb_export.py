@@ -102,6 +102,16 @@ def test_online_without_login_or_server_goes_to_disk_with_one_warning(run, tmp_p
     assert "wandb sync" in warning.getMessage()
 
 
+def test_an_interruption_is_no_traceback(run, tmp_path, monkeypatch, capfd):
+    def interrupt(session, figures):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(wandb_export, "_log_figures", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        export(run, tmp_path)
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
 def test_disabled_does_nothing(run, tmp_path):
     folder = tmp_path / "wandb-out"
     assert export_run(run, mode=WandbMode.disabled, project="p", entity="", tags=[], folder=folder) is None

@@ -125,12 +125,17 @@ def _send(run: RunExport, place: Mapping[str, Any]) -> Path | None:
 
 
 def _write(run: RunExport, mode: Literal["online", "offline"], place: Mapping[str, Any]) -> Path:
-    with _init(run, mode, place) as session:
+    session = _init(run, mode, place)  # no `with`: W&B would print a traceback of what ends it, Ctrl-C too
+    try:
         _log_series(session, run.series)
         _log_iterations(session, run.iterations)
         _log_tables(session, run.tables)
         _log_summary(session, run.summary)
         _log_figures(session, run.figures)
+    except BaseException:
+        session.finish(exit_code=1)
+        raise
+    session.finish()
     return Path(session.dir).parent
 
 
