@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
 from configurations import configure
 from medcritical.config.schema import JudgeConfig, TemplateConfig
-from medcritical.generation.engine import Sampling, Usage
+from medcritical.generation.engine import PartlyAnswered, Sampling, Usage
 from medcritical.records import Completion, Prompt, Question
 from medcritical.selfplay.judge import Judge, judge_prompt, read_decision
 from medcritical.selfplay.trials import Trial
@@ -121,6 +122,25 @@ def test_decisions_are_greedy_and_bounded() -> None:
     assert (sampling.temperature, sampling.max_new_tokens) == (0, config.max_new_tokens)
 
 
+def test_equal_answers_are_decided_once_and_what_failed_is_asked_again() -> None:
+    class Failing(Recorded):
+        def generate(self, prompts: Sequence[Prompt], *told: Any, **named: Any) -> list[list[Completion]]:
+            first, *rest = super().generate(prompts, *told, **named)
+            if len(self.samplings) > 1:
+                return [first, *rest]
+            raise PartlyAnswered([first, *(None for _ in rest)], dict.fromkeys(range(1, 1 + len(rest)), "timeout"))
+
+    config, template = judged_by()
+    engine = Failing(["1", "2", "2"])
+    judge = Judge(engine, config, template)
+    asked = [(question(), text) for text in ("warfarin", "aspirin", "warfarin", "aspirin")]
+    assert judge.decide(asked) == ["right", "undecided", "right", "undecided"]
+    assert (judge.asked, judge.failures) == (4, {"timeout": 2})
+    assert judge.decide(asked) == ["right", "wrong", "right", "wrong"]
+    assert judge.decide(asked) == ["right", "wrong", "right", "wrong"]
+    assert len(engine.prompts) == 3
+
+
 def test_a_judge_that_can_only_write_digits_is_asked_so() -> None:
     config, template = judged_by()
     engine = Recorded(["1", "1"])
@@ -133,7 +153,7 @@ def test_the_judge_decides_and_the_rule_is_kept_beside() -> None:
     config, template = judged_by()
     form = ThoughtFormat(template)
     engine = Recorded(["1", "2", "1", "?", "2"])
-    texts = [in_form("B"), in_form("B"), in_form("A"), in_form("A"), "no idea", " \n"]
+    texts = [in_form("B"), f"So: {in_form('B')}", in_form("A"), f"So: {in_form('A')}", "no idea", " \n"]
     verifier = JudgeVerifier(form, Judge(engine, config, template))
     attempts = verifier.verify([(question(), replied(text)) for text in texts], round=3)
     assert [attempt.outcome for attempt in attempts] == ["right", "wrong", "right", "undecided", "unparsed", "unparsed"]

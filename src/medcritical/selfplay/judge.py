@@ -17,10 +17,14 @@ _DECISIONS: dict[int, Judgement] = {1: "right", 2: "wrong"}
 
 
 class Judge:
-    """Decides through an engine, greedily. `failures` counts why the engine gave no reply, `asked` what it was asked."""
+    """Decides through an engine, greedily, and on equal answers to a question once: students repeat themselves.
+
+    `asked` counts the answers to decide on, `failures` those of them without a reply, by reason.
+    """
 
     def __init__(self, engine: Engine, config: JudgeConfig, template: TemplateConfig) -> None:
         self.engine, self.config, self.template = engine, config, template
+        self.decisions: dict[Prompt, Judgement] = {}
         self.asked = 0
         self.failures: Counter[str] = Counter()
 
@@ -41,13 +45,19 @@ class Judge:
         )
         prompts = [judge_prompt(self.config, self.template, question, reply) for question, reply in answered]
         self.asked += len(prompts)
-        answers: Sequence[list[Completion] | None]
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.decisions]
+        answers: Sequence[list[Completion] | None] = []
         try:
-            answers = self.engine.generate(prompts, sampling, seed=0, on_progress=on_progress)
+            if new:
+                answers = self.engine.generate(new, sampling, seed=0, on_progress=on_progress)
         except PartlyAnswered as partly:
             answers = partly.answers
-            self.failures.update(partly.reasons.values())
-        return ["undecided" if answer is None else read_decision(answer[0].text) for answer in answers]
+            reasons = {new[number]: reason for number, reason in partly.reasons.items()}
+            self.failures.update(reasons[prompt] for prompt in prompts if prompt in reasons)
+        for prompt, answer in zip(new, answers, strict=True):
+            if answer is not None:
+                self.decisions[prompt] = read_decision(answer[0].text)
+        return [self.decisions.get(prompt, "undecided") for prompt in prompts]
 
 
 def judge_prompt(config: JudgeConfig, template: TemplateConfig, question: Question, reply: str) -> Prompt:
