@@ -13,12 +13,13 @@ from typing import Any
 from medcritical.config.choices import ClusterKind, WandbMode
 from medcritical.config.load import to_identity, to_plain
 from medcritical.config.schema import Config
+from medcritical.evaluation.explanations import require_packages
 from medcritical.pipeline.estimate import describe_experiment, describe_losses, describe_plan
 from medcritical.pipeline.execute import Executor, LocalExecutor
 from medcritical.pipeline.monitor import watched_machine
 from medcritical.pipeline.pace import Pace
 from medcritical.pipeline.plan import Plan, StageCall, make_plan
-from medcritical.pipeline.ranked import RankExecutor
+from medcritical.pipeline.ranked import RankExecutor, check_programs
 from medcritical.pipeline.run_folder import CONFIG, LOG, PlannedCall, PlannedRun, RunFolder
 from medcritical.pipeline.schedule import ParallelExecutor, num_workers
 from medcritical.pipeline.sources import fingerprint_sources
@@ -73,7 +74,14 @@ def run(config: Config) -> Path | None:
 
 
 def prepare_run(run: Run, pace: Pace, swept: Sequence[str] = ()) -> None:
-    """Make the store and the run's folder and write there what is planned."""
+    """Make the store and the run's folder and write there what is planned.
+
+    Raises ConfigError where a package is missing that a stage would need, before the first one starts.
+    """
+    if run.missing():
+        check_programs(run.config.strategy.kind)
+        if run.config.evaluation.explanation:
+            require_packages()
     for place in (run.store.root, run.folder.path):  # both, before a finished run's files are touched
         with readable_write_errors(place):
             place.mkdir(parents=True, exist_ok=True)
