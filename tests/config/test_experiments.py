@@ -162,12 +162,14 @@ def test_any_hugging_face_id_is_a_baseline() -> None:
 
 
 def test_the_plan_names_arms_comparison_and_losses() -> None:
-    (config,) = check_overrides(["experiments=rejection_sft", "compare.at=tokens", "dpo.loss=hinge"])
+    arms = "arm=[dpo_self,rejection_sft,majority_vote]"
+    (config,) = check_overrides(["experiments=rejection_sft", arms, "compare.at=tokens", "dpo.loss=hinge"])
     said = describe_experiment(config)
     assert said.splitlines() == [
         "medcritical experiments=rejection_sft (fidelity: corrected)",
         "  dpo_self: MedCritical (self-correction DPO)",
         "  rejection_sft: Rejection SFT, same trained tokens",
+        "  majority_vote: Majority vote of the SFT model",
         "arms are compared at equal trained tokens (compare.at=tokens)",
     ]
     losses = describe_losses(make_plan(config, {})).splitlines()

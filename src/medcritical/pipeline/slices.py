@@ -9,6 +9,7 @@ from medcritical.config.choices import (
     Allocation,
     Corrector,
     Match,
+    Method,
     Objective,
     Replay,
     RightBy,
@@ -248,10 +249,10 @@ def match_of(config: Config, name: str) -> Match:
 
 
 def title_of(config: Config, name: str) -> str:
-    """The arm's name in tables, with what it shares with the arm it is compared with, where that one is in the table."""
+    """The arm's name in tables, with what its training shares with that of the arm it is compared with, if that is there."""
     arm = config.arms[name]
     other = arm.against or config.compare.arm
-    if name == other or other not in config.arms:
+    if name == other or other not in config.arms or arm.method is Method.majority_vote:
         return arm.title
     return f"{arm.title}, same {SHARED[match_of(config, name)]}"
 
