@@ -2,82 +2,15 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 
 import msgspec
 import pytest
+from summaries import scored, summarise, write_run
 
-from medcritical.cli.report import build_parser, find_summaries, main
+from medcritical.cli.report import build_parser, find_summaries
 from medcritical.evaluation import score_attempts
-from medcritical.records import Attempt, Question, Score
-from medcritical.reporting.summary import LedgerEntry, Summary, SummaryRow, read_summary, write_summary
+from medcritical.reporting.summary import LedgerEntry, SummaryRow, read_summary, write_summary
 from medcritical.store import Costs, write_records
-
-
-def attempt(name: str, is_correct: bool) -> Attempt:
-    question = Question(
-        id=name, stem="?", options={"A": "a", "B": "b"}, answer="A", language="en", split="test", source="clinic"
-    )
-    return Attempt(
-        question=question,
-        text="",
-        letters="A" if is_correct else "B",
-        rule="tag",
-        is_correct=is_correct,
-        is_well_formed=True,
-        is_sound=None,
-        prompt_tokens=1,
-        completion_tokens=1,
-        round=0,
-    )
-
-
-def scored(arm: str, iteration: int, seed: int, answers: list[bool], title: str) -> tuple[SummaryRow, list[Attempt]]:
-    """A row and its predictions; as in the clinic, every seed asks other questions."""
-    accuracy = sum(answers) / len(answers)
-    row = SummaryRow(
-        run="demo",
-        arm=arm,
-        title=title,
-        stage="sft" if arm == "sft" else "dpo",
-        iteration=iteration,
-        beta=None if arm == "sft" else 0.1,
-        seed=seed,
-        data="clinic",
-        split="test",
-        num_questions=len(answers),
-        num_correct=sum(answers),
-        accuracy=accuracy,
-        ci_low=max(0.0, accuracy - 0.1),
-        ci_high=min(1.0, accuracy + 0.1),
-        confidence=0.95,
-        unparsed=0,
-        undecided=0,
-        verifier="exact",
-        sound=None,
-        teacher_tokens=1000,
-        student_tokens=2000 * iteration,
-        seconds=1.5,
-        artefact=f"evaluate/{arm}{iteration}{seed}",
-        chance=0.25,
-        commonest_letter_accuracy=0.27,
-    )
-    return row, [attempt(f"seed{seed}-{number}", right) for number, right in enumerate(answers)]
-
-
-def summarise(rows: Sequence[SummaryRow], scores: Mapping[str, Score], store: str) -> Summary:
-    """A run whose checkpoints were all made by one teaching, and those of DPO by one play too."""
-    teach = LedgerEntry(stage="teach", costs=Costs(teacher_tokens=1000, teacher_prompt_tokens=250, seconds=4))
-    play = LedgerEntry(stage="play", costs=Costs(student_tokens=2000, student_prompt_tokens=500, seconds=8))
-    return Summary(
-        store=store,
-        rows=tuple(rows),
-        predictions={row.artefact: f"{row.artefact}/predictions.jsonl" for row in rows},
-        scores=dict(scores),
-        lineage={row.artefact: ("teach/shared",) if row.arm == "sft" else ("teach/shared", "play/1") for row in rows},
-        ledger={"teach/shared": teach, "play/1": play}
-        | {row.artefact: LedgerEntry(stage="evaluate", costs=Costs(seconds=1)) for row in rows},
-    )
 
 
 @pytest.fixture
@@ -86,30 +19,8 @@ def runs(tmp_path):
     for seed, gain in ((0, 10), (1, 14)):
         sft = scored("sft", 0, seed, [True] * 20 + [False] * 20, "SFT")
         dpo = scored("dpo_self", 1, seed, [True] * (20 + gain) + [False] * (20 - gain), "自我纠错 DPO")
-        for row, attempts in (sft, dpo):
-            shuffled = attempts if row.arm == "sft" else attempts[::-1]  # order in the file carries no meaning
-            write_records(tmp_path / "store" / row.artefact / "predictions.jsonl", shuffled)
-        scores = {
-            row.artefact: score_attempts(attempts, data="clinic", split="test", confidence=0.95)
-            for row, attempts in (sft, dpo)
-        }
-        folder = tmp_path / "outputs" / "demo" / f"seed{seed}"
-        write_summary(folder / "summary.json", summarise((sft[0], dpo[0]), scores, "../../../store"))
+        write_run(tmp_path / "outputs" / "demo" / f"seed{seed}", tmp_path / "store", sft, dpo)
     return tmp_path / "outputs"
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Runs the command; returns exit status, standard output and standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["medcritical-report", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def test_tables_pool_the_seeds_and_state_the_difference(runs, call):

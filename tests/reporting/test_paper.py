@@ -12,7 +12,7 @@ from medcritical.reporting.summary import gather, read_summary
 def written(tmp_path_factory, make_run):
     folder = make_run(tmp_path_factory.mktemp("reported"))
     results = gather([(folder, read_summary(folder / "summary.json"))])
-    paper = make_paper(results, Measured("sft", {}, {}, {}))
+    paper = make_paper(results, Measured("sft", {}, {}, {}, []))
     write_paper(paper, folder / "paper")
     return folder / "paper"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,13 @@ from medcritical.cli.exits import CommandParser, run_command
 
 if TYPE_CHECKING:
     from medcritical.reporting.paper import Paper
-    from medcritical.reporting.summary import Results, SummaryRow
+    from medcritical.reporting.summary import Results, Summary, SummaryRow
 
 BASELINE = "sft"
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
+SHOWN = ("seed", "selfplay.beta", "selfplay.iterations", "arm")
+"""Swept keys that lines and columns of the tables tell apart."""
 ALSO_PRINTED = ("grid", "crossover", "alarms")
 
 
@@ -29,7 +31,11 @@ def build_parser() -> CommandParser:
     """The command line of `medcritical-report`."""
     parser = CommandParser(prog="medcritical-report", description="Tables and figures of finished runs and sweeps.")
     parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="run folder, or a folder above runs")
-    parser.add_argument("--baseline", metavar="ARM", help=f"arm that differences are taken to (default: {BASELINE})")
+    parser.add_argument(
+        "--baseline",
+        metavar="ARM",
+        help=f"arm that differences are taken to, RUN:ARM where several runs have it (default: {BASELINE})",
+    )
     parser.add_argument("--json", action="store_true", help="print all tables and what they are made from as JSON")
     parser.add_argument(
         "--to", metavar="FOLDER", type=Path, help="write report.html, tables (md, csv, tex) and figures"
@@ -78,9 +84,12 @@ def make_report(folders: Sequence[Path], baseline: str | None) -> Paper:
         differences=measure_differences(pools, arm, reader, RESAMPLES),
         main_differences=measure_differences(last, arm, reader, RESAMPLES),
         intervals=measure_intervals(last, reader, RESAMPLES, CONFIDENCE),
+        missing=missing_cells(folders),
     )
     reader.warn_of_missing()
     _warn_of_lost_trainings(results)
+    if measured.missing:
+        print(f"warning: no result yet of {', '.join(measured.missing)}", file=sys.stderr)
     return make_paper(results, measured)
 
 
@@ -96,13 +105,48 @@ def _warn_of_lost_trainings(results: Results) -> None:
 
 
 def read_runs(folders: Sequence[Path]) -> Results:
-    """What all runs under the folders say, rows that they share once. Raises DataError for none."""
-    from medcritical.reporting.pooling import unique_rows
+    """What all runs under the folders say, rows that they share once. Raises DataError for none.
+
+    Cells of a sweep over a key that no column shows are runs of their own, named by its values.
+    """
+    from medcritical.reporting.pooling import ambiguous_runs, unique_rows
     from medcritical.reporting.summary import gather, read_summary
 
-    results = gather((path.parent, read_summary(path)) for path in find_summaries(folders))
+    summaries = {path.parent: read_summary(path) for path in find_summaries(folders)}
+    ambiguous = ambiguous_runs(row for summary in summaries.values() for row in summary.rows)
+    results = gather(
+        (folder, named_apart(summary, ambiguous, swept_values(folder))) for folder, summary in summaries.items()
+    )
     results.rows = unique_rows(results.rows)
     return results
+
+
+def named_apart(summary: Summary, ambiguous: Collection[str], values: Sequence[str]) -> Summary:
+    """The summary, with the swept values in the name of a run that is ambiguous without them."""
+    from msgspec.structs import replace
+
+    rows = tuple(
+        replace(row, run=" ".join([row.run, *values])) if row.run in ambiguous else row for row in summary.rows
+    )
+    return replace(summary, rows=rows)
+
+
+def swept_values(folder: Path) -> list[str]:
+    """What a sweep set for this cell, less what tables show in columns; nothing for a run that is no cell."""
+    from medcritical.pipeline.run_folder import PLAN, RunFolder
+
+    swept = RunFolder(folder).planned().swept if (folder / PLAN).is_file() else []
+    return [override for override in swept if override.lstrip("+").partition("=")[0] not in SHOWN]
+
+
+def missing_cells(folders: Sequence[Path]) -> list[str]:
+    """The cells under the folders that were planned and have no result, with their state, one phrase each."""
+    from medcritical.pipeline.run_folder import run_folders
+    from medcritical.pipeline.sweep_status import cell_state
+    from medcritical.reporting.summary import SUMMARY
+
+    missing = [run for folder in folders for run in run_folders(folder) if not (run.path / SUMMARY).is_file()]
+    return [f"{' '.join([run.path.name, *run.planned().swept])} ({cell_state(run, run.planned())})" for run in missing]
 
 
 def find_summaries(folders: Sequence[Path]) -> list[Path]:
@@ -123,7 +167,7 @@ def find_summaries(folders: Sequence[Path]) -> list[Path]:
 
 
 def choose_arm(rows: Sequence[SummaryRow], baseline: str | None) -> str | None:
-    """The baseline arm: the one asked for, else `sft` where it is among the rows, else none.
+    """The baseline, ARM or RUN:ARM: the one asked for, else `sft` where it is among the rows, else none.
 
     Raises DataError when the one asked for is not there.
     """
@@ -132,6 +176,8 @@ def choose_arm(rows: Sequence[SummaryRow], baseline: str | None) -> str | None:
     arms = list(dict.fromkeys(row.arm for row in rows))
     if baseline is None:
         return BASELINE if BASELINE in arms else None
-    if baseline not in arms:
-        raise DataError(f"no arm {baseline!r} in these runs; --baseline is one of {', '.join(arms)}.")
+    of_runs = list(dict.fromkeys(f"{row.run}:{row.arm}" for row in rows))
+    if baseline not in (*arms, *of_runs):
+        known = of_runs if ":" in baseline else arms
+        raise DataError(f"no arm {baseline!r} in these runs; --baseline is one of {', '.join(known)}.")
     return baseline

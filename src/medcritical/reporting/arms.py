@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medcritical.reporting.ledger import teacher_against_self
-from medcritical.reporting.pooling import Checkpoint, Difference, Pool
+from medcritical.reporting.pooling import Checkpoint, Difference, Pool, distinct
 from medcritical.reporting.sourced import Cell, SourcedTable, Sources, from_cells
 from medcritical.reporting.summary import LedgerEntry, Results
-from medcritical.reporting.tables import MARKS, percent, sizes, whole
+from medcritical.reporting.tables import MARKS, percent, shared_notes, sizes, whole
 
 Bounds = tuple[float, float]
 
@@ -49,8 +49,9 @@ def main_table(
         differences: to the arm `baseline`, with p values adjusted over this table.
         intervals: 95 % interval of the accuracy; a checkpoint without one shows none.
     """
-    data = list(dict.fromkeys((pool.checkpoint.data, pool.checkpoint.split) for pool in pools))
-    lines = _lines(pools)
+    shown = distinct(pools)
+    data = list(dict.fromkeys((pool.checkpoint.data, pool.checkpoint.split) for pool in shown))
+    lines = _lines(shown)
     several_runs, several_betas = len({line.run for line in lines}) > 1, _has_several_betas(lines)
     header = ["arm", *(["run"] if several_runs else []), *(["beta"] if several_betas else []), "iteration"]
     for name, split in data:
@@ -65,7 +66,7 @@ def main_table(
         for key in data:
             row += _score_cells(line.pools.get(key), differences, intervals)
         cells.append([*row, *_cost_cells(results, line)])
-    return from_cells(header, cells, _notes(differences, baseline, results))
+    return from_cells(header, cells, [*shared_notes(pools, shown), *_notes(differences, baseline, results)])
 
 
 def _lines(pools: Sequence[Pool]) -> list[Line]:

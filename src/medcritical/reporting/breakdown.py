@@ -7,7 +7,7 @@ from statistics import fmean
 
 from medcritical.evaluation.agreement import add_agreements
 from medcritical.records import Agreement, ExplanationScore, Judged, Score, Tally
-from medcritical.reporting.pooling import Pool, pool_seeds
+from medcritical.reporting.pooling import Pool, distinct, pool_seeds
 from medcritical.reporting.summary import Results
 from medcritical.reporting.tables import Column, Table, bounds, fill, leading_columns, percent, sizes, whole
 
@@ -18,7 +18,7 @@ def slice_table(results: Results) -> Table:
     Where some questions have several right letters, those with one and with several are slices too, and a column says what
     share of letters answer and key have in common.
     """
-    pools = pool_seeds(results.rows)
+    pools = distinct(pool_seeds(results.rows))
     leading = leading_columns(pools)
     every = [score for pool in pools for score in scores_of(results, pool)]
     is_judged, has_multi = any(score.agreement for score in every), any(score.multi for score in every)
@@ -37,7 +37,11 @@ def slice_table(results: Results) -> Table:
 
 def agreement_table(results: Results) -> Table:
     """What the judge decided where the rule found an answer right, wrong or unparsed; counts of all seeds together."""
-    pools = [pool for pool in pool_seeds(results.rows) if any(score.agreement for score in scores_of(results, pool))]
+    pools = [
+        pool
+        for pool in distinct(pool_seeds(results.rows))
+        if any(score.agreement for score in scores_of(results, pool))
+    ]
     leading = leading_columns(pools)
     lines = []
     for pool in pools:
@@ -54,7 +58,11 @@ def agreement_table(results: Results) -> Table:
 
 def explanation_table(results: Results) -> Table:
     """BLEU and ROUGE of the explanations in percent, means over seeds."""
-    pools = [pool for pool in pool_seeds(results.rows) if all(score.explanation for score in scores_of(results, pool))]
+    pools = [
+        pool
+        for pool in distinct(pool_seeds(results.rows))
+        if all(score.explanation for score in scores_of(results, pool))
+    ]
 
     def explanations(pool: Pool) -> list[ExplanationScore]:
         return [score.explanation for score in scores_of(results, pool) if score.explanation is not None]
@@ -86,7 +94,7 @@ def robustness_table(results: Results) -> Table:
     def mean(pool: Pool, name: str) -> float | None:
         return pool.mean(getattr(score, name) for score in scores_of(results, pool))
 
-    pools = [pool for pool in pool_seeds(results.rows) if any(map(is_checked, scores_of(results, pool)))]
+    pools = [pool for pool in distinct(pool_seeds(results.rows)) if any(map(is_checked, scores_of(results, pool)))]
     columns = [
         *leading_columns(pools),
         Column("accuracy %", lambda pool: percent(pool.accuracy)),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from medcritical.config.schema import PricesConfig, TokenPrice
 from medcritical.errors import DataError
-from medcritical.reporting.pooling import Pool, pool_seeds
+from medcritical.reporting.pooling import Pool, distinct, pool_seeds
 from medcritical.reporting.summary import LedgerEntry, Money, Results, SummaryRow
 from medcritical.reporting.tables import Column, Table, fill, leading_columns, whole
 from medcritical.store import Costs
@@ -37,7 +37,7 @@ def cost_table(results: Results) -> Table:
     Apart from `result_table` because seconds differ between two runs of the same configuration. Raises DataError when
     runs are priced in different currencies.
     """
-    pools, everything = pool_seeds(results.rows), _everything(results)
+    pools, everything = distinct(pool_seeds(results.rows)), _everything(results)
     columns = [
         *leading_columns(pools),
         Column("teacher tokens", lambda pool: whole(pool.mean(row.teacher_tokens for row in pool.rows))),
@@ -56,7 +56,7 @@ def ledger_table(results: Results) -> Table:
 
     Means over seeds. The last line of an arm is the scoring of its checkpoint, which no other table counts.
     """
-    pools = _last_iterations(pool_seeds(results.rows))
+    pools = _last_iterations(distinct(pool_seeds(results.rows)))
     everything = [entry for row in results.rows for entry in _entries(results, row, with_score=True)]
     figures = _figures(everything)
     leading = leading_columns(pools)

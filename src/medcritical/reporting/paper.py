@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from medcritical.reporting.grids import alarm_list, beta_grid, pair_quality_tabl
 from medcritical.reporting.latex import document, to_latex
 from medcritical.reporting.markup import to_csv, to_markdown
 from medcritical.reporting.page import Listing, make_page
-from medcritical.reporting.pooling import Checkpoint, Difference, Pool, pool_seeds
+from medcritical.reporting.pooling import Checkpoint, Difference, Pool, distinct, pool_seeds
 from medcritical.reporting.sourced import SourcedTable, artefact_table, provenance_table, trace
 from medcritical.reporting.summary import Results
 from medcritical.reporting.tables import Table
@@ -49,12 +49,13 @@ PAGE, CONTENT, DOCUMENT, PROVENANCE = "report.html", "report.json", "report.tex"
 @dataclass(frozen=True)
 class Measured:
     """What was measured question by question: differences to `baseline` of all checkpoints and of each arm's last one, each
-    adjusted over its own table, and the intervals of the latter."""
+    adjusted over its own table, and the intervals of the latter. `missing` names the cells that have no result."""
 
     baseline: str | None
     differences: Mapping[Checkpoint, Difference]
     main_differences: Mapping[Checkpoint, Difference]
     intervals: Mapping[Checkpoint, Bounds]
+    missing: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,14 @@ def make_paper(results: Results, measured: Measured) -> Paper:
         "main": main_table(
             results, last_iterations(pools), measured.main_differences, measured.intervals, measured.baseline
         ),
-        "grid": beta_grid(pools),
+        "grid": beta_grid(distinct(pools)),
         **{name: trace(table, pools, results) for name, table in plain.items()},
         "crossover": crossover_table(pools),
         "pair_quality": pair_quality_table(iterations),
         "alarms": alarm_list(iterations),
     }
+    for name in ("main", "grid"):
+        tables[name] = tables[name].with_notes(f"missing: {cell}" for cell in measured.missing)
     kept = {name: tables[name] for name in HEADINGS if name in tables and tables[name].table.rows}
     return Paper(results, pools, iterations, measured, kept)
 

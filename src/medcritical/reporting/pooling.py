@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from medcritical.errors import DataError
@@ -113,18 +113,38 @@ def order_of_appearance(items: Iterable[T]) -> dict[T, int]:
     return {item: rank for rank, item in enumerate(dict.fromkeys(items))}
 
 
-def choose_baseline(pools: Sequence[Pool], checkpoint: Checkpoint, arm: str) -> Pool | None:
-    """The pool of `arm` that a checkpoint is compared with; None for the baseline arm itself and where none fits.
+def distinct(pools: Iterable[Pool]) -> list[Pool]:
+    """The pools without those that another run has as well: runs of one stage 1 all list it. The first one stays."""
+    seen: dict[Hashable, Pool] = {}
+    for pool in pools:
+        artefacts = tuple((row.seed, row.artefact) for row in pool.rows)
+        seen.setdefault((replace(pool.checkpoint, run=""), artefacts), pool)
+    return list(seen.values())
 
-    Within the same run, data set and split it is the one of the same beta, where there is one, and of the same
-    iteration, else the last. None also when the baseline exists at several betas and none is the checkpoint's own.
+
+def ambiguous_runs(rows: Iterable[SummaryRow]) -> set[str]:
+    """Names of runs under which one checkpoint and seed has two artefacts: they differ in a key that no row shows."""
+    found: dict[tuple[Checkpoint, int], str] = {}
+    return {row.run for row in rows if found.setdefault((checkpoint_of(row), row.seed), row.artefact) != row.artefact}
+
+
+def choose_baseline(pools: Sequence[Pool], checkpoint: Checkpoint, baseline: str) -> Pool | None:
+    """The pool that a checkpoint is compared with; None for that of the baseline itself and where none fits.
+
+    `baseline` is ARM or RUN:ARM. An arm is looked for on the same data set and split, in the same run, else in the only
+    other one that has it. Of several pools it is the one of the same beta, where there is one, and of the same iteration,
+    else the last. None also when it exists at several betas and none is the checkpoint's own.
     """
-    if checkpoint.arm == arm:
+    run, _, arm = baseline.rpartition(":")
+    if checkpoint.arm == arm and run in ("", checkpoint.run):
         return None
-    same = (checkpoint.run, checkpoint.data, checkpoint.split, arm)
-    fitting = [p for p in pools if (p.checkpoint.run, p.checkpoint.data, p.checkpoint.split, p.checkpoint.arm) == same]
+    place = (checkpoint.data, checkpoint.split, arm)
+    there = [p for p in pools if (p.checkpoint.data, p.checkpoint.split, p.checkpoint.arm) == place]
+    fitting = [p for p in there if p.checkpoint.run == (run or checkpoint.run)]
+    if not fitting and not run:
+        fitting = distinct(there)
     fitting = [p for p in fitting if p.checkpoint.beta == checkpoint.beta] or fitting
-    if len({p.checkpoint.beta for p in fitting}) != 1:
+    if len({(p.checkpoint.run, p.checkpoint.beta) for p in fitting}) != 1:
         return None
     by_iteration = {p.checkpoint.iteration: p for p in fitting}
     return by_iteration.get(checkpoint.iteration, by_iteration[max(by_iteration)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medcritical.reporting.pooling import Pool
 from medcritical.reporting.summary import Results, SummaryRow
@@ -26,6 +26,10 @@ class SourcedTable:
 
     table: Table
     sources: tuple[tuple[Sources, ...], ...]
+
+    def with_notes(self, notes: Iterable[str]) -> SourcedTable:
+        """The same with further notes at the end."""
+        return replace(self, table=replace(self.table, notes=(*self.table.notes, *notes)))
 
 
 def from_cells(header: Sequence[str], lines: Iterable[Sequence[Cell]], notes: Sequence[str]) -> SourcedTable:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medcritical.evaluation.statistics import minimum_detectable_difference
-from medcritical.reporting.pooling import Checkpoint, Difference, Pool, pool_seeds
+from medcritical.reporting.pooling import Checkpoint, Difference, Pool, distinct, pool_seeds
 from medcritical.reporting.summary import SummaryRow
 
 MARKS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
@@ -39,7 +39,8 @@ def result_table(
     accuracy is their mean and its interval their range. `baseline` is the arm that differences were taken to, None
     where none was. Undecided answers have a column where a judge decided. Raises DataError as `pool_seeds` does.
     """
-    pools = pool_seeds(rows)
+    every = pool_seeds(rows)
+    pools = distinct(every)
     judges = list(dict.fromkeys(row.verifier for row in rows if row.verifier != "exact"))
     undecided = Column("undecided %", lambda pool: percent(pool.mean(_share(row, row.undecided) for row in pool.rows)))
     columns = [
@@ -54,7 +55,7 @@ def result_table(
         Column("p (Holm)", lambda pool: _p_value(differences.get(pool.checkpoint))),
         Column("n", lambda pool: sizes(row.num_questions for row in pool.rows)),
     ]
-    notes = [*_chance_notes(pools), *_interval_notes(pools)]
+    notes = [*shared_notes(every, pools), *_chance_notes(pools), *_interval_notes(pools)]
     if differences:
         notes.append(
             f"difference: percentage points to arm '{baseline}', paired by question and pooled over seeds; its interval: "
@@ -67,6 +68,11 @@ def result_table(
     notes += _detectable_notes(pools, baseline)
     notes += [f"right or wrong: decided by the LLM judge '{judge}'" for judge in judges]
     return fill(pools, columns, notes)
+
+
+def shared_notes(every: Sequence[Pool], shown: Sequence[Pool]) -> list[str]:
+    """Where a checkpoint is that several runs list, if there is one."""
+    return ["run: of a checkpoint that several runs share, the first of them"] if len(shown) < len(every) else []
 
 
 def leading_columns(pools: Sequence[Pool]) -> list[Column]:

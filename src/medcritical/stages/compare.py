@@ -11,7 +11,7 @@ from medcritical.evaluation.statistics import PairedDifference, holm, mcnemar_po
 from medcritical.records import Attempt
 from medcritical.reporting.figures import accuracy_figure
 from medcritical.reporting.markup import to_csv, to_markdown
-from medcritical.reporting.pooling import Checkpoint, Difference, Pool, choose_baseline
+from medcritical.reporting.pooling import Checkpoint, Difference, Pool, choose_baseline, distinct
 from medcritical.reporting.summary import SummaryRow
 from medcritical.reporting.tables import Table, bounds, percent
 from medcritical.store import read_records
@@ -23,14 +23,14 @@ SEED = 0  # of the bootstrap: the same runs print the same table
 def measure_differences(
     pools: Sequence[Pool], baseline: str | None, reader: PredictionReader, resamples: int
 ) -> dict[Checkpoint, Difference]:
-    """Accuracy of each checkpoint minus its baseline's, paired by question and pooled over the seeds of both.
+    """Accuracy of each distinct checkpoint minus its baseline's, paired by question and pooled over the seeds of both.
 
     The p value is that of `mcnemar_pooled`: a question counts once, by the sign of its gains over all seeds; with one
     seed it is McNemar's exact test. Holm's adjustment is over all differences that come back, that is over the table.
     A checkpoint is left out when it has no baseline, and so is a seed whose predictions are gone (`reader.missing`).
     """
     found: dict[Checkpoint, tuple[PairedDifference, float]] = {}
-    for pool in pools:
+    for pool in distinct(pools):
         other = choose_baseline(pools, pool.checkpoint, baseline) if baseline is not None else None
         samples = reader.gains(pool, other) if other is not None else []
         if samples:
