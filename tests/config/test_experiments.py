@@ -35,7 +35,10 @@ PAPER_ARMS = {
         "majority_vote",
     ),
 }
-CLINIC_ONLY = {"sound_verifier": "selfplay.right_by=soundness"}
+CLINIC_ONLY = {
+    "sound_verifier": "selfplay.right_by=soundness",
+    "corrections_synthetic": "sft.synthetic_corrections=0.5",
+}
 ON_THE_CLINIC = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem not in WITH_THEIR_OWN_DATA)
 
 

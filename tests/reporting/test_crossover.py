@@ -36,7 +36,8 @@ def test_the_table_starts_from_stage_1_and_says_who_is_ahead(make_row):
         make_row("rs", 1, 120, student_tokens=100),
         make_row("rs", 2, 120, student_tokens=200),
     ]
-    sourced = crossover_table(pool_seeds(rows))
+    vote = make_row("vote", 0, 130, student_tokens=150, title="VOTE")  # asks stage 1 again: no line of its own here
+    sourced = crossover_table(pool_seeds([*rows, vote]))
     (line,) = sourced.table.rows  # all spent the same teacher tokens: no range to compare on
     # 52 + 18 (x - 100) / 100 = 60
     assert line == ("clinic test", "DPO", "RS", "student tokens", "RS", "0 … 200", "144")

@@ -13,6 +13,7 @@ from medcritical.reporting.summary import (
     Summary,
     SummaryRow,
     gather,
+    main_arms,
     read_summary,
     write_summary,
 )
@@ -132,3 +133,17 @@ def test_runs_together_have_what_they_share_once(tmp_path, make_row, make_score)
     }
     assert set(results.ledger) == {"teach/shared", "sft/0", "sft/1"}
     assert results.ledger["teach/shared"].costs.seconds == 3.0
+
+
+@pytest.mark.parametrize(
+    ("arms", "expected"),
+    [
+        (["base", "sft", "dpo_self", "dpo_samples", "dpo_self"], ["dpo_self", "dpo_samples"]),
+        (["base", "sft", "majority_vote"], ["majority_vote"]),
+        (["taiyi", "qwen"], ["taiyi", "qwen"]),
+        (["base", "sft"], ["sft"]),
+        (["base"], ["base"]),
+    ],
+)
+def test_a_run_is_about_its_arms(make_row, arms, expected):
+    assert main_arms([make_row(arm, int(arm.startswith("dpo"))) for arm in arms]) == expected

@@ -11,6 +11,8 @@ from medcritical.cli.wandb import main
 from medcritical.config.choices import WandbMode
 from medcritical.pipeline.tracking import export_folder
 from medcritical.reporting import wandb_export
+from medcritical.reporting.dashboard import make_sections
+from medcritical.reporting.summary import Results
 from wandb_log import axes, history, isolate_wandb, items, of_kind, table
 from wandb_server import serve_wandb
 
@@ -176,6 +178,13 @@ def test_a_folder_without_configuration_is_refused(finished_run, call):
     status, _, err = call("sync", finished_run)
     assert status == 2
     assert "has no config.json" in err
+
+
+def test_arms_that_are_scored_once_have_panels_too(make_row, make_score):
+    rows = [make_row(arm, stage="base", title=arm) for arm in ("taiyi", "qwen")]
+    results = Results(rows=rows, scores={row.artefact: make_score() for row in rows})
+    panels = make_sections(results)["Accuracy by iteration"]
+    assert [panel.y for panel in panels] == [("accuracy/clinic/test/taiyi",), ("accuracy/clinic/test/qwen",)]
 
 
 @pytest.mark.parametrize("arguments", [(), ("sync",), ("dashboard",), ("sync", ".", "--samples", "-1")])

@@ -21,7 +21,7 @@ from medcritical.reporting.panels import (
     sample_table,
     training_series,
 )
-from medcritical.reporting.summary import SUMMARY, gather, read_summary
+from medcritical.reporting.summary import SUMMARY, gather, main_arms, read_summary
 from medcritical.reporting.trail import read_iterations, without_rewound
 from medcritical.reporting.wandb_export import RunExport, export_run
 from medcritical.store import read_json, read_records
@@ -42,11 +42,10 @@ def describe_run(folder: Path, samples: int | None = None) -> RunExport:
     config = _read_config(folder)
     results = gather([(folder, read_summary(folder / SUMMARY))])
     iterations = read_iterations(results)
-    arms = list(dict.fromkeys(row.arm for row in results.rows if row.iteration > 0)) or ["sft"]
     return RunExport(
         id=cell_id(folder),
         name=cell_id(folder),
-        group="+".join(arms),
+        group="+".join(main_arms(results.rows)),
         job_type="cell",
         config=config,
         series=[*training_series(iterations), *_system(folder)],

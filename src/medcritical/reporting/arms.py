@@ -147,7 +147,10 @@ def _notes(differences: Mapping[Checkpoint, Difference], baseline: str | None, r
             f"over the {len(differences)} of this table; * < 0.05, ** < 0.01, *** < 0.001"
         )
     everything = dict.fromkeys(key for row in results.rows for key in results.lineage[row.artefact])
-    notes.append("tokens: written, for the checkpoint and all it was made from; seconds: of teaching and of self-play")
+    notes.append(
+        "tokens: written, for the checkpoint and all it was made from, and not for its answers here (a majority vote's are "
+        "several times as many); seconds: of teaching and of self-play"
+    )
     return [*notes, teacher_against_self(results.ledger[key] for key in everything)]
 
 

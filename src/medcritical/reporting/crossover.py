@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from medcritical.reporting.figures import Line, accuracy_lines
 from medcritical.reporting.pooling import Pool
 from medcritical.reporting.sourced import Cell, SourcedTable, from_cells
+from medcritical.reporting.summary import STAGE_1
 
 AXES = {"teacher tokens": "teacher_tokens", "student tokens": "student_tokens"}
 """Heading of an axis, and the field of a row that it shows."""
@@ -28,7 +29,13 @@ class Comparison:
 
 
 def cost_points(line: Line, field: str) -> list[Point]:
-    """(mean tokens over seeds, mean accuracy) of a line from where it starts, by rising tokens; none if unrecorded."""
+    """(mean tokens over seeds, mean accuracy) of a line from where it starts, by rising tokens; none if unrecorded.
+
+    None either for another way to ask the stage-1 model (a majority vote): what it spends, it spends on every question asked.
+    """
+    first = line.points[0].checkpoint
+    if first.iteration == 0 and first.arm != STAGE_1:
+        return []
     pools = [*([line.start] if line.start is not None else []), *line.points]
     points = [(pool.mean(getattr(row, field) for row in pool.rows), pool.accuracy) for pool in pools]
     return sorted((tokens, accuracy) for tokens, accuracy in points if tokens is not None)

@@ -14,7 +14,7 @@ from typing import Any
 from medcritical.errors import ConfigError
 from medcritical.reporting.markup import to_markdown
 from medcritical.reporting.panels import ITERATION
-from medcritical.reporting.summary import Results
+from medcritical.reporting.summary import Results, main_arms
 from medcritical.reporting.tables import Table
 
 NAME = "MedCritical"
@@ -52,11 +52,12 @@ def make_sections(results: Results) -> dict[str, list[Panel]]:
     rows = results.rows
     data = _unique((row.data, row.split) for row in rows)
     trained = _unique(row.arm for row in rows if row.iteration > 0)
+    once = [arm for arm in main_arms(rows) if arm not in trained]
     contrasted = _unique(row.arm for row in rows if row.beta is not None)
     accuracy = [
         Panel(f"{arm}: accuracy, {name} {split}", ITERATION, (f"accuracy/{name}/{split}/{arm}",), is_by_beta=True)
         for name, split in data
-        for arm in trained
+        for arm in (*trained, *once)
     ]
     sections = {
         "Accuracy by iteration": accuracy,
@@ -65,7 +66,7 @@ def make_sections(results: Results) -> dict[str, list[Panel]]:
             _curve(arm, "chosen and rejected", "train/chosen_logp", "train/rejected_logp") for arm in contrasted
         ],
         "Cost": [_cost(arm) for arm in trained],
-        "Slices": [_slices(results, arm) for arm in trained],
+        "Slices": [_slices(results, arm) for arm in (*trained, *once)],
         "Pairs": [_by_iteration("pairs", arm, "overlap", "length_gap_words", "verified") for arm in trained],
         "Health": [_by_iteration("health", arm, "alarms", "malformed_attempts", "unparsed") for arm in trained],
     }

@@ -14,8 +14,8 @@ from medcritical.store import Costs, record_files, write_json
 
 SCHEMA = 2
 SUMMARY = "summary.json"
-STAGE_1 = "sft"
-"""The arm of the stage-1 checkpoint, where every other arm starts."""
+BASE, STAGE_1 = "base", "sft"
+"""The arms of the untrained student, and of the stage-1 checkpoint, where every other arm starts."""
 
 
 class SummaryRow(Record, frozen=True, kw_only=True):
@@ -135,6 +135,12 @@ def gather(summaries: Iterable[tuple[Path, Summary]]) -> Results:
         results.lineage = summary.lineage | results.lineage
         results.ledger = summary.ledger | results.ledger
     return results
+
+
+def main_arms(rows: Iterable[SummaryRow]) -> list[str]:
+    """The arms that a run is about: all but the untrained student and stage 1, or the later of these where no other is."""
+    arms = list(dict.fromkeys(row.arm for row in rows))
+    return [arm for arm in arms if arm not in (BASE, STAGE_1)] or arms[-1:]
 
 
 def write_summary(path: Path, summary: Summary) -> None:
