@@ -53,20 +53,16 @@ def _count(text: str) -> int:
 
 def _sync(arguments: argparse.Namespace) -> int:
     from medcritical.config.choices import WandbMode
-    from medcritical.pipeline.tracking import export_folder
+    from medcritical.pipeline.tracking import export_folders
 
-    is_online = arguments.online
-    for summary in find_summaries(arguments.folders):
-        place = export_folder(
-            summary.parent,
-            mode=WandbMode.online if is_online else WandbMode.offline,
-            project=arguments.project,
-            entity=arguments.entity,
-            tags=arguments.tags,
-            samples=arguments.samples,
-        )
-        # One run that finds no server has waited and warned for all.
-        is_online = is_online and place is not None and not place.name.startswith("offline-")
+    export_folders(
+        [summary.parent for summary in find_summaries(arguments.folders)],
+        mode=WandbMode.online if arguments.online else WandbMode.offline,
+        project=arguments.project,
+        entity=arguments.entity,
+        tags=arguments.tags,
+        samples=arguments.samples,
+    )
     return 0
 
 
