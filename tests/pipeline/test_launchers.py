@@ -1,20 +1,13 @@
 """Sweeps through the real command, by every launcher, over a store that has nearly all they need."""
 
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
-from toy_runs import STATUS, SWEEP, Ended, Run, run, status_of
+from toy_runs import FAILING, STATUS, SWEEP, Ended, Run, run, status_of
 
-FAILING = [
-    "data=jsonl",
-    "teacher=recorded",
-    "teacher.files=[empty.jsonl]",
-    "student=qwen2_5_7b",
-    "template=detailed_en",
-]
-FAILING += ["sft=pretrained", "dpo=pretrained", "trainer=pretrained", "generation=chat", "arm=dpo_self"]
-FAILING += ["data.files.test=[empty.jsonl]", "data.split=seeded", "data.sizes.dev=2", "data.sizes.test=4"]
+from wandb_log import history, of_kind
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
@@ -40,6 +33,19 @@ def test_cells_are_run_by_every_launcher(finished: tuple[Path, Run], tmp_path: P
     assert "worker.log" not in again.err, "a cell that is done is not started"
 
 
+def test_a_finished_sweep_gets_the_wandb_runs_that_it_lacks_once(finished: tuple[Path, Run]) -> None:
+    root, first = finished
+    cell = root / "tracked" / first.folder.name
+    shutil.copytree(first.folder, cell, ignore=shutil.ignore_patterns("wandb"))
+    for _ in range(2):
+        ended = run(root, *SWEEP, "experiments=toy", "logger=wandb", "paths.outputs=tracked", store=root / "store")
+        assert ended.code == 0, ended.err
+        assert "0 to run" in ended.err
+        (place,) = cell.glob("wandb/offline-run-*")
+    assert of_kind(place, "run")[0].run_id == cell.name
+    assert any("dpo_self/train/margin" in row for row in history(place))
+
+
 @pytest.fixture
 def failing(tmp_path: Path) -> Path:
     """A folder in which the first stage of `FAILING` cells fails, before anything heavy is loaded."""
@@ -55,6 +61,8 @@ def test_a_failed_cell_stops_those_that_have_not_started(failing: Path) -> None:
     ended = fail(failing)
     assert ended.code == 2
     assert "Traceback" not in ended.err
+    first_stage = ended.err.index("stages, 0 of them done before; log: ")
+    assert 0 <= ended.err.find("TOTAL over 2 cells, shared stages once: ") < first_stage, "the whole plan comes first"
     (name,) = [path.parent.name for path in failing.glob("outputs/*/failure.json")]
     log = f"outputs/{name}/worker.log"
     sentence = "prepare (questions) failed: empty.jsonl is empty."

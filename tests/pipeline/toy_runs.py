@@ -16,6 +16,17 @@ COMMAND = [*MEDCRITICAL, "experiments=toy"]
 SWEEP = [*MEDCRITICAL, "-m"]
 STATUS = [sys.executable, "-c", "from medcritical.cli.sweep import main; main()", "status"]
 
+FAILING = [
+    "data=jsonl",
+    "teacher=recorded",
+    "teacher.files=[empty.jsonl]",
+    "student=qwen2_5_7b",
+    "template=detailed_en",
+]
+FAILING += ["sft=pretrained", "dpo=pretrained", "trainer=pretrained", "generation=chat", "arm=dpo_self"]
+FAILING += ["data.files.test=[empty.jsonl]", "data.split=seeded", "data.sizes.dev=2", "data.sizes.test=4"]
+"""A run whose first stage fails where empty.jsonl is empty, before anything heavy is loaded."""
+
 
 @dataclass(frozen=True)
 class Run:

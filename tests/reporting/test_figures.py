@@ -2,15 +2,18 @@ import logging
 import math
 import subprocess
 import sys
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import matplotlib
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.patches import Rectangle
 
+from medcritical.records import Slice, Tally
 from medcritical.reporting import fonts
-from medcritical.reporting.drawing import assign_looks, spread_labels
+from medcritical.reporting.bars import assign_bars, slice_figure
+from medcritical.reporting.drawing import assign_looks, new_figure, spread_labels, styled
 from medcritical.reporting.figures import accuracy_figure, accuracy_lines, split_panels
 from medcritical.reporting.pooling import pool_seeds
 from medcritical.reporting.trajectories import Curve, curves_figure, mean_rows
@@ -141,6 +144,47 @@ class TestAccuracyFigure:
         looks = assign_looks(["a", "b", "a", *"cdefg"])
         assert len({(str(look["marker"]), str(look["linestyle"])) for look in looks.values()}) == 7
         assert looks["a"] == assign_looks(["a"])["a"]
+
+
+class TestBars:
+    @staticmethod
+    def print_grey(hatch):
+        """A bar of the slice figure, as high as with nine arms, in the one grey of a bad printer."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        figure = new_figure(1.0, 0.14)
+        figure.add_artist(Rectangle((0, 0), 1, 1, facecolor="0.4", hatch=hatch, edgecolor="white", linewidth=0))
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., 0] / 255
+
+    def test_the_bars_of_twelve_arms_differ_without_colour(self):
+        bars = assign_bars(["a", "b", "a", *"cdefghijkl"])
+        assert len(bars) == 12
+        with styled([]):
+            prints = [self.print_grey(bar["hatch"]) for bar in bars.values()]
+        for one, other in combinations(prints, 2):
+            assert np.mean(abs(one - other) > 0.3) > 0.1, "a tenth of the bar is white in one and grey in the other"
+        assert bars["a"] == assign_bars(["a"])["a"]
+
+    def test_twelve_arms_are_drawn_as_told_apart(self, make_row, make_score, make_results, tmp_path):
+        from matplotlib.axes import Axes
+
+        drawn, draw = set(), Axes.barh
+
+        def spy(axes, *places, **bar):
+            drawn.add(bar["hatch"])
+            return draw(axes, *places, **bar)
+
+        rows = [make_row(f"arm{number}", 1) for number in range(12)]
+        whole = make_score()
+        counts = {name: getattr(whole, name) for name in Tally.__struct_fields__}
+        score = make_score(slices=(Slice(**counts, annotation="ward", value="a"),))
+        results = make_results(rows, {row.artefact: score for row in rows})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Axes, "barh", spy)
+            assert slice_figure(results, pool_seeds(rows), tmp_path / "slices.png")
+        assert len(drawn) == 12
 
 
 class TestCurvesFigure:

@@ -237,6 +237,21 @@ class TestDashboard:
         assert len(grids) == 7
         assert grids[0]["panelBankSectionConfig"]["panels"][0]["config"]["metrics"] == ["accuracy/clinic/test/dpo_self"]
 
+    def test_the_runs_are_those_in_outputs_unless_others_are_named(self, finished_run, call, content, monkeypatch):
+        folder = finished_run.parent
+        monkeypatch.chdir(folder)
+        status, out, err = call("dashboard", "team/medcritical", "--json")
+        assert (status, out) == (2, "")
+        assert err.startswith("error: there is no folder outputs;")
+        finished_run.rename(folder / "outputs")
+        status, out, _ = call("dashboard", "team/medcritical", "--json")
+        found = json.loads(out)["workspace"]["section"]["panelBankConfig"]["sections"]
+        asked_for = content["workspace"]["section"]["panelBankConfig"]["sections"]
+        assert status == 0
+        assert [[panel["config"] for panel in section["panels"]] for section in found] == [
+            [panel["config"] for panel in section["panels"]] for section in asked_for
+        ]
+
     @pytest.mark.parametrize("place", ["medcritical", "a/b/c", "/b", "a/"])
     def test_a_place_that_is_none_is_refused(self, finished_run, call, place):
         status, _, err = call("dashboard", place, finished_run, "--json")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from medcritical.cli.exits import run_command
+from medcritical.cli.exits import CommandParser, run_command
 from medcritical.config.choices import DataFormat, OnError
 from medcritical.data.downloads import BY_HAND, DOWNLOADS
 from medcritical.data.load import read_questions
@@ -101,8 +101,8 @@ def check_file(path: Path, format: DataFormat, encoding: str, *, chain: str | No
     return 0 if report.accepted else MedCriticalError.exit_code
 
 
-def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="medcritical-data", description=__doc__)
+def _make_parser() -> CommandParser:
+    parser = CommandParser(prog="medcritical-data", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="formats with publisher and licence")
     fetch_command = commands.add_parser("fetch", help="download the published files of a data set, checked by sha256")

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medcritical.cli.exits import run_command
+from medcritical.cli.exits import CommandParser, run_command
 
 if TYPE_CHECKING:
     from medcritical.reporting.summary import SummaryRow
@@ -22,9 +22,9 @@ def main() -> None:
     sys.exit(run_command(lambda: export(arguments)))
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """The command line of `medcritical-export`."""
-    parser = argparse.ArgumentParser(prog="medcritical-export", description="The trained model as a folder of its own.")
+    parser = CommandParser(prog="medcritical-export", description="The trained model as a folder of its own.")
     parser.add_argument(
         "run", metavar="RUN", type=Path, help="run folder, or the store's folder of a trained checkpoint"
     )

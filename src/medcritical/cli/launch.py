@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from medcritical.cli.compose import Composed, hydra_initialized
 from medcritical.cli.exits import end_in_good_order
 from medcritical.cli.watch_cells import CellWatcher
+from medcritical.config.choices import WandbMode
 from medcritical.config.schema import Config
 from medcritical.errors import ConfigError, MedCriticalError
 from medcritical.pipeline.execute import StageFailed
@@ -78,9 +79,11 @@ def announce(cells: Sequence[Cell]) -> bool:
 def launch(whole: DictConfig, cells: Sequence[Cell]) -> None:
     """Have a launcher run the cells that are not done, `whole` saying which launcher; returns when all have ended.
 
-    A failed cell is told of at once and ends nothing here. Raises LauncherFailed when the launcher itself fails.
+    Done cells that lack the W&B run which `logger` asks for get it first. A failed cell is told of at once and ends
+    nothing here. Raises LauncherFailed when the launcher itself fails, ConfigError for a name that W&B refuses.
     """
     settings = cells[0].run.config.sweep
+    _export_done(cells)
     waiting = [cell for cell in cells if not cell.run.is_done]
     if settings.failed == "keep":
         waiting = [cell for cell in waiting if cell.run.folder.failure() is None]
@@ -92,6 +95,16 @@ def launch(whole: DictConfig, cells: Sequence[Cell]) -> None:
     folders = [cell.run.folder.path for cell in ordered] if settings.on_error == "stop" else []
     with CellWatcher(ordered):
         _hand_over(whole, [_task_overrides(cell) for cell in ordered], functools.partial(run_cell, stopped_by=folders))
+
+
+def _export_done(cells: Sequence[Cell]) -> None:
+    """Make the W&B runs of cells that are done without: their `logger` was off, or they were killed before the export."""
+    mode = cells[0].run.config.logger.wandb
+    folders = [cell.run.folder.path for cell in cells if cell.run.is_done and not cell.run.folder.is_exported()]
+    if folders and mode is not WandbMode.disabled:
+        from medcritical.pipeline.tracking import export_folders
+
+        export_folders(folders, mode=mode)
 
 
 def _hand_over(whole: DictConfig, overrides: list[list[str]], task: Callable[[DictConfig], None]) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from medcritical.cli.compose import Composed, compose_cells
 from medcritical.cli.launch import announce, conclude, plan_cells
+from medcritical.config.load import to_plain
 from medcritical.errors import ConfigError
+from medcritical.pipeline.run import run_identity
 from medcritical.pipeline.study import STUDY_FILE, Study, Values, corners, final_accuracy
 from medcritical.pipeline.sweep import Cell
 from medcritical.reporting.summary import SUMMARY
@@ -33,19 +35,31 @@ def run_study(composed: Sequence[Composed], launch: Launch) -> int:
         print(f"This is the study's first and last corner; it asks for {config.trials} cells from between them.")
         return 0
     folder = Path(base.config.paths.outputs).expanduser()
-    cells: list[Cell] = []
     with hold(folder / f".{STUDY_FILE}.lock"):
         study = Study(config, folder, _study_name(ends[0][0]))
-        while trials := study.ask():
-            asked = _cells(base, [trial.params for trial in trials])
-            announce(asked)
-            launch(asked)
-            for trial, cell in zip(trials, asked, strict=True):
-                study.tell(trial, _accuracy(cell))
-            cells += asked
+        cells = _run_trials(base, study, launch)
         status = conclude(cells) if cells else 0
         _show_best(study)
     return status
+
+
+def _run_trials(base: Composed, study: Study, launch: Launch) -> list[Cell]:
+    """The cells of all trials that the study asks for now, launched and told of.
+
+    A trial whose cell has not ended is not told of: the next launch asks for it again.
+    """
+    cells: list[Cell] = []
+    while trials := study.ask():
+        asked = _cells(base, [trial.params for trial in trials])
+        announce(asked)
+        launch(asked)
+        cells += asked
+        for trial, cell in zip(trials, asked, strict=True):
+            if _has_ended(cell):
+                study.tell(trial, _accuracy(cell))
+        if _is_over(asked):
+            break
+    return cells
 
 
 def _cells(base: Composed, asked: Sequence[Values]) -> list[Cell]:
@@ -59,12 +73,23 @@ def _cells(base: Composed, asked: Sequence[Values]) -> list[Cell]:
 
 
 def _study_name(cell: Cell) -> str:
-    """The hash of all that the study's cells share, and of where it looks: another question is another study."""
-    from medcritical.config.load import to_identity
+    """The hash of all that the study's cells share, and of where it looks: another question is another study.
 
-    config = to_identity(cell.run.config)
-    study = config["sweep"]["study"]
-    return hash_json([config, study["space"], study["seed"]])[:16]
+    How many trials it is to have, and what cannot change a result, is no part of the question.
+    """
+    study = cell.run.config.sweep.study
+    assert study is not None
+    return hash_json([run_identity(cell.run.config), to_plain(study.space), study.seed])[:16]
+
+
+def _has_ended(cell: Cell) -> bool:
+    return cell.run.is_done or cell.run.folder.failure() is not None
+
+
+def _is_over(asked: Sequence[Cell]) -> bool:
+    """True after a failure under `sweep.on_error=stop`, and where a launcher left a cell without an end."""
+    is_strict = asked[0].run.config.sweep.on_error == "stop"
+    return not all(cell.run.is_done if is_strict else _has_ended(cell) for cell in asked)
 
 
 def _accuracy(cell: Cell) -> float | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medcritical.cli.exits import run_command
+from medcritical.cli.exits import CommandParser, run_command
 
 if TYPE_CHECKING:
     from medcritical.pipeline.sweep_status import CellStatus, SweepStatus
@@ -19,9 +18,9 @@ def main() -> None:
     sys.exit(run_command(lambda: status(arguments.folder, arguments.json)))
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """The command line of `medcritical-sweep`."""
-    parser = argparse.ArgumentParser(prog="medcritical-sweep", description="How far the cells of a sweep are.")
+    parser = CommandParser(prog="medcritical-sweep", description="How far the cells of a sweep are.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     shown = commands.add_parser("status", help="done, running, failed and waiting cells; time left; stages executed")
     shown.add_argument(

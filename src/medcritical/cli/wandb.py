@@ -11,6 +11,8 @@ from medcritical.cli.report import find_summaries, make_report
 
 SHOWN = ("main", "grid", "table", "costs", "crossover", "pair_quality", "alarms")
 """Tables of the report at W&B."""
+OUTPUTS = Path("outputs")
+"""Where runs write by default: paths.outputs."""
 
 
 def main() -> None:
@@ -36,7 +38,12 @@ def build_parser() -> argparse.ArgumentParser:
     dashboard = commands.add_parser("dashboard", help="publish workspace and report, as code")
     dashboard.add_argument("place", metavar="ENTITY/PROJECT", help="where the runs are at W&B")
     dashboard.add_argument(
-        "folders", metavar="DIR", nargs="+", type=Path, help="the same runs here: arms, data, tables"
+        "folders",
+        metavar="DIR",
+        nargs="*",
+        type=Path,
+        default=[OUTPUTS],
+        help=f"the same runs here: arms, data, tables (default: {OUTPUTS})",
     )
     dashboard.add_argument("--baseline", metavar="ARM", help="arm that differences are taken to (default: sft)")
     dashboard.add_argument("--json", action="store_true", help="print what would be sent; needs no network")
@@ -53,20 +60,16 @@ def _count(text: str) -> int:
 
 def _sync(arguments: argparse.Namespace) -> int:
     from medcritical.config.choices import WandbMode
-    from medcritical.pipeline.tracking import export_folder
+    from medcritical.pipeline.tracking import export_folders
 
-    is_online = arguments.online
-    for summary in find_summaries(arguments.folders):
-        place = export_folder(
-            summary.parent,
-            mode=WandbMode.online if is_online else WandbMode.offline,
-            project=arguments.project,
-            entity=arguments.entity,
-            tags=arguments.tags,
-            samples=arguments.samples,
-        )
-        # One run that finds no server has waited and warned for all.
-        is_online = is_online and place is not None and not place.name.startswith("offline-")
+    export_folders(
+        [summary.parent for summary in find_summaries(arguments.folders)],
+        mode=WandbMode.online if arguments.online else WandbMode.offline,
+        project=arguments.project,
+        entity=arguments.entity,
+        tags=arguments.tags,
+        samples=arguments.samples,
+    )
     return 0
 
 

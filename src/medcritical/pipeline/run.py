@@ -128,11 +128,16 @@ def execute_run(run: Run) -> Path:
 
 def run_folder(config: Config) -> Path:
     """The run's folder: `<outputs>/<name>-<hash of the configuration>`, the same for the same configuration."""
-    plain = to_identity(config)
+    return Path(config.paths.outputs).expanduser() / f"{config.name}-{hash_json(run_identity(config))[:8]}"
+
+
+def run_identity(config: Config) -> dict[str, Any]:
+    """All of a configuration that can change a result, as plain JSON values: what runs are told apart by."""
+    plain: dict[str, Any] = to_identity(config)
     for machine_side in MACHINE_SIDE:
         del plain[machine_side]
     plain["precision"] = config.trainer.precision.value
-    return Path(config.paths.outputs).expanduser() / f"{config.name}-{hash_json(plain)[:8]}"
+    return plain
 
 
 def _executor(config: Config, store: Store, folder: Path) -> Executor:

@@ -15,6 +15,7 @@ from medcritical.store.locks import hold, is_held
 CONFIG = "config.json"
 LOG = "worker.log"
 PLAN = "plan.json"
+WANDB = "wandb"  # W&B's own name for what it makes in a folder
 _FAILURE = "failure.json"
 _LOCK = ".lock"
 
@@ -81,6 +82,10 @@ class RunFolder:
     def is_done(self, store: Store, report: ArtefactRef) -> bool:
         """True when the results are here and of this plan."""
         return (self.path / SUMMARY).is_file() and store.is_complete(report)
+
+    def is_exported(self) -> bool:
+        """True when a W&B run was made of the results, whatever became of it."""
+        return (self.path / WANDB).is_dir()
 
     @contextmanager
     def hold(self) -> Iterator[None]:

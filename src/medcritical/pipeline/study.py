@@ -1,7 +1,8 @@
 """An Optuna study over cells, by ask and tell: which values come next, and what is told of a cell that ended.
 
 The study lives in a SQLite file, so that a second launch goes on where the first one stopped. A trial whose cell was not
-ended (a killed launcher) is asked again with the same values: what its cell has made already is in the store.
+ended (a killed launcher, a cell that never started because another failed) is asked again by the next launch with the same
+values: what its cell has made already is in the store.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Study:
         return [trial for trial in self._study.trials if trial.value is not None or trial.user_attrs.get(_FAILED)]
 
     def _ask_unended_again(self) -> None:
-        """Close what a killed launcher left open, and put the same values first."""
+        """Close what the last launch left open, and put the same values first."""
         from optuna.trial import TrialState
 
         for trial in self._study.get_trials(states=[TrialState.RUNNING]):

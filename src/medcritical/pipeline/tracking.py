@@ -6,7 +6,7 @@ A run that ends exports itself this way, and `medcritical-wandb sync` any run at
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,14 @@ def export_folder(
     )
     print(f"W&B run: {place}", file=sys.stderr)
     return place
+
+
+def export_folders(folders: Iterable[Path], *, mode: WandbMode, **given: Any) -> None:
+    """Export many finished runs, `given` as in `export_folder`. One that finds no server has waited and warned for all."""
+    for folder in folders:
+        place = export_folder(folder, mode=mode, **given)
+        if mode is WandbMode.online and place is not None and place.name.startswith("offline-"):
+            mode = WandbMode.offline
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from medcritical.records import Score, Tally
 from medcritical.reporting.breakdown import scores_of
-from medcritical.reporting.drawing import assign_looks, legend_above, new_figure, save, styled
+from medcritical.reporting.drawing import Look, assign_looks, legend_above, new_figure, save, styled
 from medcritical.reporting.pooling import Pool
 from medcritical.reporting.summary import Results
 from medcritical.reporting.trail import Iteration
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_SLICES = 30  # the rest, the smallest ones, are in the table alone
-HATCHES = ("", "///", "...", "xx", "\\\\\\")  # fewer than colours, so pairs of the two repeat late
+# Twelve, for a study has nine arms and more, and in greyscale hatching alone tells them apart.
+HATCHES = ("", "///", "...", "xx", "\\\\\\", "---", "OO", "|||", "//..", "++", "**", "\\\\oo")
 # Panels of the pair-quality figure: heading, key of quality.json, factor.
 QUALITY_PANELS = (
     ("pairs", "pairs", 1),
@@ -40,11 +42,7 @@ def slice_figure(results: Results, pools: Sequence[Pool], *paths: Path) -> bool:
     if not any(names.values()):
         return False
     labels = {pool.checkpoint: _label(pool, pools) for pool in pools}
-    looks = assign_looks(labels.values())
-    bars = {
-        label: {"facecolor": look["color"], "hatch": HATCHES[number % len(HATCHES)]}
-        for number, (label, look) in enumerate(looks.items())
-    }
+    bars = assign_bars(labels.values())
     most_bars = max(len(names[key]) * len(panels[key]) for key in panels)
     with styled([*labels.values(), *(value for each in names.values() for pair in each for value in pair)]):
         from matplotlib.patches import Patch
@@ -62,6 +60,15 @@ def slice_figure(results: Results, pools: Sequence[Pool], *paths: Path) -> bool:
         legend_above(figure, handles, columns=2)
         save(figure, paths)
     return True
+
+
+def assign_bars(names: Iterable[str]) -> dict[str, Look]:
+    """Colour and hatching for each name; colours are those that `assign_looks` gives it."""
+    looks = assign_looks(names)
+    return {
+        name: {"facecolor": look["color"], "hatch": hatch}
+        for (name, look), hatch in zip(looks.items(), cycle(HATCHES), strict=False)
+    }
 
 
 def quality_figure(iterations: Sequence[Iteration], *paths: Path) -> bool:
