@@ -15,6 +15,7 @@ from medcritical.config.choices import StrategyKind
 from medcritical.errors import ConfigError
 from medcritical.pipeline.execute import StageFailed
 from medcritical.pipeline.ranked import check_programs
+from medcritical.pipeline.run_folder import run_folders
 
 
 @pytest.mark.timeout(PATIENCE)
@@ -152,21 +153,24 @@ def test_a_whole_run_by_ranks_and_one_that_is_stopped_in_between_end_alike(
 @pytest.mark.slow
 @pytest.mark.timeout(4 * PATIENCE)
 def test_two_machines_make_a_run_together(started: list[subprocess.Popen[str]], tmp_path: Path) -> None:
-    """Two commands on this host that share a store and meet over loopback."""
+    """Two commands on this host that share store and outputs, as in one home folder, and meet over loopback."""
     nodes = [
         medcritical(
             started,
             tmp_path,
             *("cluster=torchrun", "cluster.nnodes=2", f"cluster.node_rank={rank}", "cluster.timeout_seconds=60"),
-            *("cluster.rdzv_endpoint=127.0.0.1:29700", f"paths.outputs={tmp_path / str(rank)}", "strategy=zero2"),
+            *("cluster.rdzv_endpoint=127.0.0.1:29700", "strategy=zero2"),
         )
         for rank in (0, 1)
     ]
     for node in nodes:
         told = node.communicate(timeout=PATIENCE)[1]
         assert node.returncode == 0, told
-    tables = [next((tmp_path / str(rank)).glob("*/table.csv")).read_bytes() for rank in (0, 1)]
-    assert tables[0] == tables[1]
+    (results,) = (tmp_path / "outputs").rglob("summary.json")  # once, where a person and a report look for it
+    assert (results.parent / "table.csv").is_file()
+    for folder in (results.parent, results.parent / "machine-1"):
+        assert {"config.json", "plan.json", "worker.log"} < {path.name for path in folder.iterdir()}
+    assert [folder.path for folder in run_folders(tmp_path / "outputs")] == [results.parent]
     assert len(list(trained_models(tmp_path))) == 2
 
 
