@@ -1,5 +1,6 @@
 """Signs of life of real processes; which of several ranks is to blame; when a guard ends a start."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,12 +15,13 @@ from ranked_runs import calls_until_sft
 from configurations import configure
 from medcritical.config.schema import ClusterConfig
 from medcritical.pipeline import guard, nodes
+from medcritical.pipeline.execute import call_file
 from medcritical.pipeline.guard import Guard, Signs
 from medcritical.pipeline.nodes import Ending, failure_path, pid_path
-from medcritical.pipeline.rank import RankFailure
+from medcritical.pipeline.rank import WORK, RankFailure, RankWork
 from medcritical.pipeline.reasons import find_reason
 from medcritical.pipeline.worker import Event
-from medcritical.store import write_json
+from medcritical.store import read_json, write_json
 
 PATIENCE = 20.0  # seconds
 
@@ -136,6 +138,24 @@ def fail(start: Path, rank: int, message: str, *, lost_peer: bool = True, timed_
     event = Event(kind="failed", key="k", exit_code=1, message=message)
     failure = RankFailure(rank=rank, time=float(rank), lost_peer=lost_peer, timed_out=timed_out, event=event)
     write_json(failure_path(start, rank), failure)
+
+
+def test_a_rank_of_a_wrong_number_of_ranks_says_so_before_it_loads_anything(tmp_path: Path) -> None:
+    (call,) = [call for call in calls_until_sft() if call.ref.stage == "sft"]
+    work = RankWork(
+        store=str(tmp_path),
+        trainer={},
+        call=call_file(call),
+        strategy="auto",
+        world_size=2,
+        timeout_seconds=2.0,
+        deadline=None,
+    )
+    write_json(tmp_path / WORK, work)
+    command = [sys.executable, "-m", "medcritical.pipeline.rank", str(tmp_path)]
+    assert subprocess.run(command, env={**os.environ, "RANK": "1", "WORLD_SIZE": "3"}).returncode == 2
+    failure = read_json(failure_path(tmp_path, 1), RankFailure)
+    assert failure.event.message.startswith("3 ranks were started, but machine 0 counts on 2: give all machines")
 
 
 CLUSTER = configure("cluster=torchrun", "cluster.nproc_per_node=2", "cluster.timeout_seconds=30").cluster

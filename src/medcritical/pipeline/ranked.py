@@ -112,6 +112,7 @@ class RankExecutor:
             trainer=to_plain(self.config.trainer),
             call=call_file(call),
             strategy=self.config.strategy.kind.value,
+            world_size=self.cluster.world_size,
             timeout_seconds=self.cluster.timeout_seconds,
             deadline=self.local.deadline,
         )
@@ -126,11 +127,11 @@ class RankExecutor:
         """Wait for every artefact, and take part in those that ranks make.
 
         Raises:
-            ConfigError: machine 0 cannot be met.
+            ConfigError: machine 0 cannot be met, or counts on other machines or ranks.
             FirstMachineGone: it has given up, or is gone.
         """
         cluster = self.cluster
-        first = FirstMachine(self.store.root, cluster.rdzv_endpoint, cluster.timeout_seconds)
+        first = FirstMachine(self.store.root, cluster)
         for call in calls:
             unfinished, joined = self.store.unfinished(call.ref), -1
             while not self.store.is_complete(call.ref):
