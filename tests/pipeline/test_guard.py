@@ -19,7 +19,7 @@ from medcritical.pipeline.execute import call_file
 from medcritical.pipeline.guard import Guard, Signs
 from medcritical.pipeline.nodes import Ending, failure_path, pid_path
 from medcritical.pipeline.rank import WORK, RankFailure, RankWork
-from medcritical.pipeline.reasons import find_reason
+from medcritical.pipeline.reasons import Outcome, find_reason
 from medcritical.pipeline.worker import Event
 from medcritical.store import read_json, write_json
 
@@ -180,9 +180,38 @@ def test_the_first_cause_is_told(tmp_path: Path, failed: dict[int, str], lost: l
         pid_path(tmp_path, rank).write_text("1", encoding="utf-8")
     for rank, message in failed.items():
         fail(tmp_path, rank, message, lost_peer=message is not OWN, timed_out=message is TIMED_OUT)
-    assert reason in str(find_reason(call, tmp_path, CLUSTER, lost, "torchrun", 1, Path("worker.log")))
+    assert reason in str(find_reason(call, tmp_path, CLUSTER, Outcome("torchrun", 1, lost), Path("worker.log")))
 
 
-def test_without_any_rank_the_launcher_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("absent", "failed", "known", "reason", "exit_code"),
+    [
+        ([], [], [], "failed: srun ended (exit status 1)", 1),
+        ([], [1], [], "failed: no rank began, and srun ended first on machine 1; its output is in worker.log of", 1),
+        ([1], [], [], "failed: machine 1 of 2 did not come within cluster.timeout_seconds=2: start the same command", 2),
+        ([1], [], [1], "failed: machine 1 of 2 did not come within", 1),  # it has been there, and may come back
+    ],
+)  # fmt: skip
+def test_without_any_rank_a_machine_or_the_launcher_is_named(
+    tmp_path: Path, absent: list[int], failed: list[int], known: list[int], reason: str, exit_code: int
+) -> None:
     (call,) = [call for call in calls_until_sft() if call.ref.stage == "sft"]
-    assert "srun ended (exit status 1)" in str(find_reason(call, tmp_path, CLUSTER, [], "srun", 1, Path("worker.log")))
+    for machine in failed:
+        nodes.report_loss(tmp_path, machine, 1)
+    told = find_reason(call, tmp_path, cluster(), Outcome("srun", 1, absent=absent), Path("worker.log"), known)
+    assert reason in str(told)
+    assert told.exit_code == exit_code
+
+
+def test_a_machine_that_does_not_come_ends_a_start_and_one_that_has_come_does_not(tmp_path: Path) -> None:
+    killed = [threading.Event(), threading.Event()]
+    missed, met = (Guard(tmp_path / name, cluster()) for name in ("missed", "met"))
+    for guard_ in (missed, met):
+        guard_.start.mkdir()
+    nodes.join(met.start, 1)
+    with missed.guarding(killed[0].set), met.guarding(killed[1].set):
+        assert killed[0].wait(PATIENCE)
+        assert missed.absent == [1]
+        assert not killed[1].wait(1.0)
+    nodes.join(tmp_path / "gone", 1)  # of an artefact that is complete
+    assert not (tmp_path / "gone").exists()

@@ -14,6 +14,7 @@ from configurations import configure
 from medcritical.config.choices import StrategyKind
 from medcritical.errors import ConfigError
 from medcritical.pipeline.execute import StageFailed
+from medcritical.pipeline.launchers import free_port
 from medcritical.pipeline.ranked import check_programs
 from medcritical.pipeline.run_folder import run_folders
 
@@ -106,6 +107,11 @@ def test_wrong_counts_are_refused(overrides: Sequence[str], fault: str) -> None:
 
 
 @pytest.fixture
+def free_endpoint() -> str:
+    return f"127.0.0.1:{free_port()}"
+
+
+@pytest.fixture
 def started() -> Iterator[list[subprocess.Popen[str]]]:
     """Commands that a test has started; those that still run at its end are stopped."""
     processes: list[subprocess.Popen[str]] = []
@@ -172,6 +178,16 @@ def test_two_machines_make_a_run_together(started: list[subprocess.Popen[str]], 
         assert {"config.json", "plan.json", "worker.log"} < {path.name for path in folder.iterdir()}
     assert [folder.path for folder in run_folders(tmp_path / "outputs")] == [results.parent]
     assert len(list(trained_models(tmp_path))) == 2
+
+
+def test_a_machine_that_never_comes_is_named_and_waited_for_once(tmp_path: Path, free_endpoint: str) -> None:
+    alone = ("cluster.nproc_per_node=1", "cluster.nnodes=2", f"cluster.rdzv_endpoint={free_endpoint}")
+    before = time.monotonic()
+    with pytest.raises(StageFailed, match=r"machine 1 of 2 did not come within cluster\.timeout_seconds=5: ") as failed:
+        execute(tmp_path, RANKS[0], *alone, "cluster.timeout_seconds=5", "data.sizes.train=50", "sft.templates=10")
+    print(f"{time.monotonic() - before:.1f} s, with all that one process makes before")
+    assert failed.value.exit_code == 2
+    assert len(list((tmp_path / "store").glob("sft/.*.unfinished/start-*"))) == 1
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from medcritical.config.schema import ClusterConfig
 from medcritical.records import Record
 from medcritical.store import read_json, write_json
 
@@ -95,10 +96,35 @@ def open_starts(unfinished: Path, endpoint: str, after: int) -> Iterator[tuple[i
                 yield number, start, announcement
 
 
+def join(start: Path, node_rank: int) -> None:
+    """Tell machine 0 that this one is there, before its ranks are."""
+    with suppress(FileNotFoundError):  # just removed: the artefact is complete
+        _joined(start, node_rank).touch()
+
+
+def absent_machines(start: Path, cluster: ClusterConfig) -> list[int]:
+    """Machines whose command has not joined the start; none where one command starts the ranks of all."""
+    others = range(1, cluster.nnodes) if cluster.rdzv_endpoint else range(0)
+    return [machine for machine in others if not _joined(start, machine).is_file()]
+
+
+def _joined(start: Path, node_rank: int) -> Path:
+    return start / f"machine-{node_rank}.joined"
+
+
 def report_loss(start: Path, node_rank: int, exit_code: int) -> None:
     """Tell machine 0 that the ranks of this one have not ended well."""
     if start.is_dir():
-        (start / f"machine-{node_rank}.failed").write_text(str(exit_code), encoding="utf-8")
+        _lost(start, node_rank).write_text(str(exit_code), encoding="utf-8")
+
+
+def machines_that_failed(start: Path, cluster: ClusterConfig) -> list[int]:
+    """Machines that have reported a loss."""
+    return [machine for machine in range(1, cluster.nnodes) if _lost(start, machine).is_file()]
+
+
+def _lost(start: Path, node_rank: int) -> Path:
+    return start / f"machine-{node_rank}.failed"
 
 
 def has_failures(start: Path) -> bool:
