@@ -65,7 +65,7 @@ def look_until(signs: Signs, is_so: Callable[[dict[int, float]], bool]) -> bool:
 
 
 def test_a_process_that_is_stopped_gives_no_sign(tmp_path: Path, living: subprocess.Popen[bytes]) -> None:
-    signs = Signs(tmp_path)
+    signs = Signs(tmp_path, every=0.0)
     for _ in range(3):
         assert look_until(signs, lambda quiet: quiet[0] > 0)
         assert look_until(signs, lambda quiet: quiet[0] == 0)
@@ -79,6 +79,22 @@ def test_a_process_that_is_stopped_gives_no_sign(tmp_path: Path, living: subproc
     assert signs.quiet[0] <= 2 * nodes.POLL_SECONDS
     pid_path(tmp_path, 0).unlink()  # it has ended well
     assert look_until(signs, lambda quiet: quiet == {})
+
+
+def test_the_store_is_asked_about_ranks_no_oftener_than_they_give_signs(
+    tmp_path: Path, living: subprocess.Popen[bytes]
+) -> None:
+    signs = Signs(tmp_path, every=1.0)
+    signs.look()
+    assert signs.quiet == {}
+    time.sleep(1.0)
+    signs.look()
+    assert signs.quiet == {0: 0.0}
+    living.kill()
+    time.sleep(0.6)
+    signs.look()
+    assert signs.quiet == {0: 0.0}
+    assert look_until(signs, lambda quiet: quiet[0] >= 1.0)
 
 
 def test_a_guard_ends_what_waits_for_a_stopped_rank(tmp_path: Path, living: subprocess.Popen[bytes]) -> None:
@@ -130,7 +146,7 @@ def test_a_rank_ends_with_its_command(tmp_path: Path) -> None:
         time.sleep(0.02)
     command.kill()
     command.wait()
-    signs = Signs(tmp_path)
+    signs = Signs(tmp_path, every=0.0)
     assert look_until(signs, lambda quiet: quiet[0] > 1.0)
 
 

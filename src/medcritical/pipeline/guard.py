@@ -63,18 +63,24 @@ def give_signs(pid_file: Path, timeout_seconds: float) -> None:
 
 
 class Signs:
-    """For how long each rank has given no sign of life, in seconds that this process itself was awake."""
+    """For how long each rank has given no sign of life, in seconds that this process itself was awake.
 
-    def __init__(self, start: Path) -> None:
-        self.start = start
+    It looks every so many seconds and no oftener, for each look asks the store about every rank.
+    """
+
+    def __init__(self, start: Path, every: float) -> None:
+        self.start, self.every = start, every
         self.quiet: dict[int, float] = {}
         self._marks: dict[int, int] = {}
         self._looked = time.monotonic()
 
     def look(self) -> None:
-        """Take note of every rank that has started and not ended well. Call it every `POLL_SECONDS`."""
+        """Take note of every rank that has started and not ended well, if it is time to. Call it every `POLL_SECONDS`."""
         now = time.monotonic()
-        passed = min(now - self._looked, 2 * nodes.POLL_SECONDS)  # nobody is quiet while nobody listens
+        passed = now - self._looked
+        if passed < self.every:
+            return
+        passed = min(passed, 2 * max(self.every, nodes.POLL_SECONDS))  # nobody is quiet while nobody listens
         self._looked = now
         marks = nodes.marks_of_ranks(self.start)
         self.quiet = {
@@ -93,7 +99,8 @@ class Guard:
     """
 
     def __init__(self, start: Path, cluster: ClusterConfig) -> None:
-        self.start, self.cluster, self.signs = start, cluster, Signs(start)
+        self.start, self.cluster = start, cluster
+        self.signs = Signs(start, every=sign_interval(cluster.timeout_seconds))
         self.absent: list[int] = []
         """Machines for which this start has waited in vain."""
 
