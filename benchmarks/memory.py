@@ -113,6 +113,11 @@ def cpu_bytes(strategy: str, count: Count, num_gpus: int) -> int:
     return int(cpu) + 2 * count.frozen // nodes
 
 
+def loading_bytes(count: Count, num_gpus: int) -> int:
+    """Bytes of each machine's memory while its ranks load, but for ZeRO 3: a whole model in float32 each, without adapters."""
+    return 4 * (count.frozen or count.all) * min(num_gpus, GPUS_PER_NODE)
+
+
 def tables() -> Iterator[str]:
     """Markdown, line by line: a table per model."""
     for name, sizes in MODELS.items():
@@ -128,6 +133,8 @@ def tables() -> Iterator[str]:
         for strategy in ("zero2_offload", "zero3_offload"):
             cells = [_gib(cpu_bytes(strategy, count, n)) for count in counts.values() for n in GPUS]
             yield f"| memory of each machine, `{strategy}` | " + " | ".join(cells) + " |"
+        cells = [_gib(loading_bytes(count, n)) for count in counts.values() for n in GPUS]
+        yield "| memory of each machine at loading, all but ZeRO 3 | " + " | ".join(cells) + " |"
 
 
 def _gib(number: int) -> str:

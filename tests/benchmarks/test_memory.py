@@ -1,6 +1,7 @@
 """The memory tables against published sizes and sums done by hand."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def memory(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    pytest.importorskip("deepspeed")
+    pytest.importorskip("deepspeed", reason="its estimators are asked: install medcritical[deepspeed]")
     return load_script("memory")
 
 
@@ -46,3 +47,15 @@ def test_adapters_alone_are_trained(memory: ModuleType) -> None:
 def test_bytes_on_each_of_eight_gpus(memory: ModuleType, strategy: str, bytes_: int) -> None:
     count = memory.Count(all=1000, trained=800, largest_layer=50)
     assert memory.gpu_bytes(strategy, count, 8) == bytes_
+
+
+@pytest.mark.parametrize(("gpus", "copies"), [(1, 1), (8, 8), (64, 8)])
+def test_every_rank_of_a_machine_loads_a_whole_model(memory: ModuleType, gpus: int, copies: int) -> None:
+    count = memory.Count(all=1008, trained=8, largest_layer=50)
+    assert memory.loading_bytes(count, gpus) == copies * 4 * 1000
+
+
+def test_the_document_shows_what_the_command_prints(memory: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "MODELS", {"Qwen2.5-0.5B": memory.MODELS["Qwen2.5-0.5B"]})  # the others take seconds
+    document = (Path(__file__).parents[2] / "docs" / "clusters.md").read_text(encoding="utf-8")
+    assert "\n".join(memory.tables()) in document

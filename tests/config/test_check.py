@@ -315,6 +315,16 @@ def test_range_faults_reach_into_arms_and_groups() -> None:
         (["sweep.on_error=ignore"], "sweep.on_error=ignore is not allowed: choose stop or continue."),
         (["sweep.failed=forget"], "sweep.failed=forget is not allowed: choose retry or keep."),
         (["sweep=study"], "sweep.study chooses by what evaluation.split=test scores"),
+        (
+            [
+                "sweep=study",
+                "evaluation.split=dev",
+                "cluster=torchrun",
+                "cluster.nnodes=2",
+                "cluster.rdzv_endpoint=h:1",
+            ],
+            "sweep.study asks on one machine, but cluster=torchrun with cluster.nnodes=2 takes a command on each",
+        ),
         (["data.sizes.train=1000"], "selfplay.questions=800 is more than the 760 train questions"),
         (["evaluation.max_new_tokens=256"], "evaluation.max_new_tokens=256 does not fit beside a prompt"),
         (["generation.max_new_tokens=256"], "generation.max_new_tokens=256 does not fit beside a prompt"),

@@ -70,22 +70,18 @@ class Command:
 
 
 class Machine:
-    """One namespace, with an end of the cable, an address and a folder of outputs of its own."""
+    """One namespace, with an end of the cable and an address."""
 
     def __init__(self, number: int) -> None:
         self.number, self.address = number, ADDRESSES[number]
         self.name, self.cable = f"{_PREFIX}-{os.getpid()}-{number}", f"mc{number}"
 
     def start(self, root: Path, *overrides: str) -> Command:
-        """`medcritical` over both machines, with this one's number; the store is `root`/store for both."""
+        """`medcritical` over both machines, with this one's number; store and outputs are below `root` for both."""
         ranks = ("cluster=torchrun", "cluster.nnodes=2", f"cluster.node_rank={self.number}")
-        outputs = root / f"machine-{self.number}"
-        outputs.mkdir(parents=True, exist_ok=True)
         before = ("ip", "netns", "exec", self.name)
         endpoint = f"cluster.rdzv_endpoint={ADDRESSES[0]}:29500"
-        return Command(
-            ranked_runs.start_command(root, *ranks, endpoint, f"paths.outputs={outputs}", *overrides, before=before)
-        )
+        return Command(ranked_runs.start_command(root, *ranks, endpoint, *overrides, before=before))
 
     def kill(self) -> int:
         """Kill every process at once, as a power cut does but for the connections: the kernel closes them. How many."""

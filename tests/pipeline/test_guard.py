@@ -1,5 +1,6 @@
 """Signs of life of real processes; which of several ranks is to blame; when a guard ends a start."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,12 +15,13 @@ from ranked_runs import calls_until_sft
 from configurations import configure
 from medcritical.config.schema import ClusterConfig
 from medcritical.pipeline import guard, nodes
+from medcritical.pipeline.execute import call_file
 from medcritical.pipeline.guard import Guard, Signs
 from medcritical.pipeline.nodes import Ending, failure_path, pid_path
-from medcritical.pipeline.rank import RankFailure
-from medcritical.pipeline.reasons import find_reason
+from medcritical.pipeline.rank import WORK, RankFailure, RankWork
+from medcritical.pipeline.reasons import Outcome, find_reason
 from medcritical.pipeline.worker import Event
-from medcritical.store import write_json
+from medcritical.store import read_json, write_json
 
 PATIENCE = 20.0  # seconds
 
@@ -63,7 +65,7 @@ def look_until(signs: Signs, is_so: Callable[[dict[int, float]], bool]) -> bool:
 
 
 def test_a_process_that_is_stopped_gives_no_sign(tmp_path: Path, living: subprocess.Popen[bytes]) -> None:
-    signs = Signs(tmp_path)
+    signs = Signs(tmp_path, every=0.0)
     for _ in range(3):
         assert look_until(signs, lambda quiet: quiet[0] > 0)
         assert look_until(signs, lambda quiet: quiet[0] == 0)
@@ -77,6 +79,22 @@ def test_a_process_that_is_stopped_gives_no_sign(tmp_path: Path, living: subproc
     assert signs.quiet[0] <= 2 * nodes.POLL_SECONDS
     pid_path(tmp_path, 0).unlink()  # it has ended well
     assert look_until(signs, lambda quiet: quiet == {})
+
+
+def test_the_store_is_asked_about_ranks_no_oftener_than_they_give_signs(
+    tmp_path: Path, living: subprocess.Popen[bytes]
+) -> None:
+    signs = Signs(tmp_path, every=1.0)
+    signs.look()
+    assert signs.quiet == {}
+    time.sleep(1.0)
+    signs.look()
+    assert signs.quiet == {0: 0.0}
+    living.kill()
+    time.sleep(0.6)
+    signs.look()
+    assert signs.quiet == {0: 0.0}
+    assert look_until(signs, lambda quiet: quiet[0] >= 1.0)
 
 
 def test_a_guard_ends_what_waits_for_a_stopped_rank(tmp_path: Path, living: subprocess.Popen[bytes]) -> None:
@@ -128,7 +146,7 @@ def test_a_rank_ends_with_its_command(tmp_path: Path) -> None:
         time.sleep(0.02)
     command.kill()
     command.wait()
-    signs = Signs(tmp_path)
+    signs = Signs(tmp_path, every=0.0)
     assert look_until(signs, lambda quiet: quiet[0] > 1.0)
 
 
@@ -136,6 +154,24 @@ def fail(start: Path, rank: int, message: str, *, lost_peer: bool = True, timed_
     event = Event(kind="failed", key="k", exit_code=1, message=message)
     failure = RankFailure(rank=rank, time=float(rank), lost_peer=lost_peer, timed_out=timed_out, event=event)
     write_json(failure_path(start, rank), failure)
+
+
+def test_a_rank_of_a_wrong_number_of_ranks_says_so_before_it_loads_anything(tmp_path: Path) -> None:
+    (call,) = [call for call in calls_until_sft() if call.ref.stage == "sft"]
+    work = RankWork(
+        store=str(tmp_path),
+        trainer={},
+        call=call_file(call),
+        strategy="auto",
+        world_size=2,
+        timeout_seconds=2.0,
+        deadline=None,
+    )
+    write_json(tmp_path / WORK, work)
+    command = [sys.executable, "-m", "medcritical.pipeline.rank", str(tmp_path)]
+    assert subprocess.run(command, env={**os.environ, "RANK": "1", "WORLD_SIZE": "3"}).returncode == 2
+    failure = read_json(failure_path(tmp_path, 1), RankFailure)
+    assert failure.event.message.startswith("3 ranks were started, but machine 0 counts on 2: give all machines")
 
 
 CLUSTER = configure("cluster=torchrun", "cluster.nproc_per_node=2", "cluster.timeout_seconds=30").cluster
@@ -160,9 +196,38 @@ def test_the_first_cause_is_told(tmp_path: Path, failed: dict[int, str], lost: l
         pid_path(tmp_path, rank).write_text("1", encoding="utf-8")
     for rank, message in failed.items():
         fail(tmp_path, rank, message, lost_peer=message is not OWN, timed_out=message is TIMED_OUT)
-    assert reason in str(find_reason(call, tmp_path, CLUSTER, lost, "torchrun", 1, Path("worker.log")))
+    assert reason in str(find_reason(call, tmp_path, CLUSTER, Outcome("torchrun", 1, lost), Path("worker.log")))
 
 
-def test_without_any_rank_the_launcher_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("absent", "failed", "known", "reason", "exit_code"),
+    [
+        ([], [], [], "failed: srun ended (exit status 1)", 1),
+        ([], [1], [], "failed: no rank began, and srun ended first on machine 1; its output is in worker.log of", 1),
+        ([1], [], [], "failed: machine 1 of 2 did not come within cluster.timeout_seconds=2: start the same command", 2),
+        ([1], [], [1], "failed: machine 1 of 2 did not come within", 1),  # it has been there, and may come back
+    ],
+)  # fmt: skip
+def test_without_any_rank_a_machine_or_the_launcher_is_named(
+    tmp_path: Path, absent: list[int], failed: list[int], known: list[int], reason: str, exit_code: int
+) -> None:
     (call,) = [call for call in calls_until_sft() if call.ref.stage == "sft"]
-    assert "srun ended (exit status 1)" in str(find_reason(call, tmp_path, CLUSTER, [], "srun", 1, Path("worker.log")))
+    for machine in failed:
+        nodes.report_loss(tmp_path, machine, 1)
+    told = find_reason(call, tmp_path, cluster(), Outcome("srun", 1, absent=absent), Path("worker.log"), known)
+    assert reason in str(told)
+    assert told.exit_code == exit_code
+
+
+def test_a_machine_that_does_not_come_ends_a_start_and_one_that_has_come_does_not(tmp_path: Path) -> None:
+    killed = [threading.Event(), threading.Event()]
+    missed, met = (Guard(tmp_path / name, cluster()) for name in ("missed", "met"))
+    for guard_ in (missed, met):
+        guard_.start.mkdir()
+    nodes.join(met.start, 1)
+    with missed.guarding(killed[0].set), met.guarding(killed[1].set):
+        assert killed[0].wait(PATIENCE)
+        assert missed.absent == [1]
+        assert not killed[1].wait(1.0)
+    nodes.join(tmp_path / "gone", 1)  # of an artefact that is complete
+    assert not (tmp_path / "gone").exists()

@@ -14,7 +14,9 @@ from configurations import configure
 from medcritical.config.choices import StrategyKind
 from medcritical.errors import ConfigError
 from medcritical.pipeline.execute import StageFailed
+from medcritical.pipeline.launchers import free_port
 from medcritical.pipeline.ranked import check_programs
+from medcritical.pipeline.run_folder import run_folders
 
 
 @pytest.mark.timeout(PATIENCE)
@@ -105,6 +107,11 @@ def test_wrong_counts_are_refused(overrides: Sequence[str], fault: str) -> None:
 
 
 @pytest.fixture
+def free_endpoint() -> str:
+    return f"127.0.0.1:{free_port()}"
+
+
+@pytest.fixture
 def started() -> Iterator[list[subprocess.Popen[str]]]:
     """Commands that a test has started; those that still run at its end are stopped."""
     processes: list[subprocess.Popen[str]] = []
@@ -152,22 +159,35 @@ def test_a_whole_run_by_ranks_and_one_that_is_stopped_in_between_end_alike(
 @pytest.mark.slow
 @pytest.mark.timeout(4 * PATIENCE)
 def test_two_machines_make_a_run_together(started: list[subprocess.Popen[str]], tmp_path: Path) -> None:
-    """Two commands on this host that share a store and meet over loopback."""
+    """Two commands on this host that share store and outputs, as in one home folder, and meet over loopback."""
     nodes = [
         medcritical(
             started,
             tmp_path,
             *("cluster=torchrun", "cluster.nnodes=2", f"cluster.node_rank={rank}", "cluster.timeout_seconds=60"),
-            *("cluster.rdzv_endpoint=127.0.0.1:29700", f"paths.outputs={tmp_path / str(rank)}", "strategy=zero2"),
+            *("cluster.rdzv_endpoint=127.0.0.1:29700", "strategy=zero2"),
         )
         for rank in (0, 1)
     ]
     for node in nodes:
         told = node.communicate(timeout=PATIENCE)[1]
         assert node.returncode == 0, told
-    tables = [next((tmp_path / str(rank)).glob("*/table.csv")).read_bytes() for rank in (0, 1)]
-    assert tables[0] == tables[1]
+    (results,) = (tmp_path / "outputs").rglob("summary.json")  # once, where a person and a report look for it
+    assert (results.parent / "table.csv").is_file()
+    for folder in (results.parent, results.parent / "machine-1"):
+        assert {"config.json", "plan.json", "worker.log"} < {path.name for path in folder.iterdir()}
+    assert [folder.path for folder in run_folders(tmp_path / "outputs")] == [results.parent]
     assert len(list(trained_models(tmp_path))) == 2
+
+
+def test_a_machine_that_never_comes_is_named_and_waited_for_once(tmp_path: Path, free_endpoint: str) -> None:
+    alone = ("cluster.nproc_per_node=1", "cluster.nnodes=2", f"cluster.rdzv_endpoint={free_endpoint}")
+    before = time.monotonic()
+    with pytest.raises(StageFailed, match=r"machine 1 of 2 did not come within cluster\.timeout_seconds=5: ") as failed:
+        execute(tmp_path, RANKS[0], *alone, "cluster.timeout_seconds=5", "data.sizes.train=50", "sft.templates=10")
+    print(f"{time.monotonic() - before:.1f} s, with all that one process makes before")
+    assert failed.value.exit_code == 2
+    assert len(list((tmp_path / "store").glob("sft/.*.unfinished/start-*"))) == 1
 
 
 @pytest.mark.slow

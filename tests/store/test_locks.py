@@ -6,10 +6,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import builder
+import pytest
+from filelock import FileLock
 
-from medcritical.store import ArtefactRef, Store
+from medcritical.store import ArtefactRef, Store, locks
 from medcritical.store.locks import hold, is_held
 
 HOLDER = """
@@ -43,6 +46,24 @@ def test_a_killed_holder_frees_its_lock_at_once(tmp_path: Path) -> None:
     start = time.monotonic()
     with hold(path):
         assert time.monotonic() - start < 1
+
+
+def test_who_waits_tries_the_less_often_the_longer_it_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time passes when somebody sleeps; the holder lets go after a minute."""
+    slept, holder = list[float](), FileLock(tmp_path / "lock")
+    holder.acquire()
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if sum(slept) >= 60:
+            holder.release()
+
+    monkeypatch.setattr(locks, "time", SimpleNamespace(monotonic=lambda: sum(slept), sleep=sleep))
+    with hold(tmp_path / "lock"):
+        assert slept == sorted(slept)
+        assert slept[0] == 0.05
+        assert slept[-1] == pytest.approx(5.0)
+        assert len(slept) < 70  # 1,200 tries every 50 ms
 
 
 def test_asking_needs_no_right_to_write(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from medcritical.config.choices import ClusterKind
 from medcritical.config.schema import Config, StudyConfig
 
 
@@ -27,6 +28,11 @@ def _study_faults(config: Config, study: StudyConfig) -> Iterator[str]:
         yield (
             f"sweep.study chooses by what evaluation.split={config.evaluation.split} scores, which would make that split a "
             "training set: set evaluation.split=dev and score the chosen cell on test afterwards."
+        )
+    if config.cluster.nnodes > 1 and config.cluster.kind is ClusterKind.torchrun:
+        yield (
+            f"sweep.study asks on one machine, but cluster=torchrun with cluster.nnodes={config.cluster.nnodes} takes a command "
+            "on each: set cluster=slurm, or cluster.nnodes=1."
         )
     if not study.space:
         yield "sweep.study.space is empty: give the range of at least one key; see sweeps/optuna_study.yaml."

@@ -63,18 +63,24 @@ def give_signs(pid_file: Path, timeout_seconds: float) -> None:
 
 
 class Signs:
-    """For how long each rank has given no sign of life, in seconds that this process itself was awake."""
+    """For how long each rank has given no sign of life, in seconds that this process itself was awake.
 
-    def __init__(self, start: Path) -> None:
-        self.start = start
+    It looks every so many seconds and no oftener, for each look asks the store about every rank.
+    """
+
+    def __init__(self, start: Path, every: float) -> None:
+        self.start, self.every = start, every
         self.quiet: dict[int, float] = {}
         self._marks: dict[int, int] = {}
         self._looked = time.monotonic()
 
     def look(self) -> None:
-        """Take note of every rank that has started and not ended well. Call it every `POLL_SECONDS`."""
+        """Take note of every rank that has started and not ended well, if it is time to. Call it every `POLL_SECONDS`."""
         now = time.monotonic()
-        passed = min(now - self._looked, 2 * nodes.POLL_SECONDS)  # nobody is quiet while nobody listens
+        passed = now - self._looked
+        if passed < self.every:
+            return
+        passed = min(passed, 2 * max(self.every, nodes.POLL_SECONDS))  # nobody is quiet while nobody listens
         self._looked = now
         marks = nodes.marks_of_ranks(self.start)
         self.quiet = {
@@ -88,11 +94,15 @@ class Guard:
     """Ends the ranks of this machine when a start is over, or cannot come to an end.
 
     Machine 0 judges: a start is over when a rank has failed, when another machine's torchrun has ended badly, or when a rank
-    has given no sign of life for `cluster.timeout_seconds`. The other machines end their ranks when machine 0 says so.
+    has given no sign of life, or a machine has not come, for `cluster.timeout_seconds`. The other machines end their ranks when
+    machine 0 says so.
     """
 
     def __init__(self, start: Path, cluster: ClusterConfig) -> None:
-        self.start, self.cluster, self.signs = start, cluster, Signs(start)
+        self.start, self.cluster = start, cluster
+        self.signs = Signs(start, every=sign_interval(cluster.timeout_seconds))
+        self.absent: list[int] = []
+        """Machines for which this start has waited in vain."""
 
     def lost_ranks(self) -> list[int]:
         """Ranks that have been quiet for so long that they are stopped, or their machine is gone."""
@@ -127,17 +137,21 @@ class Guard:
 
     def _judge(self, over: threading.Event) -> bool:
         """True when ranks must be killed; False when all have ended by themselves."""
-        failed = 0.0
+        began, failed, have_come = time.monotonic(), 0.0, False
         while not over.wait(nodes.POLL_SECONDS):
-            self.signs.look()
-            if max(self.signs.quiet.values(), default=0.0) >= self.cluster.timeout_seconds:
-                return True
-            if nodes.has_failures(self.start):
-                failed = failed or time.monotonic()
-                if time.monotonic() - failed >= REPORT_SECONDS:
-                    return True
             if nodes.is_gone(
                 self.start
             ):  # torchrun would wait 300 seconds for one of another machine that is lost at the end
                 return not over.wait(END_SECONDS)
+            self.signs.look()
+            if max(self.signs.quiet.values(), default=0.0) >= self.cluster.timeout_seconds:
+                return True
+            if not have_come and time.monotonic() - began >= self.cluster.timeout_seconds:
+                self.absent, have_come = nodes.absent_machines(self.start, self.cluster), True
+                if self.absent:
+                    return True
+            if nodes.has_failures(self.start):
+                failed = failed or time.monotonic()
+                if time.monotonic() - failed >= REPORT_SECONDS:
+                    return True
         return False

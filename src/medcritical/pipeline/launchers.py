@@ -68,7 +68,7 @@ class Torchrun:
 
     def sharing(self, root: Path) -> AbstractContextManager[None]:
         """See `Launcher`: the others ask, this machine answers."""
-        return present(root, self.cluster.rdzv_endpoint) if self.cluster.nnodes > 1 else nullcontext()
+        return present(root, self.cluster) if self.cluster.nnodes > 1 else nullcontext()
 
     def next_meeting(self) -> Announcement:
         """See `Launcher`: a free port of this machine, or for several machines the next of `PORTS`."""

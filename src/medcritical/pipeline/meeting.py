@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import msgspec
 import psutil
 
+from medcritical.config.schema import ClusterConfig
 from medcritical.errors import ConfigError, MedCriticalError
 from medcritical.records import Record
 from medcritical.store import read_json, write_json
@@ -26,13 +28,20 @@ PORTS = 100
 ASK_SECONDS = 2.0  # between two questions whether machine 0 is still there, and for each answer
 
 
+STORE_SECONDS = 60.0  # a network file system may show for so long what was there before
+
+
 class Presence(Record, frozen=True):
-    """Machine 0 of an endpoint: the token that it tells, its addresses, and why its command has ended, if with an error."""
+    """Machine 0 of an endpoint: the token that it tells, its addresses, and why its command has ended, if with an error.
+
+    `counts` are the machines and the ranks on each that it counts on.
+    """
 
     token: str
     addresses: list[str]
     ended: str = ""
     exit_code: int = 0
+    counts: tuple[int, int] = (0, 0)
 
 
 class FirstMachineGone(MedCriticalError):
@@ -44,13 +53,16 @@ class FirstMachineGone(MedCriticalError):
 
 
 @contextmanager
-def present(root: Path, endpoint: str) -> Iterator[None]:
+def present(root: Path, cluster: ClusterConfig) -> Iterator[None]:
     """Within it machine 0 answers at the endpoint; an error that ends the block is told to the others.
 
     Raises:
         ConfigError: the endpoint is not one of this machine, or its port is taken.
     """
-    presence = Presence(secrets.token_hex(16), own_addresses())
+    endpoint, presence = (
+        cluster.rdzv_endpoint,
+        Presence(secrets.token_hex(16), own_addresses(), counts=_counts(cluster)),
+    )
     with _listening(endpoint, presence.token):
         _check_own(endpoint, presence)
         write_json(_path(root, endpoint), presence)
@@ -59,22 +71,23 @@ def present(root: Path, endpoint: str) -> Iterator[None]:
         except BaseException as error:
             is_stop = isinstance(error, KeyboardInterrupt)
             message, code = ("it was stopped", 75) if is_stop else (str(error), getattr(error, "exit_code", 1))
-            write_json(_path(root, endpoint), Presence(presence.token, presence.addresses, message, code))
+            write_json(_path(root, endpoint), msgspec.structs.replace(presence, ended=message, exit_code=code))
             raise
 
 
 class FirstMachine:
     """Machine 0 as the others see it. `check` is to be called while they wait for it."""
 
-    def __init__(self, root: Path, endpoint: str, timeout_seconds: float) -> None:
-        self.root, self.endpoint, self.timeout_seconds = root, endpoint, timeout_seconds
-        self._token, self._missed, self._asked = "", 0.0, time.monotonic() - ASK_SECONDS
+    def __init__(self, root: Path, cluster: ClusterConfig) -> None:
+        self.root, self.cluster, self.endpoint = root, cluster, cluster.rdzv_endpoint
+        self._token, self._asked = "", time.monotonic() - ASK_SECONDS
+        self._missed, self._strange = 0.0, 0.0  # seconds without an answer, and with one that the store does not know
 
     def check(self) -> None:
         """Do nothing while machine 0 is there, or may come yet.
 
         Raises:
-            ConfigError: it has not been met within the timeout, by the network or by the store.
+            ConfigError: it has not been met within the timeout, by the network or by the store, or counts on other ranks.
             FirstMachineGone: it has ended with an error, or has not answered for the timeout.
         """
         passed = time.monotonic() - self._asked
@@ -83,26 +96,43 @@ class FirstMachine:
         self._asked += passed
         token, presence = _ask(self.endpoint), self._presence()
         if presence is not None and token == presence.token:
-            self._token, self._missed = token, 0.0
+            self._meet(presence)
             return
-        self._missed += min(passed, 2 * ASK_SECONDS)  # not what went by while ranks were at work and nobody asked
+        passed = min(passed, 2 * ASK_SECONDS)  # not what went by while ranks were at work and nobody asked
         if self._token and presence is not None and presence.token == self._token and presence.ended:
             raise FirstMachineGone(f"machine 0 has ended: {presence.ended}", presence.exit_code)
-        if self._missed < self.timeout_seconds:
+        if token:
+            self._wait_for_store(passed)
             return
-        within = f"within cluster.timeout_seconds={self.timeout_seconds:g}"
+        self._missed, self._strange = self._missed + passed, 0.0
+        if self._missed < self.cluster.timeout_seconds:
+            return
+        within = f"within cluster.timeout_seconds={self.cluster.timeout_seconds:g}"
         if self._token:
             raise FirstMachineGone(
                 f"machine 0 ({self.endpoint}) has not answered {within}: its command was killed, or the network is cut; start "
                 "the same command on all machines again.",
                 75,
             )
-        if token:
+        raise ConfigError(_not_met(self.endpoint, within, presence))
+
+    def _meet(self, presence: Presence) -> None:
+        self._token, self._missed, self._strange = presence.token, 0.0, 0.0
+        own = _counts(self.cluster)
+        if own != presence.counts:
+            raise ConfigError(
+                f"cluster.nnodes={own[0]} and cluster.nproc_per_node={own[1]} on this machine, but machine 0 counts on "
+                f"{presence.counts[0]} and {presence.counts[1]}: give all machines the same command but for cluster.node_rank."
+            )
+
+    def _wait_for_store(self, passed: float) -> None:
+        """Machine 0 answers, and the store does not show it yet, or never will."""
+        self._strange += passed
+        if self._strange >= min(self.cluster.timeout_seconds, STORE_SECONDS):
             raise ConfigError(
                 f"machine 0 answers at {self.endpoint}, but paths.store={self.root} is not the store that it has: give all "
                 "machines the same shared folder."
             )
-        raise ConfigError(_not_met(self.endpoint, within, presence))
 
     def _presence(self) -> Presence | None:
         path = _path(self.root, self.endpoint)
@@ -149,6 +179,10 @@ def _not_met(endpoint: str, within: str, presence: Presence | None) -> str:
         f"{', '.join(presence.addresses)}: see that its command runs, that this machine reaches the address, and that no "
         f"firewall closes the {PORTS} ports from the endpoint's on."
     )
+
+
+def _counts(cluster: ClusterConfig) -> tuple[int, int]:
+    return cluster.nnodes, cluster.nproc_per_node
 
 
 def _path(root: Path, endpoint: str) -> Path:

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from medcritical.config.schema import ClusterConfig
 from medcritical.records import Record
 from medcritical.store import read_json, write_json
 
 POLL_SECONDS = 0.5
 _START, _ANNOUNCED, _ENDED = "start-", "announced.json", "ended.json"
+_FAILED = "failed"  # a folder of its own, to be listed often: it has no entries while all goes well
 
 
 class Announcement(Record, frozen=True):
@@ -43,13 +45,13 @@ def pid_path(start: Path, rank: int) -> Path:
 
 def failure_path(start: Path, rank: int) -> Path:
     """Holds the `RankFailure` of a rank that has failed."""
-    return start / f"rank-{rank}.failed.json"
+    return start / _FAILED / f"rank-{rank}.json"
 
 
 def new_start(unfinished: Path) -> Path:
     """An empty folder for the next start, after all that there are."""
     folder = unfinished / f"{_START}{max(_numbers(unfinished), default=-1) + 1:04}"
-    folder.mkdir(parents=True)
+    (folder / _FAILED).mkdir(parents=True)
     return folder
 
 
@@ -95,19 +97,47 @@ def open_starts(unfinished: Path, endpoint: str, after: int) -> Iterator[tuple[i
                 yield number, start, announcement
 
 
+def join(start: Path, node_rank: int) -> None:
+    """Tell machine 0 that this one is there, before its ranks are."""
+    with suppress(FileNotFoundError):  # just removed: the artefact is complete
+        _joined(start, node_rank).touch()
+
+
+def absent_machines(start: Path, cluster: ClusterConfig) -> list[int]:
+    """Machines whose command has not joined the start; none where one command starts the ranks of all."""
+    others = range(1, cluster.nnodes) if cluster.rdzv_endpoint else range(0)
+    return [machine for machine in others if not _joined(start, machine).is_file()]
+
+
+def _joined(start: Path, node_rank: int) -> Path:
+    return start / f"machine-{node_rank}.joined"
+
+
 def report_loss(start: Path, node_rank: int, exit_code: int) -> None:
     """Tell machine 0 that the ranks of this one have not ended well."""
     if start.is_dir():
-        (start / f"machine-{node_rank}.failed").write_text(str(exit_code), encoding="utf-8")
+        write_json(_lost(start, node_rank), exit_code)
+
+
+def machines_that_failed(start: Path, cluster: ClusterConfig) -> list[int]:
+    """Machines that have reported a loss."""
+    return [machine for machine in range(1, cluster.nnodes) if _lost(start, machine).is_file()]
+
+
+def _lost(start: Path, node_rank: int) -> Path:
+    return start / _FAILED / f"machine-{node_rank}.json"
 
 
 def has_failures(start: Path) -> bool:
     """True when a rank or a machine has failed in this start."""
-    return any(".failed" in name for name in _names(start))
+    return any(not name.startswith(".") for name in _names(start / _FAILED))
 
 
 def marks_of_ranks(start: Path) -> dict[int, int]:
-    """When each rank that is at work gave its last sign of life, by its machine's clock: a number to see change."""
+    """When each rank that is at work gave its last sign of life, by its machine's clock: a number to see change.
+
+    One listing, and one opened file for each rank: not to be asked for more often than signs are given.
+    """
     marks = {}
     for name in _names(start):
         if name.endswith(".pid"):
@@ -119,10 +149,10 @@ def marks_of_ranks(start: Path) -> dict[int, int]:
     return marks
 
 
-def _names(start: Path) -> list[str]:
-    """What lies in a start's folder; nothing when it has just been removed."""
+def _names(folder: Path) -> list[str]:
+    """What lies in a folder of a start; nothing when it has just been removed."""
     try:
-        return os.listdir(start)
+        return os.listdir(folder)
     except FileNotFoundError:
         return []
 

@@ -20,6 +20,7 @@ import msgspec
 from medcritical.config import stages as slices
 from medcritical.config.choices import StrategyKind
 from medcritical.config.schema import TrainerConfig
+from medcritical.errors import ConfigError
 from medcritical.pipeline.guard import give_signs
 from medcritical.pipeline.nodes import failure_path, pid_path
 from medcritical.pipeline.worker import CallFile, Event, Reporter, complete_call, describe_failure, run_stage
@@ -51,6 +52,7 @@ class RankWork(Record, frozen=True, kw_only=True):
     trainer: dict[str, Any]
     call: CallFile
     strategy: str
+    world_size: int
     timeout_seconds: float
     deadline: float | None
 
@@ -76,6 +78,7 @@ def main(folder: Path) -> int:
     give_signs(pid_file, work.timeout_seconds)
     reporter = Reporter(os.open(os.environ["MEDCRITICAL_EVENTS"], os.O_WRONLY)) if rank == 0 else None
     try:
+        _check_count(work)
         _run(work, reporter)
     except KeyboardInterrupt:
         return 130
@@ -89,6 +92,16 @@ def main(folder: Path) -> int:
         return event.exit_code
     pid_file.unlink(missing_ok=True)  # with the artefact, its start's folder goes
     return 0
+
+
+def _check_count(work: RankWork) -> None:
+    """Hold what the launcher has started against what was ordered. Raises ConfigError, before anything is loaded."""
+    started = int(os.environ["WORLD_SIZE"])
+    if started != work.world_size:
+        raise ConfigError(
+            f"{started} ranks were started, but machine 0 counts on {work.world_size}: give all machines the same "
+            "cluster.nnodes and cluster.nproc_per_node."
+        )
 
 
 def _run(work: RankWork, reporter: Reporter | None) -> None:

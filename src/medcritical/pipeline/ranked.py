@@ -42,7 +42,7 @@ from medcritical.pipeline.meeting import FirstMachine
 from medcritical.pipeline.nodes import Announcement, Ending
 from medcritical.pipeline.plan import StageCall
 from medcritical.pipeline.rank import WORK, RankWork
-from medcritical.pipeline.reasons import DEFECT, find_reason
+from medcritical.pipeline.reasons import DEFECT, Outcome, find_reason
 from medcritical.pipeline.slurm import Srun
 from medcritical.pipeline.watch import Watcher
 from medcritical.pipeline.worker import Event
@@ -64,6 +64,7 @@ class RankExecutor:
         self.local = LocalExecutor(store.root, folder, config.trainer, isolate=config.cluster.isolate)
         self.launcher: Launcher = Srun(config) if config.cluster.kind is ClusterKind.slurm else Torchrun(config.cluster)
         self.log_path = folder / "worker.log"
+        self.known: set[int] = set()  # machines that have come to a start
 
     def execute(self, calls: Sequence[StageCall], watcher: Watcher) -> None:
         """See `Executor`."""
@@ -112,39 +113,45 @@ class RankExecutor:
             trainer=to_plain(self.config.trainer),
             call=call_file(call),
             strategy=self.config.strategy.kind.value,
+            world_size=self.cluster.world_size,
             timeout_seconds=self.cluster.timeout_seconds,
             deadline=self.local.deadline,
         )
         write_json(start / WORK, work)
         meeting = self.launcher.next_meeting()
         nodes.announce(start, meeting)
-        exit_code, lost = self._run_ranks(start, meeting, watcher)
-        if exit_code != 0 and not self.store.is_complete(call.ref):  # a process may die when its work is done
-            raise find_reason(call, start, self.cluster, lost, self.launcher.name, exit_code, self.log_path)
+        ended = self._run_ranks(start, meeting, watcher)
+        others = set(range(1, self.cluster.nnodes))
+        if ended.exit_code == 0 or self.store.is_complete(call.ref):  # a process may die when its work is done
+            self.known = others
+            return
+        known, self.known = self.known, self.known | others - set(nodes.absent_machines(start, self.cluster))
+        raise find_reason(call, start, self.cluster, ended, self.log_path, known)
 
     def _follow_first_node(self, calls: Sequence[StageCall], watcher: Watcher) -> None:
         """Wait for every artefact, and take part in those that ranks make.
 
         Raises:
-            ConfigError: machine 0 cannot be met.
+            ConfigError: machine 0 cannot be met, or counts on other machines or ranks.
             FirstMachineGone: it has given up, or is gone.
         """
         cluster = self.cluster
-        first = FirstMachine(self.store.root, cluster.rdzv_endpoint, cluster.timeout_seconds)
+        first = FirstMachine(self.store.root, cluster)
         for call in calls:
             unfinished, joined = self.store.unfinished(call.ref), -1
             while not self.store.is_complete(call.ref):
                 first.check()
                 for number, start, meeting in nodes.open_starts(unfinished, cluster.rdzv_endpoint, joined):
                     joined = number
-                    exit_code, _ = self._run_ranks(start, meeting, watcher)
-                    if exit_code != 0:  # why is machine 0's to say
-                        nodes.report_loss(start, cluster.node_rank, exit_code)
+                    nodes.join(start, cluster.node_rank)
+                    ended = self._run_ranks(start, meeting, watcher)
+                    if ended.exit_code != 0:  # why is machine 0's to say
+                        nodes.report_loss(start, cluster.node_rank, ended.exit_code)
                 time.sleep(nodes.POLL_SECONDS)
             watcher.see(Event(kind="shared", key=call.ref.key))
 
-    def _run_ranks(self, start: Path, meeting: Announcement, watcher: Watcher) -> tuple[int, list[int]]:
-        """The launcher's exit status, and the ranks that gave no sign of life at its end.
+    def _run_ranks(self, start: Path, meeting: Announcement, watcher: Watcher) -> Outcome:
+        """Start this machine's ranks, and wait until they have ended.
 
         On any error, Ctrl-C included, this machine's ranks save and are stopped.
         """
@@ -163,7 +170,7 @@ class RankExecutor:
             with guard.guarding(lambda: self.launcher.kill(process)):
                 try:
                     follow(events, watcher)
-                    return process.wait(), guard.lost_ranks()
+                    return Outcome(self.launcher.name, process.wait(), guard.lost_ranks(), guard.absent)
                 finally:
                     self._stop(process, start)
                     waiting.join()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from medcritical.config.schema import ClusterConfig
+from medcritical.errors import ConfigError
 from medcritical.pipeline.execute import StageFailed, describe_death, stage_failed
-from medcritical.pipeline.nodes import failure_path, pid_path
+from medcritical.pipeline.nodes import failure_path, machines_that_failed, pid_path
 from medcritical.pipeline.plan import StageCall
 from medcritical.pipeline.rank import RankFailure
 from medcritical.store import read_json
@@ -15,17 +17,32 @@ from medcritical.store import read_json
 DEFECT = 1  # the exit code of a rank that met an error which may pass: a lost peer, a full GPU, a bug
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How a start ended on machine 0.
+
+    Attributes:
+        launcher, exit_code: the program that starts the ranks, and how it ended.
+        lost: ranks that have given no sign of life for so long that they are stopped or gone.
+        absent: machines that were waited for in vain.
+    """
+
+    launcher: str
+    exit_code: int
+    lost: Sequence[int] = ()
+    absent: Sequence[int] = ()
+
+
 def find_reason(
-    call: StageCall, start: Path, cluster: ClusterConfig, lost: Sequence[int], launcher: str, exit_code: int, log: Path
+    call: StageCall, start: Path, cluster: ClusterConfig, ended: Outcome, log: Path, known: Collection[int] = ()
 ) -> StageFailed:
     """What to tell the person who watches.
 
     In this order: an error of a rank's own; ranks that gave no sign of life; ranks that died or hang while others, which say so,
-    were waiting for them; a network that let nobody hear anybody.
+    were waiting for them; a network that let nobody hear anybody; machines that have not come, or could not start their ranks.
 
     Args:
-        lost: ranks that have given no sign of life for so long that they are stopped or gone.
-        launcher, exit_code: the program that starts the ranks, and how it ended.
+        known: machines that have come to an earlier start, and so may come back.
     """
     ranks = range(cluster.world_size)
     failures = [read_json(path, RankFailure) for rank in ranks if (path := failure_path(start, rank)).is_file()]
@@ -34,16 +51,32 @@ def find_reason(
         return stage_failed(call, failures[0].event, log)
     heard = {failure.rank for failure in failures}
     silent = [rank for rank in ranks if rank not in heard and pid_path(start, rank).is_file()]
-    fault = _fault(failures, silent, [rank for rank in silent if rank in lost], cluster)
+    fault = _fault(failures, silent, [rank for rank in silent if rank in ended.lost], cluster)
     if fault is not None:
         said = f"{call.ref.stage} ({call.label}) failed: {fault}. Output of all ranks is in {log}."
         return StageFailed(said, DEFECT, call.ref.stage)
     if failures:
         return stage_failed(call, failures[0].event, log)
-    how = describe_death(exit_code)
-    return StageFailed(
-        f"{call.ref.stage} ({call.label}) failed: {launcher} ended ({how}); its output is in {log}.", DEFECT
-    )
+    is_hopeless = not set(ended.absent) <= set(known)
+    said = f"{call.ref.stage} ({call.label}) failed: {_without_ranks(start, cluster, ended, log)}."
+    return StageFailed(said, ConfigError.exit_code if is_hopeless else DEFECT, call.ref.stage)
+
+
+def _without_ranks(start: Path, cluster: ClusterConfig, ended: Outcome, log: Path) -> str:
+    """Why no rank has begun."""
+    if ended.absent:
+        return (
+            f"{_name(ended.absent, 'machine')} of {cluster.nnodes} did not come within "
+            f"cluster.timeout_seconds={cluster.timeout_seconds:g}: start the same command there, with the machine's number "
+            "as cluster.node_rank, and see what it says"
+        )
+    losses = machines_that_failed(start, cluster)
+    if losses:
+        return (
+            f"no rank began, and {ended.launcher} ended first on {_name(losses, 'machine')}; its output is in {log.name} of "
+            "that machine's run folder"
+        )
+    return f"{ended.launcher} ended ({describe_death(ended.exit_code)}); its output is in {log}"
 
 
 def _fault(
@@ -68,5 +101,5 @@ def _fault(
     return None
 
 
-def _name(ranks: Sequence[int]) -> str:
-    return f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {', '.join(map(str, ranks))}"
+def _name(numbers: Sequence[int], kind: str = "rank") -> str:
+    return f"{kind} {numbers[0]}" if len(numbers) == 1 else f"{kind}s {', '.join(map(str, numbers))}"

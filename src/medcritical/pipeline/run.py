@@ -12,7 +12,7 @@ from typing import Any
 
 from medcritical.config.choices import ClusterKind, WandbMode
 from medcritical.config.load import to_identity, to_plain
-from medcritical.config.schema import Config
+from medcritical.config.schema import Config, LoggerConfig
 from medcritical.evaluation.explanations import require_packages
 from medcritical.pipeline.estimate import describe_experiment, describe_losses, describe_plan
 from medcritical.pipeline.execute import Executor, LocalExecutor
@@ -57,11 +57,14 @@ def plan_run(config: Config) -> Run:
     """The run of a configuration; nothing is written but hashes of data files."""
     store = Store(Path(config.paths.store).expanduser().resolve())
     plan = make_plan(config, fingerprint_sources(config, store.root))
-    return Run(config, plan, store, RunFolder(run_folder(config)))
+    return Run(config, plan, store, RunFolder(run_folder(config), config.cluster.node_rank))
 
 
 def run(config: Config) -> Path | None:
-    """Bring every artefact of the configuration into being; the path of summary.json (None for `plan: true`)."""
+    """Bring every artefact of the configuration into being; the path of summary.json.
+
+    None for `plan: true`, and on all machines but the first, which has the results.
+    """
     planned = plan_run(config)
     pace = Pace(planned.store)
     if config.plan:
@@ -93,8 +96,8 @@ def prepare_run(run: Run, pace: Pace, swept: Sequence[str] = ()) -> None:
     write_json(run.folder.path / CONFIG, to_plain(run.config))
 
 
-def execute_run(run: Run) -> Path:
-    """Have all that is missing made and gather the results; the path of summary.json.
+def execute_run(run: Run) -> Path | None:
+    """Have all that is missing made and gather the results; the path of summary.json, None where machine 0 gathers them.
 
     Two processes that want one run do it one after the other, so that the second finds it done.
     """
@@ -110,8 +113,16 @@ def execute_run(run: Run) -> Path:
                 _executor(run.config, run.store, folder).execute(missing, Watcher(run.plan.calls, num_done))
         else:
             print(f"nothing to do: all {len(run.plan.calls)} stages are done.", file=sys.stderr)
+        if not run.folder.gathers:
+            print(f"all stages are done; {run.folder.name} on machine 0 has the results.", file=sys.stderr)
+            return None
         summary = _gather(run.plan, run.store, folder)
-    logger = run.config.logger
+    _export(run.config.logger, folder)
+    return summary
+
+
+def _export(logger: LoggerConfig, folder: Path) -> None:
+    """Make a W&B run of the results, where that is asked for."""
     if logger.wandb is not WandbMode.disabled:
         from medcritical.pipeline.tracking import export_folder  # W&B takes a second to import
 
@@ -123,7 +134,6 @@ def execute_run(run: Run) -> Path:
             tags=logger.tags,
             samples=logger.samples,
         )
-    return summary
 
 
 def run_folder(config: Config) -> Path:

@@ -18,6 +18,7 @@ PLAN = "plan.json"
 WANDB = "wandb"  # W&B's own name for what it makes in a folder
 _FAILURE = "failure.json"
 _LOCK = ".lock"
+_MACHINE = "machine-"
 
 
 class PlannedCall(Record, frozen=True, kw_only=True):
@@ -52,10 +53,15 @@ class Failure(Record, frozen=True, kw_only=True):
 
 
 class RunFolder:
-    """`<outputs>/<name>-<hash of the configuration>/`."""
+    """`<outputs>/<name>-<hash of the configuration>/`.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Machines that run the same command may share it: the first gathers the results there, and the others have a folder of
+    their own in it for plan, log, failure and lock.
+    """
+
+    def __init__(self, path: Path, machine: int = 0) -> None:
+        self.name, self.gathers = path.name, machine == 0
+        self.path = path if self.gathers else path / f"{_MACHINE}{machine}"
 
     def planned(self) -> PlannedRun:
         """What was planned. Raises ArtefactError when the folder was never prepared."""
@@ -80,8 +86,8 @@ class RunFolder:
             (self.path / _FAILURE).unlink(missing_ok=True)
 
     def is_done(self, store: Store, report: ArtefactRef) -> bool:
-        """True when the results are here and of this plan."""
-        return (self.path / SUMMARY).is_file() and store.is_complete(report)
+        """True when the results are of this plan, and here if this machine gathers them."""
+        return store.is_complete(report) and (not self.gathers or (self.path / SUMMARY).is_file())
 
     def is_exported(self) -> bool:
         """True when a W&B run was made of the results, whatever became of it."""
@@ -99,6 +105,6 @@ class RunFolder:
 
 
 def run_folders(above: Path) -> list[RunFolder]:
-    """The prepared run folders: the folder itself, or up to two levels below it, by name."""
-    found = [path for depth in ("", "*/", "*/*/") for path in above.glob(f"{depth}{PLAN}")]
-    return [RunFolder(path.parent) for path in sorted(found)]
+    """The prepared run folders, those of machine 0: the folder itself, or up to two levels below it, by name."""
+    found = [path.parent for depth in ("", "*/", "*/*/") for path in above.glob(f"{depth}{PLAN}")]
+    return [RunFolder(path) for path in sorted(found) if not path.name.startswith(_MACHINE)]

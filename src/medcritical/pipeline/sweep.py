@@ -21,7 +21,7 @@ class Cell:
     run: Run
 
     def __str__(self) -> str:
-        return " ".join([self.run.folder.path.name, *self.swept])
+        return " ".join([self.run.folder.name, *self.swept])
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from medcritical.store.jsonl import readable_write_errors
+
+SHORTEST_SECONDS, LONGEST_SECONDS = 0.05, 5.0
+"""Between two tries of one who waits."""
 
 
 @contextmanager
@@ -19,11 +23,27 @@ def hold(path: Path) -> Iterator[None]:
     with readable_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)
-        lock.acquire()
+        _acquire(lock)
     try:
         yield
     finally:
         lock.release()
+
+
+def _acquire(lock: FileLock) -> None:
+    """Wait for the lock, and try it the less often the longer that lasts: many nodes may wait for hours.
+
+    A tenth of the wait so far lies between two tries, so that nobody waits more than that, or 5 seconds, for nothing.
+    """
+    began = time.monotonic()
+    while True:
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            waited = time.monotonic() - began
+            time.sleep(min(max(waited / 10, SHORTEST_SECONDS), LONGEST_SECONDS))
+        else:
+            return
 
 
 def is_held(path: Path) -> bool:
