@@ -14,7 +14,7 @@ VOCABULARY = 29
 
 
 def build(kind: str, keeps_norms: bool = False, **changes: Any) -> PreTrainedModel:
-    """A tiny model with grouped queries; wide initial weights make attention matter."""
+    """A tiny model with grouped queries; wide initial weights make attention matter, and norms have weights that are not 1."""
     torch.manual_seed(0)
     values = {
         "vocab_size": VOCABULARY,
@@ -35,13 +35,19 @@ def build(kind: str, keeps_norms: bool = False, **changes: Any) -> PreTrainedMod
     }
     config = AutoConfig.for_model(kind, **values)
     model = AutoModelForCausalLM.from_config(config).double()
-    for module in () if keeps_norms else list(model.modules()):
-        for name, child in module.named_children():
-            if type(child).__name__.endswith("RMSNorm"):
-                # The model's own works in float32 whatever it is given, and hides differences of float64.
-                norm = nn.RMSNorm(child.weight.shape[0], eps=child.variance_epsilon, dtype=torch.float64)
-                norm.weight.data.uniform_(0.5, 1.5)
-                setattr(module, name, norm)
+    norms = [
+        (module, name, child)
+        for module in model.modules()
+        for name, child in module.named_children()
+        if type(child).__name__.endswith("RMSNorm")
+    ]
+    for module, name, norm in norms:
+        if not keeps_norms:
+            # The model's own works in float32 whatever it is given, and hides differences of float64.
+            norm = nn.RMSNorm(norm.weight.shape[0], eps=norm.variance_epsilon, dtype=torch.float64)
+            setattr(module, name, norm)
+        if getattr(norm, "weight", None) is not None:
+            norm.weight.data.uniform_(0.5, 1.5)
     return model
 
 
