@@ -65,7 +65,8 @@ bench: setup smollm2 ## ours against TRL and transformers on this CPU: speed and
 	$(BIN)/python benchmarks/training.py
 
 bench-gpu: setup ## ours against TRL on a CUDA machine, into benchmarks/results/gpu.json
-	$(BIN)/python benchmarks/gpu.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[bench-gpu]'
+	CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(BIN)/python benchmarks/gpu.py
 
 clean: ## remove build leftovers and caches; results in outputs/ stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

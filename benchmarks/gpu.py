@@ -3,39 +3,39 @@
     python benchmarks/gpu.py                      # into benchmarks/results/gpu.json
     python benchmarks/gpu.py --device cpu --tiny  # every line of it on a toy, without a GPU; writes nothing
 
-Both sides: frozen weights in bfloat16, adapters in float32, references computed before, and of the settings below that
-fit in memory the fastest. TRL has its fused head, FlashAttention 2 where it is installed, else SDPA, and Liger's layers
+Both sides: bfloat16 arithmetic, adapters in float32, references computed before, and of the settings below that fit in
+memory the fastest. Our frozen weights are float32, as the program loads them; TRL's are bfloat16, its better choice. TRL
+has its fused head, FlashAttention 2 where it is installed (and then no padding in SFT), else SDPA, and Liger's layers
 where they are. First it is checked that the packed attention of this device computes what plain forward passes do.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.util
 import itertools
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
 import torch
 from transformers import Qwen2Config
 
-from attention_check import check_attention
+from attention_check import check_attention, check_timed
 from flops import Shape, utilisation
+from gpu_results import RESULTS, GpuCase, GpuResults, SideResult, compare, encode, write
 from gpu_work import FULL, SHAPES, TINY, TOY, Load, Sizes, Task, make_tasks, random_student
 from medcritical.config.choices import Precision
 from medcritical.config.schema import Config
 from medcritical.errors import ConfigError, MedCriticalError
 from medcritical.modeling.checkpoint import Student
-from results import REPOSITORY, versions
+from results import versions
 from sides import Recipe, our_dpo, our_sft, score_groups
 from workload import chosen_examples, smollm2_config
-
-RESULTS = REPOSITORY / "benchmarks" / "results" / "gpu.json"
 
 STEPS = 4
 """Optimizer steps of a training. Both sides' own clocks are read, which start with the first step: Lightning brings the
@@ -43,6 +43,9 @@ model back to the CPU after each training, and that is not what a step costs."""
 
 Run = Callable[[], float]
 """Trains, and returns the wall seconds of a step."""
+
+WEIGHTS = {True: torch.float32, False: torch.bfloat16}
+"""Type of the frozen weights, ours and the peer's: the program loads float32, and autocast narrows them in each product."""
 
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}
 """Dense bfloat16 FLOP/s of NVIDIA's data sheets (SXM parts), by a part of the device's name."""
@@ -56,40 +59,6 @@ class Setting:
     is_checkpointed: bool
 
 
-class SideResult(msgspec.Struct, frozen=True):
-    """One side: real tokens per second and model FLOPs utilisation (None: unknown device), both of the median turn, peak
-    bytes, what it chose, and every turn: real tokens of a step, and seconds per step."""
-
-    tokens_per_second: float
-    utilisation: float | None
-    peak_bytes: int
-    micro: int
-    is_checkpointed: bool
-    tokens: int
-    seconds: list[float]
-
-
-class GpuCase(msgspec.Struct, frozen=True):
-    """`ratio`: the peer's wall seconds per token divided by ours; `memory_ratio`: ours divided by the peer's, None on a
-    CPU."""
-
-    name: str
-    ratio: float
-    memory_ratio: float | None
-    ours: SideResult
-    peer: SideResult
-
-
-class GpuResults(msgspec.Struct, frozen=True):
-    """What one CUDA machine measured. `attention`: largest differences of the packed path, by what was compared."""
-
-    device: str
-    versions: dict[str, str]
-    peer_settings: dict[str, str]
-    attention: dict[str, float]
-    cases: list[GpuCase]
-
-
 def main() -> None:
     """Check, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -98,16 +67,15 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5, help="measured turns of each side (default 5)")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     options = parser.parse_args()
+    shapes = {"tiny": TINY} if options.tiny else {name: SHAPES[name] for name in options.shapes}
     try:
         require_device(options.device, is_tiny=options.tiny)
-        shapes = {"tiny": TINY} if options.tiny else {name: SHAPES[name] for name in options.shapes}
-        results = measure(options.device, shapes, TOY if options.tiny else FULL, options.turns)
+        for results in measure(options.device, shapes, TOY if options.tiny else FULL, options.turns):
+            if not options.tiny:
+                write(results, RESULTS)
     except MedCriticalError as error:
         sys.exit(str(error))
-    written = msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n"
-    if not options.tiny:
-        RESULTS.write_bytes(written)
-    print(written.decode())
+    print(encode(results).decode())
 
 
 def require_device(device: str, *, is_tiny: bool) -> None:
@@ -118,20 +86,24 @@ def require_device(device: str, *, is_tiny: bool) -> None:
         )
     if device == "cpu" and not is_tiny:
         raise ConfigError("these shapes are for a CUDA device; with --device cpu give --tiny.")
+    if device == "cuda" and (number := torch.cuda.device_count()) > 1:
+        raise ConfigError(
+            f"CUDA shows {number} devices and TRL's side would spread over all of them: set CUDA_VISIBLE_DEVICES to one."
+        )
 
 
-def measure(device: str, shapes: dict[str, Sizes], load: Load, turns: int) -> GpuResults:
-    """Every shape's three cases."""
+def measure(device: str, shapes: dict[str, Sizes], load: Load, turns: int) -> Iterator[GpuResults]:
+    """The results so far, after each of every shape's three cases: a long run that is stopped has those that it did."""
     config = smollm2_config()
     name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-    attention = check_attention(device)
+    attention = check_attention(device) | check_timed(device, config)
     peak = next((rate for part, rate in PEAKS.items() if part in name), None)
-    cases = [
-        _measure_case(config, f"{shape_name}, {task.name}", shape, task, load, device, peak, turns)
-        for shape_name, shape in shapes.items()
-        for task in make_tasks(load, int(shape["vocab_size"]))
-    ]
-    return GpuResults(name, versions(), peer_settings(device), attention, cases)
+    cases: list[GpuCase] = []
+    for shape_name, shape in shapes.items():
+        for task in make_tasks(load, int(shape["vocab_size"])):
+            case_name = f"{shape_name}, {task.name}"
+            cases.append(_measure_case(config, case_name, shape, task, load, device, peak, turns))
+            yield GpuResults(name, versions(), peer_settings(device), attention, list(cases))
 
 
 def _measure_case(
@@ -142,12 +114,17 @@ def _measure_case(
     assert lora is not None
     shape = Shape.of(Qwen2Config(**sizes))
 
-    def measure_side(make: Callable[..., Run], micros: Sequence[int], *, is_ours: bool) -> SideResult:
+    def measure_side(make: Callable[..., Run], micros: Sequence[int], *, is_ours: bool) -> SideResult | str:
         def build(setting: Setting) -> Run:
-            return make(config, random_student(sizes, device), task, setting, device)
+            return make(config, random_student(sizes, device, WEIGHTS[is_ours]), task, setting, device)
 
         setting = fastest([Setting(micro, saves) for saves, micro in itertools.product((False, True), micros)], build)
-        seconds, peak_bytes = time_turns(build(setting), device, turns)
+        if setting is None:
+            return "no setting fits in this device's memory"
+        measured = time_turns(setting, build, device, turns)
+        if measured is None:
+            return f"out of memory while it was timed: {setting}"
+        seconds, peak_bytes = measured
         flops = task.flops(shape, lora.rank, is_shared=is_ours)
         middle = statistics.median(seconds)
         return SideResult(
@@ -161,45 +138,52 @@ def _measure_case(
         )
 
     ours = measure_side(make_ours, load.micro_tokens, is_ours=True)
-    theirs = measure_side(make_theirs, load.micros, is_ours=False)
-    speed = round(ours.tokens_per_second / theirs.tokens_per_second, 3)
-    memory = round(ours.peak_bytes / theirs.peak_bytes, 3) if device == "cuda" else None
-    return GpuCase(name, speed, memory, ours, theirs)
+    return compare(name, ours, measure_side(make_theirs, load.micros, is_ours=False))
 
 
-def fastest(settings: Sequence[Setting], build: Callable[[Setting], Run]) -> Setting:
-    """The setting that fits in memory and takes least time in its second run; the first compiles.
-
-    Raises:
-        MedCriticalError: none fits.
-    """
+def fastest(settings: Sequence[Setting], build: Callable[[Setting], Run]) -> Setting | None:
+    """The setting that takes least time in its second run, as the first compiles; None where none fits in memory."""
     timed = [(setting, _time_setting(setting, build)) for setting in settings]
     seconds = {setting: time for setting, time in timed if time is not None}
-    if not seconds:
-        raise MedCriticalError("no setting of one side fits in this device's memory")
-    return min(seconds, key=lambda setting: seconds[setting])
+    return min(seconds, key=lambda setting: seconds[setting]) if seconds else None
 
 
 def _time_setting(setting: Setting, build: Callable[[Setting], Run]) -> float | None:
-    """Seconds per step of the second run; None where it does not fit in memory. Holds nothing when it returns."""
+    """Seconds per step of the second run; None where it does not fit in memory."""
+    release_memory()
     try:
         run = build(setting)
         run()
         return run()
     except torch.OutOfMemoryError:
         return None
-    finally:
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
 
 
-def time_turns(run: Run, device: str, turns: int) -> tuple[list[float], int]:
-    """Seconds per step of the runs after a first one, and the most bytes that tensors took in these; 0 on a CPU."""
-    run()
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    seconds = [round(run(), 4) for _ in range(turns)]
+def time_turns(
+    setting: Setting, build: Callable[[Setting], Run], device: str, turns: int
+) -> tuple[list[float], int] | None:
+    """Seconds per step of the runs after a first one, and the most bytes that tensors took in these, 0 on a CPU.
+
+    None where memory ran out.
+    """
+    release_memory()
+    try:
+        run = build(setting)
+        run()
+        if device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        seconds = [round(run(), 4) for _ in range(turns)]
+    except torch.OutOfMemoryError:
+        return None
     return seconds, torch.cuda.max_memory_allocated() if device == "cuda" else 0
+
+
+def release_memory() -> None:
+    """Give back what the runs before held. Called when no frame of theirs is left: accelerate's wrappers and Lightning's
+    modules are cycles, and an error keeps the frames it came through."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _recipe(config: Config, task: Task, setting: Setting, device: str) -> Recipe:
@@ -243,7 +227,9 @@ def make_theirs(config: Config, student: Student, task: Task, setting: Setting, 
     student.model.set_attn_implementation(chosen["attention"])
     liger = {"use_liger_kernel": chosen["layers"] == "Liger"}
     if task.is_sft:
-        trainer = trl_sft(student, chosen_examples(task.groups), recipe, max_length=None, **liger)
+        # Rows without padding need a kernel that keeps their sequences apart.
+        unpadded = {"padding_free": chosen["attention"] == "flash_attention_2"}
+        trainer = trl_sft(student, chosen_examples(task.groups), recipe, max_length=None, **unpadded, **liger)
     else:
         trainer = trl_dpo(student, task.groups, recipe, precompute_ref_log_probs=True, **liger)
 

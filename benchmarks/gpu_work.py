@@ -114,11 +114,11 @@ def random_groups(load: Load, vocabulary: int, *, rejected: int) -> list[Group]:
     ]
 
 
-def random_student(sizes: Sizes, device: str) -> Student:
-    """A Qwen2 model with random weights in bfloat16 on `device`, and a tokenizer that only lends its padding token."""
+def random_student(sizes: Sizes, device: str, dtype: torch.dtype) -> Student:
+    """A Qwen2 model with random weights on `device`, and a tokenizer that only lends its padding token."""
     torch.manual_seed(0)
     with torch.device(device):
         model: PreTrainedModel = Qwen2ForCausalLM._from_config(
-            Qwen2Config(**sizes, max_position_embeddings=4096), dtype=torch.bfloat16, attn_implementation="sdpa"
+            Qwen2Config(**sizes, max_position_embeddings=4096), dtype=dtype, attn_implementation="sdpa"
         )
     return Student(model, build_word_tokenizer(["word"]))

@@ -259,6 +259,8 @@ def test_engines_that_are_allowed() -> None:
     isolated = configure(*ASKED, "engine@teacher.engine=vllm", "engine=transformers_serve", "cluster.isolate=true")
     assert isolated.teacher.engine is not None
     assert isolated.teacher.engine.command[0] == "vllm"
+    # Corrections of several attempts at a question share its prompt.
+    assert "--enable-prefix-caching" in isolated.teacher.engine.command
     assert isolated.teacher.engine.timeout == 1800
 
 

@@ -1,5 +1,7 @@
+import peft
 import pytest
 import torch
+from peft import get_peft_model
 
 from medcritical.config.schema import LoraConfig
 from medcritical.errors import ModelError
@@ -39,3 +41,13 @@ def test_adapters_depend_on_the_seed_alone(scratch_folder):
 def test_targets_that_match_nothing_are_refused(student):
     with pytest.raises(ModelError, match=r"student\.lora\.targets 'no_such_module' does not fit"):
         add_lora(student.model, LoraConfig(2, 4, "no_such_module"), seed=0)
+
+
+def test_adapters_that_do_not_begin_at_zero_are_refused(student, monkeypatch):
+    def adapt(model, config):
+        config.init_lora_weights = False  # peft's way to random numbers in B as well
+        return get_peft_model(model, config)
+
+    monkeypatch.setattr(peft, "get_peft_model", adapt)
+    with pytest.raises(ModelError, match=r"peft .* does not begin adapters at zero.*constraints\.txt"):
+        add_lora(student.model, LoraConfig(2, 4, "all-linear"), seed=0)

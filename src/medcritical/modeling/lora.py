@@ -17,7 +17,7 @@ def add_lora(model: PreTrainedModel, lora: LoraConfig, seed: int) -> peft.PeftMo
     stored reference log-probabilities and shared prompts need a forward pass that repeats itself.
 
     Raises:
-        ModelError: `lora.targets` names no module of the model.
+        ModelError: `lora.targets` names no module of the model, or the adapters do not begin at zero.
     """
     config = peft.LoraConfig(
         r=lora.rank,
@@ -34,7 +34,15 @@ def add_lora(model: PreTrainedModel, lora: LoraConfig, seed: int) -> peft.PeftMo
         except ValueError as error:
             reason = str(error).strip().partition("\n")[0]
             raise ModelError(f"student.lora.targets {lora.targets!r} does not fit this model: {reason}") from error
-    weights_B = [weight for name, weight in adapted.named_parameters() if "lora_B" in name]
-    assert weights_B, "peft named its weights in a new way"
-    assert not any(weight.any() for weight in weights_B), "B is not zero: the policy would differ from its reference"
+    _check_fresh(adapted)
     return adapted
+
+
+def _check_fresh(adapted: peft.PeftModel) -> None:
+    """Raise ModelError unless every adapter adds nothing yet."""
+    weights_B = [weight for name, weight in adapted.named_parameters() if "lora_B" in name]
+    if not weights_B or any(weight.any() for weight in weights_B):
+        raise ModelError(
+            f"peft {peft.__version__} does not begin adapters at zero, so that the policy would differ from its reference: "
+            "install the version in constraints.txt."
+        )

@@ -20,6 +20,9 @@ from medcritical.modeling.block_attention import block_attention
 
 PACKED = "packed"
 
+RECOMPILATIONS = 64
+"""Variants of a compiled function, for all models of a process. torch's own limit is 8."""
+
 
 def dense_mask(questions: Sequence[Question]) -> Tensor:
     """True where a query (row) sees a key (column), shape (T, T)."""
@@ -58,7 +61,7 @@ def packed_attention(
     if device == "cpu":
         out_1HTD = block_attention(query, key, value, questions, scaling)
     else:
-        out_1HTD = _flex(query, key, value, questions, scaling)
+        out_1HTD = flex_attention_of_row(query, key, value, questions, scaling)
     return out_1HTD.transpose(1, 2), None
 
 
@@ -98,22 +101,35 @@ def flex_mask(questions: Sequence[Question], device: torch.device | str) -> Call
     return sees
 
 
+def flex_attention_of_row(
+    query: Tensor, key: Tensor, value: Tensor, questions: tuple[Question, ...], scaling: float | None
+) -> Tensor:
+    """What `block_attention` gives, by FlexAttention: compiled, unless torch's stance is `force_eager`."""
+    attend, _ = _compiled()
+    mask = _block_mask(questions, query.shape[2], query.device)
+    return attend(query, key, value, block_mask=mask, scale=scaling, enable_gqa=query.shape[1] > key.shape[1])
+
+
 @lru_cache(maxsize=1)
-def _flex_block_mask(questions: tuple[Question, ...], num_tokens: int, device: torch.device) -> Any:
+def _block_mask(questions: tuple[Question, ...], num_tokens: int, device: torch.device) -> Any:
     """Made once for all layers of a forward pass, and for those that checkpointing runs again."""
-    from torch.nn.attention.flex_attention import create_block_mask
-
-    return create_block_mask(flex_mask(questions, device), None, None, num_tokens, num_tokens, device=device)
+    _, create = _compiled()
+    # A row that is scored in inference mode may be the next that is trained on: autograd saves no inference tensors.
+    with torch.inference_mode(False):
+        return create(flex_mask(questions, device), None, None, num_tokens, num_tokens, device=device)
 
 
 @lru_cache(maxsize=1)
-def _compiled_flex() -> Callable[..., Tensor]:
-    from torch.nn.attention.flex_attention import flex_attention
+def _compiled() -> tuple[Callable[..., Tensor], Callable[..., Any]]:
+    """FlexAttention and the maker of its mask. Not compiled, each would hold a matrix of all tokens by all tokens.
 
-    compiled: Callable[..., Tensor] = torch.compile(flex_attention, dynamic=True)
-    return compiled
+    Beyond its limit of recompilations torch runs a function uncompiled without a word; `fullgraph` makes that an error.
+    The limit is raised for the kinds of row there are: trained or scored, by type, longer than a kernel's block or not.
+    """
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-
-def _flex(query: Tensor, key: Tensor, value: Tensor, questions: tuple[Question, ...], scaling: float | None) -> Tensor:
-    mask = _flex_block_mask(questions, query.shape[2], query.device)
-    return _compiled_flex()(query, key, value, block_mask=mask, scale=scaling, enable_gqa=query.shape[1] > key.shape[1])
+    torch._dynamo.config.recompile_limit = max(RECOMPILATIONS, torch._dynamo.config.recompile_limit)
+    return (
+        torch.compile(flex_attention, dynamic=True, fullgraph=True),
+        torch.compile(create_block_mask, dynamic=True, fullgraph=True),
+    )

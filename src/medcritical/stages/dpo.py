@@ -15,7 +15,7 @@ from medcritical.stages.context import Inputs, Output
 from medcritical.stages.examples import chosen_and_rejected
 from medcritical.stages.matching import matched_steps, with_warmup
 from medcritical.stages.pair import PAIRS
-from medcritical.stages.reference import SCORED
+from medcritical.stages.reference import SCORED, check_numbers
 from medcritical.stages.results import METRICS
 from medcritical.stages.training import (
     launched,
@@ -39,6 +39,8 @@ def run(config: DpoStage, inputs: Inputs, output: Output) -> None:
         student = training_student(inputs["checkpoint"], output)
         pairs = prepare(config, student.tokenizer, inputs)
         model = with_adapters(student.model, config.lora, derive_seed(config.seed, "lora"))
+        if has_contrast:
+            check_numbers(inputs.manifest("scored"), inputs["scored"], output, model)
         steps = matched_steps(config.match, config.optim, pairs, inputs)
         result = train_dpo(
             model,

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+
+from torch import nn
 
 from medcritical.batching import Example
 from medcritical.config.stages import ReferenceStage
-from medcritical.errors import TrainingError
+from medcritical.errors import ConfigError, TrainingError
 from medcritical.records import PreferencePair, ScoredPair
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.examples import chosen_and_rejected
 from medcritical.stages.pair import PAIRS
-from medcritical.stages.training import launched, training_student
-from medcritical.store import read_records
+from medcritical.stages.training import launched, numbers_of, training_student
+from medcritical.store import Manifest, read_records
 from medcritical.training.run import score_responses
 
 SCORED = "scored.jsonl"
 
+NUMBERS = "precision"
+"""The fact that says what was computed in. Of the key it is no part: `trainer.precision=auto` depends on the machine."""
+
 
 def run(config: ReferenceStage, inputs: Inputs, output: Output) -> None:
-    """Score chosen and rejected responses of every pair that fits. Facts: pairs scored, pairs too long."""
+    """Score chosen and rejected responses of every pair that fits. Facts: pairs scored, pairs too long, precision."""
     with launched(output) as launch:
         student = training_student(inputs["checkpoint"], output)
+        output.facts[NUMBERS] = numbers_of(output, student.model)
         pairs = read_records(inputs["pairs"] / PAIRS, PreferencePair)
         both = [(pair, *chosen_and_rejected(student.tokenizer, config.template, pair)) for pair in pairs]
         fitting = [
@@ -43,6 +50,20 @@ def run(config: ReferenceStage, inputs: Inputs, output: Output) -> None:
         )
     if launch.ranks.is_first:
         _write(output, fitting, scores, too_long=len(both) - len(fitting))
+
+
+def check_numbers(scored: Manifest, folder: Path, output: Output, model: nn.Module) -> None:
+    """Raise ConfigError if the log-probabilities in `folder` were computed in other numbers than `model` will be trained in.
+
+    The two log-probabilities of a log-ratio would then differ by the rounding of every token, at margins that ought to be 0.
+    """
+    there, here = scored.facts.get(NUMBERS), numbers_of(output, model)
+    if there not in (None, here):
+        raise ConfigError(
+            f"{folder} holds reference log-probabilities that were computed in {there}, and training here computes in {here} "
+            f"(trainer.precision={output.trainer.precision.value}): set trainer.precision={there} or {here} on every machine "
+            "that shares this store, or delete that folder to have the pairs scored here."
+        )
 
 
 def _write(

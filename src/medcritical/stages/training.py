@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from torch import nn
 from transformers import PreTrainedModel
 
 from medcritical.config.schema import LoraConfig
@@ -20,7 +21,7 @@ from medcritical.stages.engines import prepare_process
 from medcritical.training.ranks import join_ranks, leave_ranks
 from medcritical.training.resume import Recovery
 from medcritical.training.run import TrainingResult
-from medcritical.training.strategies import sharded_loading
+from medcritical.training.strategies import count_parameters, sharded_loading
 from medcritical.training.trainer import Launch, precision_of
 
 
@@ -44,6 +45,12 @@ def training_student(checkpoint: Path, output: Output) -> Student:
     device = resolve_device(output.trainer.accelerator)
     with sharded_loading(output.strategy, device, precision_of(output.trainer, output.strategy, num_parameters=0)):
         return load_checkpoint(checkpoint, dtype=torch.float32)
+
+
+def numbers_of(output: Output, model: nn.Module) -> str:
+    """float32 or bfloat16: what `trainer.precision` comes to here, for a model of this size."""
+    precision = precision_of(output.trainer, output.strategy, count_parameters(model))
+    return "float32" if precision == "32-true" else "bfloat16"
 
 
 def with_adapters(model: PreTrainedModel, lora: LoraConfig | None, seed: int) -> PreTrainedModel | PeftModel:

@@ -12,11 +12,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from medcritical.batching import Batch, PackedRow, PairBatch, SftBatch
+from medcritical.config.choices import Length
 from medcritical.config.schema import LossConfig, OptimConfig
 from medcritical.errors import TrainingError
 from medcritical.modeling.packed import response_logps
 from medcritical.objectives import completion_loss, dpo_loss, sequence_logps, sequence_nll, sigmoid_loss
-from medcritical.training.health import START_TOLERANCE, check_starts_at_reference
+from medcritical.training.health import START_TOLERANCE, check_starts_at_reference, is_rounding
 from medcritical.training.optim import build_adamw, rate_at
 from medcritical.training.ranks import sum_over_ranks
 from medcritical.training.strategies import find_engine, offloads_optimizer
@@ -190,6 +191,7 @@ class DpoModule(TrainingModule):
         self.nll_weight = nll_weight
         self.loss = loss
         self.starts_at_reference = starts_at_reference
+        self._variances: list[Tensor] = []
 
     def objective(self, batch: PairBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """(sum of preference losses + nll_weight * sum of per-token NLL of chosen) / examples per step."""
@@ -207,6 +209,8 @@ class DpoModule(TrainingModule):
             beta=self.beta,
             config=self.loss,
         )
+        if self.starts_at_reference:
+            self._variances.append(self._margin_variances(lengths_B[batch.contrasted_C], lengths_S[batch.rejected_C]))
         margins_C = pairs.chosen_rewards_B - pairs.rejected_rewards_B
         values = {
             "nll": nll_B,
@@ -222,14 +226,31 @@ class DpoModule(TrainingModule):
         return (pairs.losses_B.sum() + self.nll_weight * nll_B.sum()) / batch.normaliser, values
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Before any weight changes, holds the sigmoid loss of the first margins, whichever is trained, against ln 2."""
+        """Before any weight changes, holds the sigmoid loss of the first margins, whichever is trained, against ln 2.
+
+        In bfloat16 margins of long responses are off 0 by rounding alone, and pass.
+        """
         super().on_before_optimizer_step(optimizer)
         if not (self.starts_at_reference and self.trainer.global_step == 0 and self.is_step_complete):
             return
-        losses_C = sigmoid_loss(torch.cat(self._values["margin"]), beta=1.0)  # margins have their beta already
-        total, count = sum_over_ranks([losses_C.double().sum().item(), float(len(losses_C))])
-        if count:
-            check_starts_at_reference(total / count, START_TOLERANCE[self.trainer.precision])
+        margins_C, precision = torch.cat(self._values["margin"]).double(), self.trainer.precision
+        losses_C = sigmoid_loss(margins_C, beta=1.0)  # margins have their beta already
+        local = [vector.double().sum().item() for vector in (losses_C, margins_C**2, torch.cat(self._variances))]
+        loss, square, variance, count = sum_over_ranks([*local, float(len(margins_C))])
+        if count and not is_rounding(precision, square / count, variance / count, int(count)):
+            check_starts_at_reference(loss / count, START_TOLERANCE[precision])
+
+    def forget_step(self) -> None:
+        """Drops the values of the optimizer step just done."""
+        super().forget_step()
+        self._variances.clear()
+
+    def _margin_variances(self, chosen_lengths_C: Tensor, rejected_lengths_C: Tensor) -> Tensor:
+        """Of each pair's margin, if every token's log-probability had a variance of 1 by itself: then that of a response's sum
+        is its length, and that of its mean the inverse."""
+        lengths_2C = torch.stack([chosen_lengths_C, rejected_lengths_C]).double()
+        variances_2C = lengths_2C.reciprocal() if self.loss.length is Length.mean else lengths_2C
+        return self.beta**2 * variances_2C.sum(0)
 
 
 def disable_dropout(model: nn.Module) -> int:
