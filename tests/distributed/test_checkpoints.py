@@ -144,6 +144,37 @@ def test_signals_save_and_stop(
     assert train_on(student, tmp_path, whole) == 2
 
 
+def test_a_signal_in_the_last_step_is_obeyed_when_the_result_is_safe(
+    student: Path, tmp_path: Path, whole: tuple[list[dict[str, float]], dict[str, Any]]
+) -> None:
+    before, kept = signal.getsignal(signal.SIGINT), list[Callable[[], None]]()
+    late = recovery_of(tmp_path, keep=kept.append)
+    result, _, _ = train(student, CASE, Ranks(), tmp_path / "m.jsonl", late, stop_after=6, how=signal.SIGINT)
+    assert all(torch.equal(weight, whole[1][name]) for name, weight in result.weights.items())
+    with pytest.raises(KeyboardInterrupt):
+        kept[0]()
+    assert signal.getsignal(signal.SIGINT) == before
+    with pytest.raises(KeyboardInterrupt):  # nobody has more to save
+        train(student, CASE, Ranks(), tmp_path / "m.jsonl", recovery_of(tmp_path), stop_after=6, how=signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_after_the_last_step_waits_for_the_result(
+    student: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    heard, kept = list[int](), list[Callable[[], None]]()
+    before = signal.signal(number, lambda number, frame: heard.append(number))
+    try:
+        train(student, CASE, Ranks(), tmp_path / "m.jsonl", recovery_of(tmp_path, keep=kept.append))
+        signal.raise_signal(number)
+        assert heard == []
+        kept[0]()
+        assert heard == [number]
+    finally:
+        signal.signal(number, before)
+
+
 def test_a_time_limit_saves_before_it_is_reached(
     student: Path, tmp_path: Path, whole: tuple[list[dict[str, float]], dict[str, Any]]
 ) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -31,6 +32,9 @@ STATE = "training"  # what Lightning or DeepSpeed writes: a file, or a folder of
 _TIME_IS_UP = 1  # no signal has this number's meaning here: SIGHUP is left to its default
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
+Release = Callable[[], None]
+"""Gives signals their former meaning, and obeys one that came too late to stop the training."""
+
 
 @dataclass(frozen=True)
 class Recovery:
@@ -41,12 +45,15 @@ class Recovery:
         every_steps: optimizer steps between two; None: only when it is told to stop.
         deadline: time (seconds since the epoch) by which it must have saved and stopped; None: no limit.
         tell: is given sentences for the person who watches.
+        keep: is given what is to be called when the result of a training that has ended well is safe: until then a signal
+            would lose it. By default that is at once.
     """
 
     folder: Path
     every_steps: int | None = None
     deadline: float | None = None
     tell: Callable[[str], None] = print
+    keep: Callable[[Release], object] = lambda release: release()
 
 
 class Resumption(Callback):  # type: ignore[misc]
@@ -84,7 +91,7 @@ class Resumption(Callback):  # type: ignore[misc]
 
     @contextmanager
     def signals_kept(self) -> Iterator[None]:
-        """Gives signals their former meaning when the training is over.
+        """Gives signals their former meaning when the training has stopped or failed; after a good end `keep` decides when.
 
         But a rank whose training has failed ignores SIGTERM from then on: torchrun sends it to the ranks that are left when one
         has died, and it would end this one before it has said why it failed. Whoever really wants its end has SIGKILL.
@@ -92,19 +99,26 @@ class Resumption(Callback):  # type: ignore[misc]
         before = {number: signal.getsignal(number) for number in _STOPPING}
         try:
             yield
-        except Exception as error:
-            if self.ranks.size > 1 and not isinstance(error, TrainingStopped):
+        except BaseException as error:
+            if self.ranks.size > 1 and isinstance(error, Exception) and not isinstance(error, TrainingStopped):
                 before[signal.SIGTERM] = signal.SIG_IGN
+            _handle_as(before)
             raise
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        self._keep_signals()  # once more: Lightning has set back what it found
+        self.recovery.keep(partial(self._release, before))
 
     def on_train_start(self, trainer: Trainer, module: TrainingModule) -> None:
         """Keeps signals from here on; Lightning has set its own handlers by now, which would stop between ranks."""
-        for number in _STOPPING:
-            signal.signal(number, self._keep)
+        self._keep_signals()
         self._step_began = time.monotonic()
+
+    def _release(self, before: Mapping[signal.Signals, Any]) -> None:
+        _handle_as(before)
+        if self._signal:
+            signal.raise_signal(self._signal)
+
+    def _keep_signals(self) -> None:
+        _handle_as(dict.fromkeys(_STOPPING, self._keep))
 
     def _keep(self, number: int, frame: FrameType | None) -> None:
         if self._signal == signal.SIGINT == number:  # the second Ctrl-C does not wait
@@ -161,6 +175,11 @@ class Resumption(Callback):  # type: ignore[misc]
 
     def _rank_path(self, step: int) -> Path:
         return checkpoints.place(self.recovery.folder, step) / f"rank-{self.ranks.rank}.pt"
+
+
+def _handle_as(handlers: Mapping[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def _rank_state(module: TrainingModule) -> dict[str, Any]:
