@@ -187,6 +187,37 @@ def test_a_time_limit_saves_before_it_is_reached(
     assert train(student, CASE, Ranks(), tmp_path / "m.jsonl", late)[0].steps == 6
 
 
+def test_a_save_that_takes_long_begins_so_much_earlier(
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that takes a second, fifty times as long as a step: the first save, and that of a second start."""
+    saved, case = list[list[str]](), replace(CASE, steps=1000)
+
+    def describe_slowly(folder: Path, names: list[str]) -> dict[str, Any]:
+        saved.append(names)
+        time.sleep(1)
+        return describe_files(folder, names)
+
+    monkeypatch.setattr(checkpoints, "describe_files", describe_slowly)
+    for saves in (2, 1):  # after the first step, and at the end; at the end alone
+        deadline = time.time() + 7
+        with pytest.raises(TrainingStopped, match="of 1000 and stopped for its time limit"):
+            train(student, case, Ranks(), tmp_path / "m.jsonl", recovery_of(tmp_path, deadline=deadline))
+        assert deadline - 3 < time.time() < deadline
+        assert len(saved) == saves
+        saved.clear()
+
+
+def test_a_deadline_that_the_first_save_has_reached_is_not_passed_by_another_step(
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "list_files", lambda folder: time.sleep(0.6) or list_files(folder))
+    near = recovery_of(tmp_path, deadline=time.time() + 1.0)
+    with pytest.raises(TrainingStopped, match="after step 1 of 6 and"):
+        train(student, CASE, Ranks(), tmp_path / "m.jsonl", near)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
+
+
 def killed_at(event: int, student: Path, folder: Path) -> bool:
     """Trains in a process of its own that is killed at its `event`-th change to the checkpoints; False: it had fewer."""
     if (pid := os.fork()) == 0:

@@ -28,11 +28,13 @@ class Marker(Record, frozen=True, kw_only=True):
     Attributes:
         step: optimizer steps done.
         layout: how the training was spread; one spread otherwise cannot go on from it exactly.
+        save_seconds: what a save has taken at most so far; 0: not known.
     """
 
     step: int
     layout: dict[str, Any]
     files: dict[str, FileEntry]
+    save_seconds: float = 0.0
 
 
 def place(root: Path, step: int) -> Path:

@@ -43,7 +43,8 @@ class Recovery:
     Attributes:
         folder: its checkpoints; outlives the process.
         every_steps: optimizer steps between two; None: only when it is told to stop.
-        deadline: time (seconds since the epoch) by which it must have saved and stopped; None: no limit.
+        deadline: time (seconds since the epoch) by which it must have saved and stopped; None: no limit. A training that has
+            never saved does so after its first step, to know how long that takes.
         tell: is given sentences for the person who watches.
         keep: is given what is to be called when the result of a training that has ended well is safe: until then a signal
             would lose it. By default that is at once.
@@ -82,6 +83,7 @@ class Resumption(Callback):  # type: ignore[misc]
                 recovery.tell(f"goes on from its checkpoint after step {found.step}.")
         self.found = from_first_rank(found)
         self._must_restore = self.found is not None
+        self._longest_save = 0.0 if self.found is None else self.found.save_seconds
         return self.found
 
     @property
@@ -140,12 +142,11 @@ class Resumption(Callback):  # type: ignore[misc]
         step, rest = divmod(batch_index + 1, trainer.accumulate_grad_batches)
         if rest or step == module.num_steps:
             return
-        now = time.monotonic()
-        self._longest_step = max(self._longest_step, now - self._step_began)
-        stop = largest_over_ranks(self._signal or (_TIME_IS_UP if self._is_time_up() else 0))
-        if stop or (self.recovery.every_steps and step % self.recovery.every_steps == 0):
+        self._longest_step = max(self._longest_step, time.monotonic() - self._step_began)
+        stop = self._agree_on_stop()
+        if stop or self._is_save_due(step):
             self._save(trainer, module, step)
-            self._longest_save = max(self._longest_save, time.monotonic() - now)
+            stop = stop or self._agree_on_stop()  # saving takes time: there may be none for another step
         self._step_began = time.monotonic()
         if stop == signal.SIGINT:
             raise KeyboardInterrupt
@@ -153,13 +154,22 @@ class Resumption(Callback):  # type: ignore[misc]
             why = "its time limit" if stop == _TIME_IS_UP else signal.Signals(stop).name
             raise TrainingStopped(f"saved after step {step} of {module.num_steps} and stopped for {why}: run it again.")
 
+    def _agree_on_stop(self) -> int:
+        """Why all ranks must stop now: the largest number that one of them has, a signal's or `_TIME_IS_UP`; 0: go on."""
+        return largest_over_ranks(self._signal or (_TIME_IS_UP if self._is_time_up() else 0))
+
+    def _is_save_due(self, step: int) -> bool:
+        """True when the count of steps says so, or nobody knows yet how long before a deadline a save must begin."""
+        every, deadline = self.recovery.every_steps, self.recovery.deadline
+        return bool(every and step % every == 0) or (deadline is not None and not self._longest_save)
+
     def _is_time_up(self) -> bool:
         """True when another step and a save might not end before the deadline."""
         deadline = self.recovery.deadline
         return deadline is not None and time.time() + 2 * self._longest_step + self._longest_save >= deadline
 
     def _save(self, trainer: Trainer, module: TrainingModule, step: int) -> None:
-        folder = checkpoints.place(self.recovery.folder, step)
+        began, folder = time.monotonic(), checkpoints.place(self.recovery.folder, step)
         if self.ranks.is_first:
             checkpoints.clear_place(folder)
         wait_for_ranks()
@@ -170,8 +180,11 @@ class Resumption(Callback):  # type: ignore[misc]
         parts = gather_over_ranks(checkpoints.describe_files(folder, mine))
         if self.ranks.is_first:
             files = {name: entry for part in parts for name, entry in part.items()}
-            checkpoints.complete(self.recovery.folder, Marker(step=step, layout=self.layout, files=files))
+            seconds = max(self._longest_save, time.monotonic() - began)
+            marker = Marker(step=step, layout=self.layout, files=files, save_seconds=seconds)
+            checkpoints.complete(self.recovery.folder, marker)
         wait_for_ranks()
+        self._longest_save = max(self._longest_save, time.monotonic() - began)
 
     def _rank_path(self, step: int) -> Path:
         return checkpoints.place(self.recovery.folder, step) / f"rank-{self.ranks.rank}.pt"
