@@ -10,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import finding
 import pytest
 import torch
+from starting import start_ranks
 from trainings import Case, Ranks, train
 
 from medcritical.errors import ConfigError, TrainingStopped
@@ -90,6 +92,24 @@ def test_one_that_was_made_otherwise_is_refused(tmp_path: Path) -> None:
     make(tmp_path, 3)
     with pytest.raises(ConfigError, match=r"ranks 2 there and 4 here.*delete that folder"):
         newest(tmp_path, {"ranks": 4})
+
+
+def test_ranks_read_a_share_each_and_all_go_on_from_the_same(tmp_path: Path) -> None:
+    for step in (3, 6):
+        folder = make(tmp_path / "checkpoints", step)
+    (folder / "rank-0.pt").write_bytes(b"stale")  # rank 1 reads it, for it is the smaller of two files
+    start_ranks(2, finding.__file__, str(tmp_path / "checkpoints"), str(tmp_path))
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1))
+    assert first["step"] == second["step"] == 3
+    assert first["told"] == [
+        f"the checkpoint {folder} is damaged (rank-0.pt has other content than was written) and passed over."
+    ]
+    assert second["told"] == []
+    steps = ("step-00000003", "step-00000006")
+    assert first["read"] == [f"{step}/{name}" for step in steps for name in (MARKER, "training/part")]
+    assert second["read"] == [f"{step}/rank-0.pt" for step in steps]
+    assert "ranks 2 there and 4 here" in first["refused"]
+    assert second["refused"] == first["refused"]
 
 
 def recovery_of(folder: Path, **changes: Any) -> Recovery:

@@ -22,7 +22,6 @@ from medcritical.training.checkpoints import Marker
 from medcritical.training.modules import TrainingModule
 from medcritical.training.ranks import (
     Ranks,
-    from_first_rank,
     gather_over_ranks,
     largest_over_ranks,
     wait_for_ranks,
@@ -76,15 +75,13 @@ class Resumption(Callback):  # type: ignore[misc]
 
     def find(self) -> Marker | None:
         """The checkpoint to go on from, the same on all ranks. Raises ConfigError if it was made with another layout."""
-        recovery, found = self.recovery, None
-        if self.ranks.is_first:
-            found = checkpoints.find_newest(recovery.folder, self.layout, recovery.tell)
-            if found is not None:
+        recovery = self.recovery
+        self.found = found = checkpoints.find_newest(recovery.folder, self.layout, recovery.tell, self.ranks)
+        if found is not None:
+            self._must_restore, self._longest_save = True, found.save_seconds
+            if self.ranks.is_first:
                 recovery.tell(f"goes on from its checkpoint after step {found.step}.")
-        self.found = from_first_rank(found)
-        self._must_restore = self.found is not None
-        self._longest_save = 0.0 if self.found is None else self.found.save_seconds
-        return self.found
+        return found
 
     @property
     def state_path(self) -> Path | None:
