@@ -10,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import finding
 import pytest
 import torch
+from starting import start_ranks
 from trainings import Case, Ranks, train
 
 from medcritical.errors import ConfigError, TrainingStopped
@@ -92,6 +94,24 @@ def test_one_that_was_made_otherwise_is_refused(tmp_path: Path) -> None:
         newest(tmp_path, {"ranks": 4})
 
 
+def test_ranks_read_a_share_each_and_all_go_on_from_the_same(tmp_path: Path) -> None:
+    for step in (3, 6):
+        folder = make(tmp_path / "checkpoints", step)
+    (folder / "rank-0.pt").write_bytes(b"stale")  # rank 1 reads it, for it is the smaller of two files
+    start_ranks(2, finding.__file__, str(tmp_path / "checkpoints"), str(tmp_path))
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1))
+    assert first["step"] == second["step"] == 3
+    assert first["told"] == [
+        f"the checkpoint {folder} is damaged (rank-0.pt has other content than was written) and passed over."
+    ]
+    assert second["told"] == []
+    steps = ("step-00000003", "step-00000006")
+    assert first["read"] == [f"{step}/{name}" for step in steps for name in (MARKER, "training/part")]
+    assert second["read"] == [f"{step}/rank-0.pt" for step in steps]
+    assert "ranks 2 there and 4 here" in first["refused"]
+    assert second["refused"] == first["refused"]
+
+
 def recovery_of(folder: Path, **changes: Any) -> Recovery:
     return replace(Recovery(folder / "checkpoints", tell=lambda message: None), **changes)
 
@@ -144,6 +164,37 @@ def test_signals_save_and_stop(
     assert train_on(student, tmp_path, whole) == 2
 
 
+def test_a_signal_in_the_last_step_is_obeyed_when_the_result_is_safe(
+    student: Path, tmp_path: Path, whole: tuple[list[dict[str, float]], dict[str, Any]]
+) -> None:
+    before, kept = signal.getsignal(signal.SIGINT), list[Callable[[], None]]()
+    late = recovery_of(tmp_path, keep=kept.append)
+    result, _, _ = train(student, CASE, Ranks(), tmp_path / "m.jsonl", late, stop_after=6, how=signal.SIGINT)
+    assert all(torch.equal(weight, whole[1][name]) for name, weight in result.weights.items())
+    with pytest.raises(KeyboardInterrupt):
+        kept[0]()
+    assert signal.getsignal(signal.SIGINT) == before
+    with pytest.raises(KeyboardInterrupt):  # nobody has more to save
+        train(student, CASE, Ranks(), tmp_path / "m.jsonl", recovery_of(tmp_path), stop_after=6, how=signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_after_the_last_step_waits_for_the_result(
+    student: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    heard, kept = list[int](), list[Callable[[], None]]()
+    before = signal.signal(number, lambda number, frame: heard.append(number))
+    try:
+        train(student, CASE, Ranks(), tmp_path / "m.jsonl", recovery_of(tmp_path, keep=kept.append))
+        signal.raise_signal(number)
+        assert heard == []
+        kept[0]()
+        assert heard == [number]
+    finally:
+        signal.signal(number, before)
+
+
 def test_a_time_limit_saves_before_it_is_reached(
     student: Path, tmp_path: Path, whole: tuple[list[dict[str, float]], dict[str, Any]]
 ) -> None:
@@ -154,6 +205,37 @@ def test_a_time_limit_saves_before_it_is_reached(
     assert train_on(student, tmp_path, whole) == 1
     late = recovery_of(tmp_path / "late", deadline=time.time() + 3600)
     assert train(student, CASE, Ranks(), tmp_path / "m.jsonl", late)[0].steps == 6
+
+
+def test_a_save_that_takes_long_begins_so_much_earlier(
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that takes a second, fifty times as long as a step: the first save, and that of a second start."""
+    saved, case = list[list[str]](), replace(CASE, steps=1000)
+
+    def describe_slowly(folder: Path, names: list[str]) -> dict[str, Any]:
+        saved.append(names)
+        time.sleep(1)
+        return describe_files(folder, names)
+
+    monkeypatch.setattr(checkpoints, "describe_files", describe_slowly)
+    for saves in (2, 1):  # after the first step, and at the end; at the end alone
+        deadline = time.time() + 7
+        with pytest.raises(TrainingStopped, match="of 1000 and stopped for its time limit"):
+            train(student, case, Ranks(), tmp_path / "m.jsonl", recovery_of(tmp_path, deadline=deadline))
+        assert deadline - 3 < time.time() < deadline
+        assert len(saved) == saves
+        saved.clear()
+
+
+def test_a_deadline_that_the_first_save_has_reached_is_not_passed_by_another_step(
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "list_files", lambda folder: time.sleep(0.6) or list_files(folder))
+    near = recovery_of(tmp_path, deadline=time.time() + 1.0)
+    with pytest.raises(TrainingStopped, match="after step 1 of 6 and"):
+        train(student, CASE, Ranks(), tmp_path / "m.jsonl", near)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
 
 
 def killed_at(event: int, student: Path, folder: Path) -> bool:

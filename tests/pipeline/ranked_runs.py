@@ -70,7 +70,7 @@ def execute(root: Path, *overrides: str) -> tuple[Store, StageCall, Shown]:
     executor = (
         RankExecutor(store, root / "run", config)
         if RANKS[0] in overrides
-        else LocalExecutor(store.root, root / "run", config.trainer, isolate=False)
+        else LocalExecutor(store.root, root / "run", config)
     )
     missing = [call for call in calls if not store.is_complete(call.ref)]
     executor.execute(missing, Watcher(calls, len(calls) - len(missing), shown))

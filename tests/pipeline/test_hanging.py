@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from ranked_runs import RANKS, execute, fault, rows_of
+import torch
+from ranked_runs import RANKS, execute, fault, rows_of, trained_models
 
 TIMEOUT = 10.0  # seconds
 REACTION = 10.0  # to see it and kill all ranks
@@ -25,6 +26,9 @@ def test_a_stopped_rank_is_killed_within_the_timeout_and_the_stage_goes_on(
     assert "sft (stage 1) failed: rank 1 of 2 did not answer for 10 seconds (cluster.timeout_seconds)" in shown
     assert shown.index("rank 1 of 2") < shown.index("starting again, 1 of 2 times") < shown.index("goes on from")
     assert rows_without_seconds(rows_of(store, call)) == rows_without_seconds(rows_of(whole, call))
+    (_, expected), (_, trained) = (*trained_models(tmp_path / "whole"), *trained_models(tmp_path / "ranks"))
+    assert trained.keys() == expected.keys()
+    assert all(torch.equal(trained[name], weight) for name, weight in expected.items())
     took = seen.when("starting again") - float(stopped_at.read_text(encoding="utf-8"))
     print(f"{strategy}: starts again {took:.1f} s after the stop")
     assert TIMEOUT / 2 < took < TIMEOUT + REACTION

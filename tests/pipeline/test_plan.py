@@ -421,6 +421,7 @@ MACHINE_SIDE = {
     *("trainer.batching", "trainer.micro_batch_tokens", "trainer.micro_batch_size", "trainer.gradient_checkpointing"),
     *("logger.wandb", "logger.project", "logger.entity", "logger.tags", "logger.samples", "logger.system_seconds"),
     *("cluster.kind", "cluster.isolate", "cluster.workers", "cluster.max_restarts", "cluster.timeout_seconds"),
+    "cluster.stop_seconds",
     *("cluster.nproc_per_node", "cluster.nnodes", "cluster.node_rank", "cluster.rdzv_endpoint", "strategy.kind"),
     *("cluster.spread_generation", "trainer.records_per_file", "engine.gpus", "engine.keep_every"),
     *("sweep.on_error", "sweep.failed"),

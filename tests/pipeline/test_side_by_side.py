@@ -20,7 +20,7 @@ def test_a_failure_ends_the_run_and_what_is_done_stays(tmp_path: Path) -> None:
     lost = {"checkpoint": ArtefactRef(stage="student", key="f" * 64), "questions": prepare.ref}
     score = next(call for call in make_plan(config, {}).calls if call.ref.stage == "evaluate")
     broken = dataclasses.replace(score, inputs=lost)
-    executor = ParallelExecutor(tmp_path / "store", tmp_path, config.trainer, workers=2)
+    executor = ParallelExecutor(tmp_path / "store", tmp_path, config, workers=2)
     calls, stream = [prepare, broken], io.StringIO()
     with pytest.raises(StageFailed, match=r"evaluate \(base\) failed: cannot read .*manifest.json") as failure:
         executor.execute(calls, Watcher(calls, 0, stream))

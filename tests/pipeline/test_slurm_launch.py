@@ -1,6 +1,7 @@
 """What `cluster=slurm` asks SLURM for, and what of an allocation it refuses. `tests/slurm` has a real one."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from configurations import configure
 from medcritical.config.schema import Config
 from medcritical.errors import ConfigError
 from medcritical.pipeline.nodes import Announcement
-from medcritical.pipeline.slurm import Srun, check_allocation, tasks_per_node
+from medcritical.pipeline.slurm import KILL_SECONDS, Srun, check_allocation, tasks_per_node
 
 SCONTROL = """#!/bin/sh
 case "$2" in hostnames) printf 'n1\\nn2\\n' ;; node) echo "NodeName=$3 NodeAddr=10.0.0.1 NodeHostName=$3" ;; esac
@@ -40,6 +41,13 @@ def allocation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, 
 
 def slurm(*overrides: str) -> Config:
     return configure("cluster=slurm", "cluster.nnodes=2", "cluster.nproc_per_node=2", *overrides)
+
+
+def test_the_batch_file_stops_ranks_early_enough_to_be_queued_again() -> None:
+    text = (Path(__file__).parents[2] / "experiments" / "slurm.sbatch").read_text(encoding="utf-8")
+    warning, stop = (int(re.findall(words, text)[0]) for words in (r"--signal=B:USR1@(\d+)", r"\nstop_seconds=(\d+)"))
+    assert warning - stop >= KILL_SECONDS
+    assert 'cluster.stop_seconds="$stop_seconds"' in text
 
 
 def test_an_allocation_that_fits_is_taken(allocation: Mapping[str, str]) -> None:

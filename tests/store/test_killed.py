@@ -42,7 +42,7 @@ def assert_whole(store: Store, ref: ArtefactRef) -> None:
 def test_a_killed_worker_leaves_a_whole_artefact_or_none(store: Store, ref: ArtefactRef, point: str) -> None:
     assert start(store, ref, point).wait() == -signal.SIGKILL
     is_complete = store.is_complete(ref)
-    assert is_complete is (point in ("renamed", "done"))
+    assert is_complete is (point in ("renamed", "complete", "done"))
     if is_complete:
         assert_whole(store, ref)
     builder.make(store, ref)
@@ -87,3 +87,20 @@ def test_ctrl_c_while_building_leaves_nothing(store: Store, ref: ArtefactRef) ->
         builder.make(store, ref, reach=interrupt)
     assert not store.folder(ref).exists()
     assert not store.is_complete(ref)
+
+
+@pytest.mark.parametrize("point", ["renamed", "complete"])
+def test_ctrl_c_when_the_manifest_is_written_loses_nothing(store: Store, ref: ArtefactRef, point: str) -> None:
+    def interrupt(reached: str) -> None:
+        if reached == point:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(builder.artefacts, "hash_file", builder.artefacts.hash_file)  # both set back at the end
+        patch.setattr(Path, "replace", Path.replace)
+        builder.watch_completion(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            builder.make(store, ref, reach=interrupt)
+    assert store.is_complete(ref)
+    assert store.executions(ref) == 1
+    assert_whole(store, ref)

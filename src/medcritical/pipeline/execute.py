@@ -18,14 +18,12 @@ from typing import BinaryIO, Protocol
 import msgspec
 
 from medcritical.config.load import to_plain
-from medcritical.config.schema import TrainerConfig
+from medcritical.config.schema import Config, TrainerConfig
 from medcritical.errors import MedCriticalError, TrainingStopped
 from medcritical.pipeline.plan import StageCall
 from medcritical.pipeline.watch import Watcher
 from medcritical.pipeline.worker import CallFile, Event, WorkFile
 from medcritical.store.jsonl import readable_write_errors, write_json
-
-GRACE_SECONDS = 120.0  # for a training to end its step and save its state
 
 
 class StageFailed(MedCriticalError):
@@ -45,15 +43,15 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """Worker processes on this machine: one for all calls, or with `isolate` one for each."""
+    """Worker processes on this machine: one for all calls, or with `cluster.isolate` one for each."""
 
-    def __init__(self, store: Path, folder: Path, trainer: TrainerConfig, *, isolate: bool) -> None:
-        self.store, self.folder, self.trainer, self.isolate = store.resolve(), folder, trainer, isolate
-        self.deadline = deadline_of(trainer)
+    def __init__(self, store: Path, folder: Path, config: Config) -> None:
+        self.store, self.folder, self.trainer, self.cluster = store.resolve(), folder, config.trainer, config.cluster
+        self.deadline = deadline_of(config.trainer)
 
     def execute(self, calls: Sequence[StageCall], watcher: Watcher) -> None:
         """See `Executor`."""
-        for batch in [[call] for call in calls] if self.isolate else [list(calls)]:
+        for batch in [[call] for call in calls] if self.cluster.isolate else [list(calls)]:
             self._run_worker(batch, watcher)
 
     def _run_worker(self, calls: list[StageCall], watcher: Watcher) -> None:
@@ -61,7 +59,8 @@ class LocalExecutor:
         write_work(work_path, self.store, self.trainer, self.deadline, calls)
         with readable_write_errors(log_path):
             log = log_path.open("ab")
-        with log, started(work_path, log, stdin=subprocess.DEVNULL) as (process, events):
+        worker = started(work_path, log, stdin=subprocess.DEVNULL, stop_seconds=self.cluster.stop_seconds)
+        with log, worker as (process, events):
             failure = follow(events, watcher)
             exit_code = process.wait()
         if failure is not None:
@@ -100,8 +99,13 @@ def stage_failed(call: StageCall, failure: Event, log_path: Path) -> StageFailed
 
 
 @contextmanager
-def started(work_path: Path, log: BinaryIO, *, stdin: int) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO]]:
-    """A running worker and its event stream. On any error, Ctrl-C included, the worker is stopped first."""
+def started(
+    work_path: Path, log: BinaryIO, *, stdin: int, stop_seconds: float
+) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO]]:
+    """A running worker and its event stream. On any error, Ctrl-C included, the worker is stopped first.
+
+    It has `stop_seconds` to end its step and save.
+    """
     read_end, write_end = os.pipe()
     environment = {
         **os.environ,
@@ -123,16 +127,16 @@ def started(work_path: Path, log: BinaryIO, *, stdin: int) -> Iterator[tuple[sub
         try:
             yield process, events
         finally:
-            _stop(process)
+            _stop(process, stop_seconds)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Interrupt a worker that still runs and wait for it to clear up; kill its whole session if it does not."""
+def _stop(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Interrupt a worker that still runs and wait so long for it to clear up; kill its whole session if it does not."""
     if process.poll() is not None:
         return
     process.send_signal(signal.SIGINT)
     try:
-        process.wait(GRACE_SECONDS)
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -116,6 +116,7 @@ def _run(work: RankWork, reporter: Reporter | None) -> None:
         timeout_seconds=work.timeout_seconds,
         is_one_rank=True,
         tell=lambda message: None,
+        keep=lambda release: None,  # this process ends with the artefact; a stop is its supervisor's to obey
     )
     if reporter is not None:
         output.progress = lambda *progress: reporter.progress(call.ref.key, *progress)

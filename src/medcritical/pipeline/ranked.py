@@ -29,13 +29,7 @@ from medcritical.config.load import to_plain
 from medcritical.config.schema import Config
 from medcritical.errors import ConfigError
 from medcritical.pipeline import nodes
-from medcritical.pipeline.execute import (
-    GRACE_SECONDS,
-    LocalExecutor,
-    StageFailed,
-    call_file,
-    follow,
-)
+from medcritical.pipeline.execute import LocalExecutor, StageFailed, call_file, follow
 from medcritical.pipeline.guard import SUPERVISOR, Guard
 from medcritical.pipeline.launchers import Launcher, Torchrun, wait_for
 from medcritical.pipeline.meeting import FirstMachine
@@ -61,7 +55,7 @@ class RankExecutor:
     def __init__(self, store: Store, folder: Path, config: Config) -> None:
         check_programs(config.strategy.kind)
         self.store, self.folder, self.config, self.cluster = store, folder, config, config.cluster
-        self.local = LocalExecutor(store.root, folder, config.trainer, isolate=config.cluster.isolate)
+        self.local = LocalExecutor(store.root, folder, config)
         self.launcher: Launcher = Srun(config) if config.cluster.kind is ClusterKind.slurm else Torchrun(config.cluster)
         self.log_path = folder / "worker.log"
         self.known: set[int] = set()  # machines that have come to a start
@@ -179,7 +173,7 @@ class RankExecutor:
         """Ask this machine's ranks, if they still run, to save and stop; then end the launcher and them."""
         if process.poll() is None:
             self.launcher.ask_to_stop(process, start)
-            wait_for(process, GRACE_SECONDS)
+            wait_for(process, self.cluster.stop_seconds)
         if process.poll() is None:
             self.launcher.kill(process)
             process.wait()

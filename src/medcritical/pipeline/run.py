@@ -155,8 +155,8 @@ def _executor(config: Config, store: Store, folder: Path) -> Executor:
         case ClusterKind.local:
             workers = num_workers(config.cluster, config.trainer)
             if workers > 1:
-                return ParallelExecutor(store.root, folder, config.trainer, workers=workers)
-            return LocalExecutor(store.root, folder, config.trainer, isolate=config.cluster.isolate)
+                return ParallelExecutor(store.root, folder, config, workers=workers)
+            return LocalExecutor(store.root, folder, config)
         case ClusterKind.torchrun | ClusterKind.slurm:
             return RankExecutor(store, folder, config)
 

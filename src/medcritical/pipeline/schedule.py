@@ -10,14 +10,15 @@ import os
 import selectors
 import subprocess
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
-from medcritical.config.schema import ClusterConfig, TrainerConfig
+from medcritical.config.schema import ClusterConfig, Config, TrainerConfig
 from medcritical.pipeline.execute import (
     StageFailed,
     call_file,
@@ -31,6 +32,8 @@ from medcritical.pipeline.plan import StageCall
 from medcritical.pipeline.watch import Watcher
 from medcritical.pipeline.worker import Event
 from medcritical.store.jsonl import readable_write_errors
+
+StartedWorker = AbstractContextManager[tuple[subprocess.Popen[bytes], BinaryIO]]
 
 MOST_WORKERS = 4
 """A worker holds libraries and a model of its own, about 0.7 GB with the tiny student."""
@@ -83,19 +86,20 @@ def _longest_chains(calls: Sequence[StageCall]) -> dict[str, int]:
 class ParallelExecutor:
     """Several worker processes on this machine. Each makes one call after another, whichever is ready."""
 
-    def __init__(self, store: Path, folder: Path, trainer: TrainerConfig, *, workers: int) -> None:
-        self.store, self.folder, self.trainer, self.workers = store.resolve(), folder, trainer, workers
+    def __init__(self, store: Path, folder: Path, config: Config, *, workers: int) -> None:
+        self.store, self.folder, self.config, self.workers = store.resolve(), folder, config, workers
 
     def execute(self, calls: Sequence[StageCall], watcher: Watcher) -> None:
         """See `Executor`. When a call fails, the others that are being made are interrupted."""
         schedule, idle, busy = Schedule(calls), list[_Worker](), list[_Worker]()
         work_path, log_path = self.folder / "work.json", self.folder / "worker.log"
-        write_work(work_path, self.store, self.trainer, deadline_of(self.trainer), [])
+        write_work(work_path, self.store, self.config.trainer, deadline_of(self.config.trainer), [])
+        begin = partial(started, work_path, stdin=subprocess.PIPE, stop_seconds=self.config.cluster.stop_seconds)
         with readable_write_errors(log_path), log_path.open("ab") as log, ExitStack() as running:
             with selectors.DefaultSelector() as selector:
                 while True:
                     while (idle or len(busy) < self.workers) and (call := schedule.take()) is not None:
-                        worker = idle.pop() if idle else _start(running, selector, work_path, log)
+                        worker = idle.pop() if idle else _start(running, selector, begin(log))
                         worker.give(call)
                         busy.append(worker)
                     if not busy:
@@ -138,8 +142,8 @@ class _Worker:
         self.process.wait()
 
 
-def _start(running: ExitStack, selector: selectors.BaseSelector, work_path: Path, log: BinaryIO) -> _Worker:
-    worker = _Worker(*running.enter_context(started(work_path, log, stdin=subprocess.PIPE)))
+def _start(running: ExitStack, selector: selectors.BaseSelector, process: StartedWorker) -> _Worker:
+    worker = _Worker(*running.enter_context(process))
     selector.register(worker.events, selectors.EVENT_READ, worker)
     return worker
 

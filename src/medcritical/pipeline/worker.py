@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -91,7 +92,10 @@ class Reporter:
 
 
 def run_call(call: CallFile, store: Store, work: WorkFile, reporter: Reporter) -> None:
-    """Make one artefact, unless another job has made it while this one waited for the lock."""
+    """Make one artefact, unless another job has made it while this one waited for the lock.
+
+    Raises KeyboardInterrupt after it where Ctrl-C came too late to stop its training.
+    """
     ref = call.ref
     reporter.tell(Event(kind="waiting", key=ref.key))
     with store.lock(ref):
@@ -100,7 +104,7 @@ def run_call(call: CallFile, store: Store, work: WorkFile, reporter: Reporter) -
             return
         reporter.tell(Event(kind="started", key=ref.key))
         start = time.monotonic()
-        with store.build(ref) as folder:
+        with ExitStack() as kept, store.build(ref) as folder:
             output = Output(
                 folder,
                 msgspec.convert(work.trainer, TrainerConfig),
@@ -108,6 +112,7 @@ def run_call(call: CallFile, store: Store, work: WorkFile, reporter: Reporter) -
                 checkpoints=store.unfinished(ref),
                 deadline=work.deadline,
                 tell=lambda message: reporter.note(ref.key, message),
+                keep=kept.callback,
             )
             run_stage(call, store, output)
             complete_call(call, store, output, start, reporter)

@@ -55,6 +55,7 @@ class Output:
         timeout_seconds: longest that a rank waits for the others.
         is_one_rank: other processes make the same artefact with this one.
         tell: takes sentences for the person who watches.
+        keep: takes what a training wants called when the artefact is complete; see `training.resume.Recovery`.
     """
 
     folder: Path
@@ -66,6 +67,7 @@ class Output:
     timeout_seconds: float = 1800.0
     is_one_rank: bool = False
     tell: Callable[[str], None] = print
+    keep: Callable[[Callable[[], None]], object] = lambda release: release()
     facts: dict[str, Any] = field(default_factory=dict)
     teacher_tokens: int = 0
     student_tokens: int = 0

@@ -31,7 +31,9 @@ def launched(output: Output) -> Iterator[Launch]:
     trainer, recovery = output.trainer, None
     ranks = join_ranks(resolve_device(trainer.accelerator), output.timeout_seconds)
     if output.checkpoints is not None:
-        recovery = Recovery(output.checkpoints, trainer.checkpoint_every_steps, output.deadline, output.tell)
+        recovery = Recovery(
+            output.checkpoints, trainer.checkpoint_every_steps, output.deadline, output.tell, output.keep
+        )
     yield Launch(output.strategy, ranks, recovery)
     leave_ranks()
 

@@ -155,7 +155,10 @@ class Store:
 
     @contextmanager
     def build(self, ref: ArtefactRef) -> Iterator[Path]:
-        """An empty folder to make the artefact in; removed when making it fails. Hold the lock."""
+        """An empty folder to make the artefact in; removed when making it fails. Hold the lock.
+
+        An artefact that is complete stays, whatever is raised after that: a stop may come at any moment.
+        """
         folder = self.folder(ref)
         with readable_write_errors(folder):
             self.discard(ref)
@@ -163,7 +166,8 @@ class Store:
             try:
                 yield folder
             except BaseException:
-                self.discard(ref)
+                if not self.is_complete(ref):
+                    self.discard(ref)
                 raise
 
     def discard(self, ref: ArtefactRef) -> None:

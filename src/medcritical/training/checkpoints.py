@@ -16,6 +16,7 @@ from medcritical.records import Record
 from medcritical.store.artefact import FileEntry
 from medcritical.store.hashing import hash_file
 from medcritical.store.jsonl import read_json, readable_write_errors, write_json
+from medcritical.training.ranks import ALONE, Ranks, from_first_rank, gather_over_ranks
 
 MARKER = "complete.json"
 KEPT = 2
@@ -28,11 +29,13 @@ class Marker(Record, frozen=True, kw_only=True):
     Attributes:
         step: optimizer steps done.
         layout: how the training was spread; one spread otherwise cannot go on from it exactly.
+        save_seconds: what a save has taken at most so far; 0: not known.
     """
 
     step: int
     layout: dict[str, Any]
     files: dict[str, FileEntry]
+    save_seconds: float = 0.0
 
 
 def place(root: Path, step: int) -> Path:
@@ -61,27 +64,30 @@ def describe_files(folder: Path, names: Sequence[str]) -> dict[str, FileEntry]:
 def complete(root: Path, marker: Marker) -> None:
     """Write the marker: from here on the checkpoint exists. Older ones beyond the newest two are removed."""
     write_json(place(root, marker.step) / MARKER, marker)
-    steps = [step for step in _steps(root) if (place(root, step) / MARKER).is_file()]
+    steps = _complete_steps(root)
     for step in _steps(root):
         if step not in steps[-KEPT:]:
             _remove(place(root, step))
 
 
-def find_newest(root: Path, layout: dict[str, Any], tell: Callable[[str], None]) -> Marker | None:
-    """The newest checkpoint whose files are what its marker says; None where there is none.
+def find_newest(root: Path, layout: dict[str, Any], tell: Callable[[str], None], ranks: Ranks = ALONE) -> Marker | None:
+    """The newest checkpoint whose files are what its marker says; None where there is none. All ranks must call it.
 
-    Folders without a marker are leftovers and are passed over; `tell` hears of complete ones that are damaged.
+    Rank 0 decides what there is. Every rank hashes its share of the files: one of them alone could take longer than the others
+    wait for it. Folders without a marker are leftovers and are passed over; rank 0's `tell` hears of complete ones that are
+    damaged.
 
     Raises:
         ConfigError: it was made with another layout.
     """
-    for step in reversed(_steps(root)):
+    for step in from_first_rank(_complete_steps(root)[::-1]):
         folder = place(root, step)
-        if not (folder / MARKER).is_file():
-            continue
-        fault, marker = _check(folder)
-        if marker is None:
-            tell(f"the checkpoint {folder} is damaged ({fault}) and passed over.")
+        fault, marker = from_first_rank(_read(folder) if ranks.is_first else ("", None))
+        if marker is not None:
+            fault = _fault_of_content(folder, marker, ranks)
+        if marker is None or fault:
+            if ranks.is_first:
+                tell(f"the checkpoint {folder} is damaged ({fault}) and passed over.")
             continue
         if marker.layout != layout:
             raise ConfigError(_other_layout(folder, marker.layout, layout))
@@ -89,19 +95,31 @@ def find_newest(root: Path, layout: dict[str, Any], tell: Callable[[str], None])
     return None
 
 
-def _check(folder: Path) -> tuple[str, Marker | None]:
-    """What is wrong with a checkpoint, or its marker where nothing is."""
+def _read(folder: Path) -> tuple[str, Marker | None]:
+    """What is wrong with a checkpoint's marker or the sizes of its files, or the marker where nothing is."""
     try:
         marker = read_json(folder / MARKER, Marker)
-        for name, entry in marker.files.items():  # all sizes first: they cost nothing
+        for name, entry in marker.files.items():
             if (folder / name).stat().st_size != entry.bytes:
                 return f"{name} has not {entry.bytes} bytes", None
-        for name, entry in marker.files.items():
-            if hash_file(folder / name) != entry.sha256:
-                return f"{name} has other content than was written", None
     except OSError as error:
         return str(error), None
     return "", marker
+
+
+def _fault_of_content(folder: Path, marker: Marker, ranks: Ranks) -> str:
+    """What is wrong with the content of any file, the same on all ranks; empty: nothing. Ranks share the work."""
+    largest_first = sorted(marker.files, key=lambda name: (-marker.files[name].bytes, name))
+    mine = {name: marker.files[name] for name in largest_first[ranks.rank :: ranks.size]}
+    return next(filter(None, gather_over_ranks(_first_fault(folder, mine))), "")
+
+
+def _first_fault(folder: Path, files: dict[str, FileEntry]) -> str:
+    try:
+        others = (name for name, entry in files.items() if hash_file(folder / name) != entry.sha256)
+        return next((f"{name} has other content than was written" for name in others), "")
+    except OSError as error:
+        return str(error)
 
 
 def _other_layout(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> str:
@@ -117,6 +135,11 @@ def _steps(root: Path) -> list[int]:
     """Steps of all checkpoint folders, complete or not, oldest first."""
     names = (path.name.removeprefix(_STEP) for path in root.glob(f"{_STEP}*"))
     return sorted(int(name) for name in names if name.isdecimal())
+
+
+def _complete_steps(root: Path) -> list[int]:
+    """Steps of the checkpoint folders with a marker, oldest first."""
+    return [step for step in _steps(root) if (place(root, step) / MARKER).is_file()]
 
 
 def _remove(folder: Path) -> None:

@@ -126,6 +126,10 @@ class ClusterConfig:
     )
     max_restarts: int = key("times that a stage starts again, from what it has kept, after a rank died", ge=0)
     timeout_seconds: float = key("longest that a rank waits for the others before it gives up", gt=0)
+    stop_seconds: float = key(
+        "seconds that a stop gives a training to end its step and save before it is killed; longer than both together",
+        gt=0,
+    )
 
     @property
     def world_size(self) -> int:
