@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from medcritical.records import Score, Tally
 from medcritical.reporting.breakdown import scores_of
-from medcritical.reporting.drawing import Look, assign_looks, legend_above, new_figure, save, styled
+from medcritical.reporting.drawing import Look, assign_looks, legend_above, legend_height, new_figure, save, styled
 from medcritical.reporting.pooling import Pool
 from medcritical.reporting.summary import Results
 from medcritical.reporting.trail import Iteration
@@ -47,7 +47,11 @@ def slice_figure(results: Results, pools: Sequence[Pool], *paths: Path) -> bool:
     with styled([*labels.values(), *(value for each in names.values() for pair in each for value in pair)]):
         from matplotlib.patches import Patch
 
-        height = 1.2 + max(1.6, 0.16 * most_bars + 0.25 * max(map(len, names.values())))
+        height = (
+            1.2
+            + max(1.6, 0.16 * most_bars + 0.25 * max(map(len, names.values())))
+            + legend_height(len(bars), columns=2)
+        )
         figure = new_figure(1.5 + 6.0 * len(panels), height)
         for axes, key in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             axes.set_title(f"{key[0]} {key[1]}")
@@ -89,7 +93,7 @@ def quality_figure(iterations: Sequence[Iteration], *paths: Path) -> bool:
     with styled(lines):
         from matplotlib.lines import Line2D
 
-        figure = new_figure(10.0, 6.4)
+        figure = new_figure(10.0, 6.4 + legend_height(len(looks), columns=2))
         for axes, (heading, name, factor) in zip(figure.subplots(2, 2).flatten(), QUALITY_PANELS, strict=True):
             for label, by_iteration in lines.items():
                 points = quality_points(by_iteration, name, factor)

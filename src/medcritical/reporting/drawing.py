@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -90,7 +91,8 @@ def label_ends(axes: Axes, ends: Sequence[LineEnd]) -> None:
     bottom, top = axes.get_ylim()
     axes.set_ylim(bottom, top)
     _, right = axes.get_xlim()
-    for end, height in zip(ends, spread_labels([end.y for end in ends], 0.055 * (top - bottom)), strict=True):
+    gap = min(0.055, 0.95 / max(len(ends), 1)) * (top - bottom)
+    for end, height in zip(ends, spread_labels([end.y for end in ends], gap), strict=True):
         leader = {
             "arrowstyle": "-",
             "color": end.colour,
@@ -108,6 +110,16 @@ def label_ends(axes: Axes, ends: Sequence[LineEnd]) -> None:
             arrowprops=leader,
             annotation_clip=False,
         )
+
+
+def height_for(labels: int) -> float:
+    """Inches of a panel with so many labels at its lines' ends, so that they lie one above another and not outside."""
+    return max(4.4, 0.6 + 0.23 * labels)
+
+
+def legend_height(entries: int, columns: int) -> float:
+    """Inches that a legend above the panels takes beyond the five lines that every figure has room for."""
+    return 0.19 * max(0, math.ceil(entries / columns) - 5)
 
 
 def legend_above(figure: Figure, handles: Sequence[Any], *, columns: int) -> None:

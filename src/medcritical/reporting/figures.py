@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medcritical.reporting.drawing import DARK, GREY, LineEnd, Look, assign_looks, label_ends, new_figure, save, styled
+from medcritical.reporting.drawing import (
+    DARK,
+    GREY,
+    LineEnd,
+    Look,
+    assign_looks,
+    height_for,
+    label_ends,
+    new_figure,
+    save,
+    styled,
+)
 from medcritical.reporting.pooling import Checkpoint, Pool, pool_seeds
 from medcritical.reporting.summary import STAGE_1, SummaryRow
 
@@ -43,7 +54,9 @@ def accuracy_figure(rows: Sequence[SummaryRow], *paths: Path) -> None:
     lines = {heading: accuracy_lines(here) for heading, here in panels.items()}
     looks = assign_looks(line.label for each in lines.values() for line in each)
     with styled(names_in(pools)):
-        figure = new_figure(6.8 * num_columns, 4.4 * num_rows)
+        most = max(len(lines[heading]) + len(_levels(here)) for heading, here in panels.items())
+        longest = max((len(line.label) for each in lines.values() for line in each), default=0)
+        figure = new_figure(max(6.8, 4.2 + 0.066 * longest) * num_columns, height_for(most) * num_rows)
         all_axes = figure.subplots(num_rows, num_columns, squeeze=False).flatten()
         for axes, (heading, here) in zip(all_axes, panels.items(), strict=False):
             axes.set_title(heading)
@@ -71,7 +84,8 @@ def accuracy_lines(pools: Sequence[Pool]) -> list[Line]:
     """The lines of one panel, without models that were not trained here.
 
     An arm that begins at iteration 1 starts from its run's stage-1 checkpoint, where that was scored; that checkpoint is
-    then no line of its own. Another way to ask the same checkpoint (a majority vote) starts nothing.
+    then no line of its own, and a line that another run has as well is there once. Another way to ask the same
+    checkpoint (a majority vote) starts nothing.
     """
     arms: dict[tuple[str, str, float | None], list[Pool]] = {}
     for pool in pools:
@@ -87,8 +101,16 @@ def accuracy_lines(pools: Sequence[Pool]) -> list[Line]:
         label += f" ({run})" if several_runs else ""
         is_started = points[0].checkpoint.iteration > 0 and len(starts) == 1
         lines.append(Line(label, starts[0] if is_started else None, tuple(points)))
-    started = [line.start for line in lines]
-    return [line for line in lines if line.points[0] not in started]
+    started = {_shown(line.start) for line in lines if line.start is not None}
+    several: dict[tuple[Hashable, ...], Line] = {}
+    for line in lines:
+        several.setdefault(_shown(*line.points), line)
+    return [line for key, line in several.items() if key not in started]
+
+
+def _shown(*pools: Pool) -> tuple[Hashable, ...]:
+    """What a line shows, whichever run it is of."""
+    return tuple((replace(pool.checkpoint, run=""), *((row.seed, row.artefact) for row in pool.rows)) for pool in pools)
 
 
 def is_untrained(pool: Pool) -> bool:
@@ -117,15 +139,20 @@ def _draw_accuracy(axes: Axes, pools: Sequence[Pool], lines: Sequence[Line], loo
 def _draw_levels(axes: Axes, pools: Sequence[Pool]) -> list[LineEnd]:
     """Draw the untrained student and chance as level lines. One far below all arms is named in a corner: drawn, it would
     press the arms together."""
-    rows = [row for pool in pools for row in pool.rows]
-    levels: list[tuple[float, str, Any]] = [(pool.accuracy, pool.title, ":") for pool in pools if is_untrained(pool)]
-    levels.append((sum(row.chance for row in rows) / len(rows), "chance", (0, (1, 3))))
+    levels = _levels(pools)
     bottom, top = axes.get_ylim()
     near = [level for level in levels if not axes.lines or 100 * level[0] > bottom - 0.5 * (top - bottom)]
     if far := [level for level in levels if level not in near]:
         told = ", ".join(f"{label} {100 * accuracy:.1f} %" for accuracy, label, _ in far)
         axes.text(0.01, 0.02, f"below: {told}", transform=axes.transAxes, color=GREY, fontsize="small")
     return [_draw_level(axes, *level) for level in near]
+
+
+def _levels(pools: Sequence[Pool]) -> list[tuple[float, str, Any]]:
+    """Height, label and dashes of every level line."""
+    rows = [row for pool in pools for row in pool.rows]
+    untrained = dict.fromkeys((pool.accuracy, pool.title, ":") for pool in pools if is_untrained(pool))
+    return [*untrained, (sum(row.chance for row in rows) / len(rows), "chance", (0, (1, 3)))]
 
 
 def _draw_line(axes: Axes, line: Line, look: Look, shift: float) -> LineEnd:

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medcritical.reporting.crossover import AXES, compare_lines, cost_points, height_at
-from medcritical.reporting.drawing import DARK, Look, assign_looks, legend_above, new_figure, save, styled
+from medcritical.reporting.drawing import (
+    DARK,
+    Look,
+    assign_looks,
+    legend_above,
+    legend_height,
+    new_figure,
+    save,
+    styled,
+)
 from medcritical.reporting.figures import Line, accuracy_lines, names_in
 from medcritical.reporting.pooling import Pool
 
@@ -57,11 +66,12 @@ def cost_figure(pools: Sequence[Pool], *paths: Path) -> bool:
         for key in data
     }
     every = [line for each in lines.values() for line in each]
-    if not any(cost_points(line, field) for line in every for field in AXES.values()):
+    drawn = [line for line in every if any(cost_points(line, field) for field in AXES.values())]
+    if not drawn:
         return False
-    looks = assign_looks(line.label for line in every)
+    looks = assign_looks(line.label for line in drawn)
     with styled(names_in(pools)):
-        figure = new_figure(9.6, 0.6 + 3.6 * len(data))
+        figure = new_figure(9.6, 0.6 + 3.6 * len(data) + legend_height(len(looks), columns=2))
         grid = figure.subplots(len(data), len(AXES), squeeze=False, sharey="row")
         for row, ((name, split), mine) in zip(grid, lines.items(), strict=True):
             for axes, (heading, field) in zip(row, AXES.items(), strict=True):
