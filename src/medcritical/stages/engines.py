@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,10 +24,11 @@ from medcritical.generation.server import ServerEngine
 from medcritical.modeling.checkpoint import Student, load_checkpoint
 from medcritical.modeling.device import resolve_device, resolve_dtype
 from medcritical.modeling.record import find_model
-from medcritical.modeling.student import create_student
+from medcritical.modeling.student import PACKAGE, create_student, find_packaged_gguf
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.spread import Open, Opening, run_spread, spread_engine
-from medcritical.store.hashing import hash_json
+from medcritical.store.hashing import hash_file, hash_json
+from medcritical.store.locks import hold
 from medcritical.training.ranks import current_ranks, join_ranks, leave_ranks, take_gpu
 
 ENGINES = "engines"  # the store's folder of journals and server logs
@@ -47,13 +49,35 @@ def asked_engine(config: EngineConfig, inputs: Inputs, output: Output) -> Iterat
     """An engine over the model that the configuration names: one that is asked and never trained."""
     with ExitStack() as stack:
         checkpoint = None
-        if config.kind is EngineKind.embedded:
+        if config.kind is EngineKind.embedded and config.model.startswith(PACKAGE):
+            checkpoint = converted_gguf(config.model, inputs.store.root / ENGINES)
+        elif config.kind is EngineKind.embedded:
             if output.checkpoints is not None:  # seen by all ranks
                 output.checkpoints.mkdir(parents=True, exist_ok=True)
             checkpoint = Path(stack.enter_context(TemporaryDirectory(dir=output.checkpoints)))
-            model = StudentConfig(config.model, StudentKind.pretrained, config.model, "", False, None, None)
-            create_student(model, None, checkpoint, seed=0)
+            create_student(_as_student(config.model), None, checkpoint, seed=0)
         yield stack.enter_context(_engine(Opening(config, checkpoint, "", Precision.auto), inputs, output))
+
+
+def converted_gguf(name: str, above: Path) -> Path:
+    """The checkpoint of a packaged GGUF, below `above` by the hash of its content; converted the first time it is asked for.
+
+    Raises ModelError as `create_student` does.
+    """
+    key = hash_file(find_packaged_gguf(name))[:16]
+    folder, unfinished = above / f"gguf-{key}", above / f".gguf-{key}.unfinished"
+    with hold(above / f".gguf-{key}.lock"):
+        if not folder.is_dir():
+            shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
+            unfinished.mkdir()
+            create_student(_as_student(name), None, unfinished, seed=0)
+            unfinished.rename(folder)
+    return folder
+
+
+def _as_student(name: str) -> StudentConfig:
+    """A named model as `create_student` takes it."""
+    return StudentConfig(name, StudentKind.pretrained, name, "", False, None, None)
 
 
 def run_ranked(stage: Callable[..., None], config: StageConfig, inputs: Inputs, output: Output) -> None:
