@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from configurations import configure
 from medcritical.cli.exits import run_command
@@ -66,6 +67,8 @@ def test_the_last_iteration_of_an_arm_as_an_adapter_or_merged(run: SimpleNamespa
     assert [(path.name, path.read_text(encoding="utf-8")) for path in (tmp_path / "a").iterdir()] == [
         ("adapter_config.json", "2")
     ]
+    assert medcritical_export(run.folder, "--to", tmp_path / "c") == 0  # of the only arm after stage 1
+    assert (tmp_path / "c" / "adapter_config.json").read_text(encoding="utf-8") == "2"
     assert medcritical_export(run.folder, "--to", tmp_path / "b", "--arm", "dpo", "--iteration", "1", "--merge") == 0
     assert (tmp_path / "b" / "config.json").read_text(encoding="utf-8") == "1"
 
@@ -89,7 +92,6 @@ def test_the_card_says_what_it_is_and_under_which_licences(run: SimpleNamespace,
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        ((), "several arms: choose one with --arm, of sft, dpo"),
         (("--arm", "none"), "no arm 'none': --arm is one of sft, dpo"),
         (("--arm", "dpo", "--iteration", "3"), "no iteration 3: --iteration is at most 2"),
     ],
@@ -121,3 +123,13 @@ def test_a_published_model_is_no_arm_to_export(run: SimpleNamespace, tmp_path: P
     write_summary(run.folder / "summary.json", msgspec.structs.replace(summary, rows=rows))
     assert medcritical_export(run.folder, "--to", tmp_path / "a", "--merge") == 0
     assert (tmp_path / "a" / "config.json").read_text(encoding="utf-8") == "2"
+
+
+def test_several_arms_after_stage_1_are_a_choice(
+    run: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = run.folder / "summary.json"
+    summary = read_summary(path)
+    write_summary(path, replace(summary, rows=(*summary.rows, row("other", 1, "evaluate/1"))))
+    assert medcritical_export(run.folder, "--to", tmp_path / "a") == 2
+    assert "has several arms: choose one with --arm, of sft, dpo, other." in capsys.readouterr().err

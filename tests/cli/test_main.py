@@ -85,7 +85,10 @@ def test_version(medcritical) -> None:  # type: ignore[no-untyped-def]
     [
         ("selfplay.bta=3", "selfplay.bta is no configuration key: did you mean selfplay.beta?"),
         ("selfplay.beta=-1", "selfplay.beta=-1 is out of range: it must be greater than 0."),
-        ("teacher=gpt", "teacher=gpt is not available: choose one of engine, explanations_zh, oracle, recorded."),
+        (
+            "teacher=gpt",
+            "teacher=gpt is not available: choose one of engine, explanations_zh, oracle, own_traces, recorded.",
+        ),
         ("--cfg job foo", "foo is no override: overrides look like group=option or key=value."),
         ("seed=1,2", "seed=1,2 names 2 values: add -m to sweep over them."),
         ("-m selfplay.beta=0.1,-2", "in cell selfplay.beta=-2: selfplay.beta=-2 is out of range"),

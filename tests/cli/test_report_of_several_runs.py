@@ -8,7 +8,7 @@ import pytest
 from summaries import scored, write_run
 
 from medcritical.pipeline.run_folder import Failure, PlannedCall, PlannedRun, RunFolder
-from medcritical.store import ArtefactRef
+from medcritical.store import ArtefactRef, write_json
 
 HALF, MORE, MOST = ([True] * right + [False] * (40 - right) for right in (20, 28, 36))
 
@@ -77,6 +77,28 @@ def test_a_sweep_over_a_key_that_no_column_shows_names_its_cells(tmp_path: Path,
         ("DPO", "demo selfplay.reference=previous", "70.0"),
         ("DPO", "demo selfplay.reference=sft", "90.0"),
     ]
+
+
+def test_a_run_of_its_own_and_a_cell_in_two_sweeps_join_those_of_the_same_value(tmp_path: Path, call: Any) -> None:
+    """The value that a sweep varies is the configuration's where no sweep set it."""
+
+    def write(place: str, value: str, seed: int, right: list[bool], *swept: str) -> None:
+        folder = tmp_path / "outputs" / place
+        arm = scored("dpo_self", 2, seed, right, "DPO", artefact=f"evaluate/{value}-{seed}")
+        write_run(folder, tmp_path / "store", scored("sft", 0, seed, HALF, "SFT"), arm)
+        write_json(folder / "config.json", {"selfplay": {"reference": value}, "seed": seed})
+        plan(folder, *swept)
+
+    write("sweep/previous", "previous", 0, MORE, "selfplay.reference=previous")
+    write("sweep/sft", "sft", 0, MOST, "selfplay.reference=sft")
+    write("betas/previous", "previous", 0, MORE, "selfplay.beta=0.1")
+    write("alone", "previous", 1, MORE)
+    status, told, _ = call(tmp_path / "outputs", "--json")
+    assert status == 0
+    lines = [(line["arm"], line["run"].removeprefix("demo "), line["n"]) for line in main_table(told)]
+    assert ("DPO", "selfplay.reference=previous", "2 × 40") in lines
+    assert ("DPO", "selfplay.reference=sft", "40") in lines
+    assert len([line for line in lines if line[0] == "DPO"]) == 2
 
 
 def test_cells_without_a_result_are_named(arms: Path, call: Any) -> None:

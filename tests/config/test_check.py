@@ -49,7 +49,7 @@ def refusal_of_command(*overrides: str) -> str:
         (["arm=[]", "evaluation.base=false", "evaluation.sft=false"], ["nothing is scored", "an arm or a baseline"]),
         (["selfplay.reference=first"], ["selfplay.reference=first", "previous, sft"]),
         (["trainer.precision=fp8"], ["trainer.precision=fp8", "auto"]),
-        (["teacher=gpt"], ["teacher=gpt", "oracle, recorded"]),
+        (["teacher=gpt"], ["teacher=gpt", "oracle, own_traces, recorded"]),
         (["data/world=mild"], ["data/world=mild", "easy, hard"]),
         (["arm=[dpo_self,dpo_selv]"], ["arm=dpo_selv", "dpo_samples, dpo_self"]),
         (["selfplay=null"], ["group", "group=option"]),

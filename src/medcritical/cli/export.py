@@ -73,21 +73,22 @@ def export(arguments: argparse.Namespace) -> int:
 
 
 def find_checkpoint(run: Path, arm: str | None, iteration: int | None) -> tuple[Path, list[SummaryRow]]:
-    """The checkpoint's folder in the store, and its row of the run's summary.
+    """The checkpoint's folder in the store, and its row of the run's summary: of the only arm after stage 1, where there is one.
 
     Raises DataError naming what there is where nothing or several fit.
     """
     from medcritical.errors import DataError
-    from medcritical.reporting.summary import SUMMARY, read_summary
+    from medcritical.reporting.summary import STAGE_1, SUMMARY, read_summary
 
     if not run.is_dir():
         raise DataError(f"there is no folder {run}; give the output folder of a run, or a checkpoint's in the store.")
     summary = read_summary(run / SUMMARY)
     trained = [row for row in summary.rows if row.stage != "base"]
     arms = list(dict.fromkeys(row.arm for row in trained))
-    if arm is None and len(arms) > 1:
+    after = [name for name in arms if name != STAGE_1] or arms
+    if arm is None and len(after) > 1:
         raise DataError(f"{run} has several arms: choose one with --arm, of {', '.join(arms)}.")
-    of_arm = [row for row in trained if row.arm == (arm or arms[0])]
+    of_arm = [row for row in trained if row.arm == (arm or after[0])]
     if not of_arm:
         raise DataError(f"{run} has no arm {arm!r}: --arm is one of {', '.join(arms)}.")
     last = max(row.iteration for row in of_arm)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medcritical.cli.exits import CommandParser, run_command
 
@@ -114,15 +114,16 @@ def read_runs(folders: Sequence[Path]) -> Results:
 
     summaries = {path.parent: read_summary(path) for path in find_summaries(folders)}
     ambiguous = ambiguous_runs(row for summary in summaries.values() for row in summary.rows)
+    keys = list(dict.fromkeys(key for folder in summaries for key in swept_values(folder)))
     results = gather(
-        (folder, named_apart(summary, ambiguous, swept_values(folder))) for folder, summary in summaries.items()
+        (folder, named_apart(summary, ambiguous, values_of(folder, keys))) for folder, summary in summaries.items()
     )
     results.rows = unique_rows(results.rows)
     return results
 
 
 def named_apart(summary: Summary, ambiguous: Collection[str], values: Sequence[str]) -> Summary:
-    """The summary, with the swept values in the name of a run that is ambiguous without them."""
+    """The summary, with values of swept keys in the name of a run that is ambiguous without them."""
     from msgspec.structs import replace
 
     rows = tuple(
@@ -131,12 +132,33 @@ def named_apart(summary: Summary, ambiguous: Collection[str], values: Sequence[s
     return replace(summary, rows=rows)
 
 
-def swept_values(folder: Path) -> list[str]:
+def swept_values(folder: Path) -> dict[str, str]:
     """What a sweep set for this cell, less what tables show in columns; nothing for a run that is no cell."""
     from medcritical.pipeline.run_folder import PLAN, RunFolder
 
     swept = RunFolder(folder).planned().swept if (folder / PLAN).is_file() else []
-    return [override for override in swept if override.lstrip("+").partition("=")[0] not in SHOWN]
+    values = dict(override.lstrip("+").split("=", 1) for override in swept)
+    return {key: value for key, value in values.items() if key not in SHOWN}
+
+
+def values_of(folder: Path, keys: Sequence[str]) -> list[str]:
+    """`key=value` of a run for keys that some sweep varies: as configured, else (the option of a group) as its sweep set it."""
+    from medcritical.pipeline.run_folder import CONFIG
+    from medcritical.store import read_json
+
+    own = swept_values(folder)
+    config = read_json(folder / CONFIG, dict[str, Any]) if (folder / CONFIG).is_file() else {}
+    found = {key: _value_at(config, key) or own.get(key) for key in keys}
+    return [f"{key}={value}" for key, value in found.items() if value]
+
+
+def _value_at(config: Any, key: str) -> str:
+    """A value as one would write it on the command line; empty for one that is not there or is no single value."""
+    for part in key.split("."):
+        config = config.get(part) if isinstance(config, dict) else None
+    if isinstance(config, bool):
+        return str(config).lower()
+    return "" if config is None or isinstance(config, dict | list) else str(config)
 
 
 def missing_cells(folders: Sequence[Path]) -> list[str]:
