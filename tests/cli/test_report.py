@@ -184,6 +184,13 @@ def test_a_missing_folder_and_a_folder_without_runs_end_with_one_sentence(call, 
         assert len(err.splitlines()) == 1
 
 
+def test_a_place_that_cannot_be_is_said_before_anything_is_printed(runs, call, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    status, out, err = call(runs, "--to", tmp_path / "file")
+    assert (status, out) == (2, "")
+    assert err == f"error: --to {tmp_path / 'file'} cannot be made: File exists; name another folder.\n"
+
+
 def test_an_unknown_baseline_names_the_arms(runs, call):
     status, _, err = call(runs, "--baseline", "dpo")
     assert status == 2

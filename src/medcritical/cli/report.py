@@ -52,6 +52,8 @@ def report(folders: Sequence[Path], baseline: str | None, as_json: bool, to: Pat
     from medcritical.reporting.paper import HEADINGS, to_json, write_paper
     from medcritical.reporting.terminal import print_table
 
+    if to is not None:
+        _make_folder(to)  # before tables take their time
     paper = make_report(folders, baseline)
     if as_json:
         print(to_json(paper))
@@ -63,6 +65,15 @@ def report(folders: Sequence[Path], baseline: str | None, as_json: bool, to: Pat
         write_paper(paper, to)
         print(f"report: {to / 'report.html'}", file=sys.stderr)
     return 0
+
+
+def _make_folder(to: Path) -> None:
+    from medcritical.errors import DataError
+
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"--to {to} cannot be made: {error.strerror}; name another folder.") from error
 
 
 def make_report(folders: Sequence[Path], baseline: str | None) -> Paper:

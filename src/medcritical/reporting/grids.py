@@ -55,14 +55,21 @@ def beta_grid(pools: Sequence[Pool]) -> SourcedTable:
 
 
 def pair_quality_table(iterations: Sequence[Iteration]) -> SourcedTable:
-    """One line per arm, beta and iteration: what the preference pairs were made of, means over seeds."""
+    """One line per arm, beta and iteration: what the preference pairs were made of, means over seeds.
+
+    Of runs that share pairs the first one has the line.
+    """
     groups: dict[tuple[str, str, float | None, int], list[Iteration]] = {}
     for each in sorted(iterations, key=lambda item: (item.row.beta or 0.0, item.row.iteration)):
         if each.quality:
             groups.setdefault((each.row.title, each.row.run, each.row.beta, each.row.iteration), []).append(each)
     lines = []
+    shown = set[tuple[object, ...]]()
     for (title, run, beta, number), members in groups.items():
         sources = tuple(dict.fromkeys(each.pairs for each in members if each.pairs is not None))
+        if (title, beta, number, sources) in shown:
+            continue
+        shown.add((title, beta, number, sources))
         names = [Cell(text) for text in (title, run, None if beta is None else f"{beta:g}", str(number))]
         values = [_quality(members, name, is_share=is_share) for _, name, is_share in QUALITY_COLUMNS]
         lines.append([*names, *(Cell(text, sources) for text in (_verified(members), *values))])

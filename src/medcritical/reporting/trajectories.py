@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -24,6 +25,7 @@ METRICS = {
     "margin\n(nats)": {"train/margin": "margin"},
     "reward accuracy": {"train/reward_accuracy": "reward accuracy"},
 }
+WIDTH = 44  # characters of a title over one panel
 LABELS = {metric: label for labels in METRICS.values() for metric, label in labels.items()}
 
 
@@ -57,7 +59,7 @@ def curves_figure(curves: Sequence[Curve], *paths: Path) -> None:
             mine = [curve for curve in curves if curve.title == title]
             for axes, metrics in zip(grid[:, column], METRICS.values(), strict=True):
                 _draw_metrics(axes, mine, list(metrics), looks)
-            grid[0, column].set_title(title)
+            grid[0, column].set_title(textwrap.fill(title, WIDTH))
             grid[-1, column].set_xlabel("optimizer step, iterations in turn")
         for axes, heading in zip(grid[:, 0], METRICS, strict=True):
             axes.set_ylabel(heading)
