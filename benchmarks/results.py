@@ -106,8 +106,9 @@ def results_table(results: Results) -> str:
 
 
 def _describe(case: Case) -> str:
-    peaks = "" if case.peaks is None else f"; peak {case.peaks.ours:.2f} GB against {case.peaks.peer:.2f} GB"
-    return f"{len(case.runs)} turns{peaks}" + (f"; {case.note}" if case.note else "")
+    turns = f"{len(case.runs)} turns" if case.runs else ""
+    peaks = "" if case.peaks is None else f"peak {case.peaks.ours:.2f} GB against {case.peaks.peer:.2f} GB"
+    return "; ".join(part for part in (turns, peaks, case.note) if part)
 
 
 def _number(value: float | None) -> str | None:
