@@ -38,8 +38,8 @@ class Results(msgspec.Struct, frozen=True):
 def record(cases: Sequence[Case]) -> None:
     """Add `cases` to the results file, write the page's table anew and print it.
 
-    Cases of the same names take the place of the old ones. Cases of another machine, of other versions or another
-    commit are dropped.
+    Cases of the same names take the place of the old ones. Those of another machine, of other versions or another
+    commit do not go with the new ones: their file is kept beside, as cpu-before.json.
     """
     load = round(os.getloadavg()[0], 1)
     now = Results(_machine(), torch.get_num_threads(), load, versions(), _commit(), list(cases))
@@ -48,6 +48,8 @@ def record(cases: Sequence[Case]) -> None:
         if (before.machine, before.versions, before.commit) == (now.machine, now.versions, now.commit):
             names = {case.name for case in cases}
             now.cases[:0] = [case for case in before.cases if case.name not in names]
+        else:
+            RESULTS.replace(RESULTS.with_name(f"{RESULTS.stem}-before.json"))
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(now), indent=1) + b"\n")
     table = results_table(now)

@@ -48,6 +48,8 @@ def test_results_of_one_commit_are_kept_together(
     monkeypatch.setattr(results, "_commit", lambda: "decaf")
     results.record([make_case("three")])
     assert kept() == [("three", "")]
+    before = json.loads(results.RESULTS.with_name("cpu-before.json").read_text(encoding="utf-8"))
+    assert [case["name"] for case in before["cases"]] == ["one", "two"]  # half an hour's work is not lost
 
 
 def test_the_page_gets_the_table_and_keeps_the_rest(
