@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
 from lightning.fabric.utilities.seed import reset_seed
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.plugins.precision import DeepSpeedPrecision
+from lightning.pytorch.plugins.precision import DeepSpeedPrecision, HalfPrecision
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, Strategy
 from torch import Tensor, nn
 from torch.nn import Parameter
@@ -41,6 +41,21 @@ class ZeroPrecision(DeepSpeedPrecision):  # type: ignore[misc]
         """Back-propagate a loss that Lightning has divided by the number of micro-batches; the engine would again."""
         engine = model.trainer.strategy.deepspeed_engine
         engine.backward(tensor, *args, scale_wrt_gas=False, **arguments)
+
+
+class Bfloat16Scoring(HalfPrecision):  # type: ignore[misc]
+    """Forward passes with bfloat16 weights, as DeepSpeed's engine makes them: nothing else is made bfloat16 on the way."""
+
+    def __init__(self) -> None:
+        super().__init__("bf16-true")
+
+    def convert_input(self, data: Any) -> Any:
+        """The batch as it is."""
+        return data
+
+    def forward_context(self) -> AbstractContextManager[None]:
+        """No other default for new tensors."""
+        return nullcontext()
 
 
 class ZeroStrategy(DeepSpeedStrategy):  # type: ignore[misc]

@@ -25,7 +25,7 @@ from medcritical.training.device import LightningPrecision, choose_precision
 from medcritical.training.modules import TrainingModule
 from medcritical.training.ranks import ALONE, Ranks
 from medcritical.training.resume import Recovery, Resumption
-from medcritical.training.strategies import build_strategy
+from medcritical.training.strategies import Bfloat16Scoring, build_strategy
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,13 @@ def build_trainer(
     device = resolve_device(config.accelerator)
     precision = precision_of(config, launch.strategy, num_parameters)
     ranks, kind = launch.ranks, launch.strategy
+    plugins: list[Any] = [_environment()]
     more: dict[str, Any] = {"precision": precision, **arguments}
     if scoring and zero_stage(kind) in (1, 2):
         kind = StrategyKind.ddp
-        if precision == "bf16-mixed":
-            more["precision"] = "bf16-true"  # DeepSpeed's weights are bfloat16 too
+        if precision == "bf16-mixed":  # DeepSpeed's weights are bfloat16 too
+            del more["precision"]
+            plugins.append(Bfloat16Scoring())
     elif zero_stage(kind):
         del more["precision"]  # it comes with the strategy
     return Trainer(
@@ -83,7 +85,7 @@ def build_trainer(
         devices=ranks.local_size,
         num_nodes=ranks.num_nodes,
         strategy=build_strategy(kind, ranks, device, precision),
-        plugins=[_environment()],
+        plugins=plugins,
         callbacks=list(callbacks),
         max_epochs=1,
         logger=False,
