@@ -4,9 +4,10 @@
     python benchmarks/gpu.py --device cpu --tiny  # every line of it on a toy, without a GPU; writes nothing
 
 Both sides: bfloat16 arithmetic, adapters in float32, references computed before, and of the settings below that fit in
-memory the fastest. Our frozen weights are float32, as the program loads them; TRL's are bfloat16, its better choice. TRL
-has its fused head, FlashAttention 2 where it is installed (and then no padding in SFT), else SDPA, and Liger's layers
-where they are. First it is checked that the packed attention of this device computes what plain forward passes do.
+memory the fastest. Our weights are loaded as float32, as the program does, and the training narrows frozen ones of linear
+layers; TRL's are bfloat16, its better choice. TRL has its fused head, FlashAttention 2 where it is installed (and then no
+padding in SFT), else SDPA, and Liger's layers where they are. First it is checked that the packed attention of this device
+computes what plain forward passes do.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ Run = Callable[[], float]
 """Trains, and returns the wall seconds of a step."""
 
 WEIGHTS = {True: torch.float32, False: torch.bfloat16}
-"""Type of the frozen weights, ours and the peer's: the program loads float32, and autocast narrows them in each product."""
+"""Type of the weights, ours and the peer's, before a training: ours then makes the frozen ones of linear layers bfloat16."""
 
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}
 """Dense bfloat16 FLOP/s of NVIDIA's data sheets (SXM parts), by a part of the device's name."""

@@ -20,6 +20,7 @@ from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from gpu_work import SHAPES, Sizes
+from medcritical.modeling.device import narrow_frozen
 
 MODELS: dict[str, Sizes] = {
     **SHAPES,
@@ -42,11 +43,12 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Count:
-    """Weights of a model: all, those that are trained, and those of its largest layer."""
+    """Weights of a model: all, those that are trained, those of its largest layer, and frozen ones that DDP makes bfloat16."""
 
     all: int
     trained: int
     largest_layer: int
+    narrowed: int = 0
 
     @property
     def frozen(self) -> int:
@@ -65,7 +67,7 @@ def count_weights(sizes: Sizes, lora_rank: int | None) -> Count:
     layers = (sum(weight.numel() for weight in layer.parameters(recurse=False)) for layer in model.modules())
     weights = list(model.parameters())
     trained = sum(weight.numel() for weight in weights if weight.requires_grad)
-    return Count(sum(weight.numel() for weight in weights), trained, max(layers))
+    return Count(sum(weight.numel() for weight in weights), trained, max(layers), narrow_frozen(model))
 
 
 def _with_adapters(model: PreTrainedModel, rank: int) -> torch.nn.Module:
@@ -79,13 +81,13 @@ def _with_adapters(model: PreTrainedModel, rank: int) -> torch.nn.Module:
 def gpu_bytes(strategy: str, count: Count, num_gpus: int) -> int:
     """Bytes of model states on each GPU.
 
-    Frozen weights are 2 bytes each (bfloat16) under ZeRO, cut up under ZeRO 3, and 4 under DDP, which keeps float32.
+    Frozen weights are 2 bytes each (bfloat16) under ZeRO, cut up under ZeRO 3; under DDP in bfloat16 those of embeddings 4.
     """
     nodes = max(1, num_gpus // GPUS_PER_NODE)
     per_node = {"num_gpus_per_node": num_gpus // nodes, "num_nodes": nodes}
     match strategy:
         case "ddp":  # float32 weights, gradients and two moments
-            return 16 * count.trained + 4 * count.frozen
+            return 16 * count.trained + 4 * count.frozen - 2 * count.narrowed
         case "zero1":  # bfloat16 weights and gradients; float32 gradients, weights and moments in parts
             return 4 * count.trained + 16 * count.trained // num_gpus + 2 * count.frozen
         case "zero2" | "zero2_offload":

@@ -31,12 +31,14 @@ def test_adapters_alone_are_trained(memory: ModuleType) -> None:
     per_layer = 2 * (width + width) + 2 * (width + kv) + 3 * (width + inner)  # q, o; k, v; gate, up, down
     assert count.trained == 24 * 8 * per_layer
     assert count.frozen == 494_032_768
+    kept = 151_936 * width + (2 * 24 + 1) * width  # embeddings, tied to the head, and norms
+    assert count.narrowed == count.frozen - kept
 
 
 @pytest.mark.parametrize(
     ("strategy", "bytes_"),
     [
-        ("ddp", 16 * 800 + 4 * 200),
+        ("ddp", 16 * 800 + 4 * 50 + 2 * 150),
         ("zero1", 4 * 800 + 2 * 800 + 2 * 200),
         ("zero2", 2 * 800 + 18 * 100 + 2 * 200),
         ("zero3", 4 * 50 + 18 * 100 + 2 * 25),
@@ -45,7 +47,7 @@ def test_adapters_alone_are_trained(memory: ModuleType) -> None:
     ],
 )
 def test_bytes_on_each_of_eight_gpus(memory: ModuleType, strategy: str, bytes_: int) -> None:
-    count = memory.Count(all=1000, trained=800, largest_layer=50)
+    count = memory.Count(all=1000, trained=800, largest_layer=50, narrowed=150)
     assert memory.gpu_bytes(strategy, count, 8) == bytes_
 
 

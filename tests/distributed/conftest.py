@@ -1,5 +1,6 @@
 """A tiny student, and trainings of it by two ranks: one start of torchrun for all cases of a file."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from medcritical.modeling.checkpoint import save_checkpoint
 from medcritical.modeling.word_tokenizer import build_word_tokenizer
+
+sys.path.append(str(Path(__file__).parent.parent / "modeling"))  # for packed_rows
 
 
 @pytest.fixture(autouse=True)

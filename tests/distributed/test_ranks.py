@@ -42,6 +42,10 @@ def bfloat16(case: Case) -> Case:
     return replace(case, name=f"{case.name}-bfloat16", precision="bfloat16")
 
 
+def recomputing(case: Case) -> Case:
+    return replace(case, name=f"{case.name}-recomputing", recomputes=True)
+
+
 def outcome(folder: Path, name: str) -> dict[str, Any]:
     """Rows without their seconds, and the rest of what a case left."""
     found: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
@@ -80,6 +84,7 @@ def trained(student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     by_ranks = [spread(case, strategy) for strategy, case in product(SPREAD, PLAIN)]
     by_ranks += [stopped(case) for case in by_ranks if case.strategy != "zero1"]
     by_ranks += [bfloat16(spread(PLAIN[0], strategy)) for strategy in ("ddp", "zero2", "zero3")]
+    by_ranks += [recomputing(spread(case, "zero3")) for case in PLAIN]
     dropping = [spread(DROPOUT, strategy) for strategy in ("zero2", "ddp")]
     by_ranks += [*dropping, *map(stopped, dropping)]
     run_alone([*PLAIN, bfloat16(PLAIN[0]), DROPOUT, *map(stopped, (*PLAIN, DROPOUT))], student, folder)
@@ -92,6 +97,12 @@ def trained(student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_ranks_train_as_one_process_does(trained: Path, strategy: str, case: Case) -> None:
     assert_trained_alike(trained, case.name, f"{strategy}-{case.name}", 1e-5)
     assert_same_weights(trained, case.name, f"{strategy}-{case.name}", 2e-4)
+
+
+@pytest.mark.parametrize("case", PLAIN, ids=lambda case: case.name)
+def test_gradient_checkpointing_changes_nothing(trained: Path, case: Case) -> None:
+    assert_trained_alike(trained, case.name, f"zero3-{case.name}-recomputing", 1e-5)
+    assert_same_weights(trained, case.name, f"zero3-{case.name}-recomputing", 2e-4)
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "zero2", "zero3"])

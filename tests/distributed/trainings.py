@@ -30,7 +30,7 @@ from medcritical.modeling.lora import add_lora
 from medcritical.training import Launch, TrainingResult, score_responses, train_dpo, train_sft
 from medcritical.training.ranks import Ranks, current_ranks, from_first_rank, join_ranks, leave_ranks
 from medcritical.training.resume import Recovery
-from medcritical.training.strategies import sharded_loading
+from medcritical.training.strategies import ZeroStrategy, sharded_loading
 
 PAD, VOCABULARY = 0, 61
 
@@ -53,6 +53,7 @@ class Case:
     steps: int = 6
     stop_after: int | None = None
     dropout: float = 0.0
+    recomputes: bool = False
     from_everywhere: bool = False
 
 
@@ -81,7 +82,7 @@ def trainer_of(case: Case) -> TrainerConfig:
         batching=Batching(case.batching),
         micro_batch_tokens=48 if case.accumulates else 4096,
         micro_batch_size=2 if case.accumulates else 8,
-        gradient_checkpointing=False,
+        gradient_checkpointing=case.recomputes,
         log_every_n_steps=1,
         checkpoint_every_steps=None,
         time_limit=None,
@@ -254,8 +255,21 @@ def go_on_from_everywhere(
     return began
 
 
+def cut_up_small_weights() -> None:
+    """Makes ZeRO 3 cut up all weights of the body: it leaves those of up to 100,000 numbers whole, and these students have
+    no others. Norms stay whole, as they would in a larger model."""
+    make = ZeroStrategy.__init__
+
+    def made(self: ZeroStrategy, *arguments: Any) -> None:
+        make(self, *arguments)
+        self.config["zero_optimization"]["stage3_param_persistence_threshold"] = 100
+
+    ZeroStrategy.__init__ = made
+
+
 def main(cases: Path, student: Path, folder: Path) -> None:
     """All cases, one after the other, by all ranks."""
+    cut_up_small_weights()
     ranks = join_ranks(torch.device("cpu"), timeout_seconds=60) if current_ranks().size > 1 else Ranks()
     for values in json.loads(cases.read_text(encoding="utf-8")):
         print("case", values["name"], flush=True)

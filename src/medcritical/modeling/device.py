@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from medcritical.config.choices import Accelerator, Precision
 from medcritical.errors import ConfigError
@@ -33,3 +34,19 @@ def resolve_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     if precision is Precision.bfloat16 or torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
     return torch.float32
+
+
+def narrow_frozen(model: nn.Module) -> int:
+    """Makes frozen weights of linear layers bfloat16 for good, as autocast does for each use; returns how many numbers.
+
+    What is computed under autocast stays the same bit for bit. Autocast remembers the casts of trained weights alone: a
+    frozen one would be held as float32, cast for every micro-batch, and that kept for its backward pass. A weight that an
+    embedding reads, too, stays: it is not cast there.
+    """
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    others = [module for module in model.modules() if not isinstance(module, nn.Linear)]
+    read_elsewhere = {weight for module in others for weight in module.parameters(recurse=False)}
+    frozen = {w for module in linear for w in module.parameters(recurse=False) if not w.requires_grad}
+    for weight in frozen - read_elsewhere:
+        weight.data = weight.data.to(torch.bfloat16)
+    return sum(weight.numel() for weight in frozen - read_elsewhere)

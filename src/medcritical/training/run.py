@@ -14,7 +14,10 @@ from torch import Tensor, nn
 from medcritical.batching import Example, PairExample, collate_examples, collate_pairs, step_batches
 from medcritical.batching.examples import AnyExample, prompt_key
 from medcritical.batching.micro import MicroBatches
+from medcritical.config.choices import Batching
+from medcritical.config.cluster import zero_stage
 from medcritical.config.schema import LossConfig, OptimConfig, TrainerConfig
+from medcritical.modeling.device import narrow_frozen
 from medcritical.training.callbacks import FinalWeights, MetricRows, Progress, ScoringProgress
 from medcritical.training.data import MicroBatch, MicroBatchData, micro_batches
 from medcritical.training.health import find_alarms
@@ -205,6 +208,10 @@ def _fit(
             accumulate_grad_batches=num_micro_batches,
             gradient_clip_val=module.optim.max_grad_norm,
         )
+        # Only of models known to use their linear layers as such: those that can be packed. ZeRO has numbers of its own.
+        narrows = trainer.batching is Batching.packed and not zero_stage(launch.strategy)
+        if narrows and lightning.precision == "bf16-mixed":
+            logger.info("%d frozen weights are bfloat16", narrow_frozen(module.model))
         fit(lightning, module, data)
     alarms = find_alarms(rows.rows, module.num_steps)
     for alarm in alarms:

@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 from medcritical.config.choices import StrategyKind
 from medcritical.config.cluster import OFFLOADING, zero_stage
+from medcritical.modeling.packed import base_model
 from medcritical.training.device import LightningPrecision
 from medcritical.training.ranks import Ranks
 
@@ -100,6 +101,12 @@ class ZeroStrategy(DeepSpeedStrategy):  # type: ignore[misc]
         self.set_world_ranks()
         self._init_deepspeed_distributed()
 
+    def init_deepspeed(self) -> None:
+        """As in DeepSpeedStrategy; then a cut-up output embedding stays whole from its first use to the optimizer step."""
+        super().init_deepspeed()
+        if self.zero_stage_3:
+            keep_whole(self.lightning_module.model, self.deepspeed_engine.optimizer)
+
 
 def _prepare_deepspeed(device: torch.device) -> None:
     """Before DeepSpeed does anything on a CPU: it shall look for no GPU, and compile nothing.
@@ -113,6 +120,19 @@ def _prepare_deepspeed(device: torch.device) -> None:
     import deepspeed.ops
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+def keep_whole(model: nn.Module, optimizer: Any) -> None:
+    """Makes ZeRO 3 gather the output embedding once in an optimizer step, not for every micro-batch, and leave it so.
+
+    It is the largest weight by far, and whole anyway when a pass needs most memory. DeepSpeed does this by itself for
+    weights that are small; they are gathered after each step, and released before the next.
+    """
+    head = base_model(model).get_output_embeddings()
+    for weight in head.parameters():
+        if not weight.ds_persist:
+            weight.ds_persist = True
+            optimizer.persistent_parameters.append(weight)
 
 
 def build_strategy(
