@@ -116,6 +116,15 @@ def test_nothing_is_overwritten_and_pointers_are_no_models(
     assert medcritical_export(tmp_path / "nowhere", "--to", tmp_path / "b") == 2
 
 
+def test_a_folder_above_runs_is_told_from_a_run(
+    run: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert medcritical_export(run.folder.parent, "--to", tmp_path / "a") == 2
+    assert f"has no summary.json: give one of the runs below it: {run.folder}." in capsys.readouterr().err
+    assert medcritical_export(run.store.root, "--to", tmp_path / "a") == 2
+    assert "it is no finished run, and none is below it" in capsys.readouterr().err
+
+
 def test_a_published_model_is_no_arm_to_export(run: SimpleNamespace, tmp_path: Path) -> None:
     summary = read_summary(run.folder / "summary.json")
     published = msgspec.structs.replace(row("published", 0, "evaluate/9"), stage="base")

@@ -185,6 +185,10 @@ def test_every_fault_is_told_at_once() -> None:
         ([TOKENS, "selfplay=gated"], ["selfplay.gate", "arms.rejection_sft_tokens.match=tokens", "by steps"]),
         (["compare.at=tokens", "compare.arm=none"], ["compare.at=tokens needs compare.arm=none", "arm=[none,"]),
         (["compare.at=tokens", "compare.arm=sft_continued"], ["compare.arm=sft_continued plays no self-play"]),
+        (
+            ["arm=[dpo_self,sft_continued]", "compare.at=student_tokens"],
+            ["compare.at=student_tokens is about play", "arms.sft_continued.match=tokens"],
+        ),
         (["arms.sft_continued.retry=[resample]"], ["arms.sft_continued.retry", "method=continued_sft plays none"]),
         (["arm=majority_vote", "arms.majority_vote.match=steps"], ["arms.majority_vote.match=steps", "null"]),
         (["arms.dpo_self.chosen=teacher"], ["arms.dpo_self.retry=['correction']", "chosen=teacher"]),

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from configurations import ASKED, REAL, configure
-from medcritical.config.choices import Match
+from medcritical.config.choices import Allocation, Match, Retry
 from medcritical.config.schema import Config
 from medcritical.config.stages import DpoStage, EvaluateStage, PairStage, PlayStage, ReportStage, SftStage
+from medcritical.pipeline.estimate import estimated_tokens
 from medcritical.pipeline.plan import Plan, make_plan
 
 ALONE = "arm=dpo_self"
@@ -293,6 +294,34 @@ def test_compare_at_matches_every_other_arm_and_the_table_says_so(at: str, share
     titles = {row.arm: row.title for row in plan.report.config.rows if row.iteration}
     assert titles["dpo_self"] == "MedCritical (self-correction DPO)"
     assert {title.rpartition(", same ")[2] for arm, title in titles.items() if arm != "dpo_self"} == {shared}
+
+
+def test_at_equal_student_tokens_plays_are_matched_and_trainings_as_configured() -> None:
+    plan = plan_of("arm=[dpo_teacher,dpo_self,nll_corrections,dpo_samples]", "compare.at=student_tokens")
+    calls, plays = by_label(plan), {call.label: call for call in plan.calls if call.ref.stage == "play"}
+    target, teacher = plays["dpo_self iteration 1"], plays["dpo_teacher iteration 1"]
+    assert "target" not in target.inputs
+    assert (teacher.inputs["target"], teacher.config.retry) == (target.ref, [Retry.resample])
+    assert "dpo_samples iteration 1" not in plays  # the same new attempts, for as many tokens
+    assert calls["pair", "dpo_teacher iteration 1"].inputs["play"] == teacher.ref
+    # Arms that differ in their training alone have one play, as long as one model plays it.
+    assert "nll_corrections iteration 1" not in plays
+    assert plays["nll_corrections iteration 2"].inputs["target"] == plays["dpo_self iteration 2"].ref
+    trainings = [call for call in plan.calls if call.ref.stage == "dpo"]
+    assert all(call.config.match is Match.steps and "target" not in call.inputs for call in trainings)
+    assert estimated_tokens(teacher, plan) == estimated_tokens(target, plan) > 0
+    assert isinstance(plan.report.config, ReportStage)
+    equal = {row.arm: (row.title.rpartition(", same ")[2], row.equal) for row in plan.report.config.rows}
+    assert equal["dpo_teacher"] == ("student tokens", "student tokens of dpo_self")
+    assert equal["dpo_self"][1] == "optimizer steps as configured"
+    assert equal["sft"][1] == ""
+
+
+def test_at_equal_student_tokens_a_uniform_play_is_followed_round_by_round() -> None:
+    plan = plan_of("arm=[dpo_self,dpo_samples]", "compare.at=student_tokens", "selfplay=uniform")
+    plays = {call.label: call.config for call in plan.calls if call.ref.stage == "play"}
+    assert plays["dpo_self iteration 1"].allocation is Allocation.uniform
+    assert plays["dpo_samples iteration 1"].allocation is Allocation.adaptive
 
 
 def test_an_arms_own_match_goes_before_compare_at() -> None:

@@ -35,6 +35,14 @@ def test_a_line_is_an_arm_at_its_last_iteration(make_row, table_of):
     ]
 
 
+def test_a_note_says_in_what_arms_are_equal(make_row, table_of):
+    rows = [make_row(), make_row("dpo", 1, 110, equal="optimizer steps as configured")]
+    rows += [make_row("rs", 1, 104, equal="trained tokens of dpo"), make_row("nll", 1, equal="trained tokens of dpo")]
+    notes = [note for note in table_of(rows).table.notes if note.startswith("equal")]
+    assert notes == ["equal between arms: optimizer steps as configured (dpo); trained tokens of dpo (rs, nll)"]
+    assert not [note for note in table_of(rows[:1]).table.notes if note.startswith("equal")]
+
+
 def test_data_sets_are_columns_and_a_missing_one_is_no_zero(make_row, table_of):
     rows = [make_row(), make_row(data="cmexam", run="cmexam", artefact="evaluate/x"), make_row("dpo", 1, 120)]
     sft, dpo = lines(table_of(rows))

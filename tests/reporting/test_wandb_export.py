@@ -1,5 +1,6 @@
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,9 +86,11 @@ def test_no_secret_reaches_the_disk(run, tmp_path):
     assert not [path for path in files if b"s3cr3t-value" in path.read_bytes()]
 
 
-def test_a_second_export_under_the_same_id_is_a_whole_one(run, tmp_path):
+def test_a_second_export_under_the_same_id_is_a_whole_one_and_takes_the_place_of_the_first(run, tmp_path):
+    other = export(replace(run, id="demo-00"), tmp_path)
     first, second = export(run, tmp_path), export(run, tmp_path)
     assert first != second
+    assert sorted(first.parent.glob("offline-run-*")) == sorted([other, second])
     assert [items(row.item)["sft/step"] for row in of_kind(second, "history")[:2]] == [1, 5]
     assert of_kind(second, "run")[0].run_id == "demo-0"
 

@@ -82,6 +82,14 @@ def find_checkpoint(run: Path, arm: str | None, iteration: int | None) -> tuple[
 
     if not run.is_dir():
         raise DataError(f"there is no folder {run}; give the output folder of a run, or a checkpoint's in the store.")
+    if not (run / SUMMARY).is_file():
+        below = [str(path.parent) for path in sorted(run.glob(f"**/{SUMMARY}"))]
+        named = (
+            f"give one of the runs below it: {', '.join(below)}"
+            if below
+            else "it is no finished run, and none is below it"
+        )
+        raise DataError(f"{run} has no {SUMMARY}: {named}.")
     summary = read_summary(run / SUMMARY)
     trained = [row for row in summary.rows if row.stage != "base"]
     arms = list(dict.fromkeys(row.arm for row in trained))

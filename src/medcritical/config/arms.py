@@ -94,6 +94,8 @@ def _match_faults(config: Config, name: str, arm: ArmConfig) -> Iterator[str]:
         yield (
             f"{key} needs {named} to name another arm of this run: add that arm, e.g. arm=[{against or 'dpo_self'},{name}]."
         )
+    elif match is Match.student_tokens and arm.method is not Method.selfplay:
+        yield f"{key} is about play, and arms.{name}.method={arm.method.value} plays none: set arms.{name}.match=tokens."
     elif _is_matched(config, against, other):
         yield f"{named} is itself matched to {other.against or config.compare.arm}: name an arm with match=steps."
     elif other.method is not Method.selfplay:
@@ -106,7 +108,7 @@ def _match_faults(config: Config, name: str, arm: ArmConfig) -> Iterator[str]:
 
 
 def _is_matched(config: Config, name: str, arm: ArmConfig) -> bool:
-    """True when this arm trains as long as another one says."""
+    """True when another arm says for how long this one trains or plays."""
     return name != (arm.against or config.compare.arm) and (arm.match or config.compare.at) is not Match.steps
 
 

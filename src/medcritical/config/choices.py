@@ -199,11 +199,15 @@ class Objective(str, Enum):
 
 
 class Match(str, Enum):
-    """What a control shares with the arm it is compared with: optimizer steps, trained tokens, or training seconds."""
+    """What an arm shares with the one it is compared with.
+
+    steps: optimizer steps, as configured; tokens: trained tokens; seconds: of training; student_tokens: written in play.
+    """
 
     steps = "steps"
     tokens = "tokens"
     seconds = "seconds"
+    student_tokens = "student_tokens"
 
 
 class Precision(str, Enum):

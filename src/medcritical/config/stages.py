@@ -262,6 +262,7 @@ class ReportRow:
     iteration: int
     beta: Optional[float]
     seed: int
+    equal: str = ""
 
 
 @dataclass

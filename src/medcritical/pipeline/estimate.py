@@ -156,6 +156,8 @@ def _shown(costs: Costs, prices: PricesConfig | None) -> str:
 def estimated_tokens(call: StageCall, plan: Plan) -> int:
     """Upper bound of the tokens that a call generates. A recorded teacher's tokens were paid for before: 0."""
     config = call.config
+    if "target" in call.inputs and isinstance(config, PlayStage):
+        return estimated_tokens(plan_call(plan, call.inputs["target"].key), plan)
     if isinstance(config, PlayStage):
         questions = config.questions.count or _train_size(plan)
         if config.allocation is Allocation.adaptive:

@@ -30,7 +30,16 @@ from medcritical.config.stages import (
     ReportStage,
     StageConfig,
 )
-from medcritical.pipeline.slices import Slices, corrects, match_of, optim_of, published_values, title_of
+from medcritical.pipeline.slices import (
+    Slices,
+    corrects,
+    equal_in,
+    match_of,
+    optim_of,
+    published_values,
+    title_of,
+    trained_match,
+)
 from medcritical.store.artefact import ArtefactRef, artefact_key
 
 Inputs = dict[str, ArtefactRef]
@@ -73,7 +82,7 @@ class _Loop:
     """Where one arm's loop stands: what it goes on from, and what others made that it may need.
 
     Attributes:
-        trained: by arm and iteration, the references `reference` (if any) and `dpo` of its training.
+        trained: by arm and iteration, the references `play`, `reference` (if any) and `dpo` of what it did.
         pairs: of the iteration before.
     """
 
@@ -177,12 +186,14 @@ class _Planner:
                 else:
                     self._iteration(name, arm, iteration, loop)
                 beta = self.slices.beta(iteration) if arm.objective is Objective.dpo else None
-                row = ReportRow(name, title_of(config, name), loop.policy.stage, iteration, beta, config.seed)
+                title, equal = title_of(config, name), equal_in(config, name)
+                row = ReportRow(name, title, loop.policy.stage, iteration, beta, config.seed, equal)
                 self.evaluate(loop.questions, loop.policy, row)
 
     def _continued_sft(self, name: str, arm: ArmConfig, iteration: int, loop: _Loop) -> ArtefactRef:
         stage = dataclasses.replace(
-            self.slices.sft(self.slices.dpo_optim(iteration), "continued", iteration), match=match_of(self.config, name)
+            self.slices.sft(self.slices.dpo_optim(iteration), "continued", iteration),
+            match=trained_match(self.config, name),
         )
         inputs = {"checkpoint": loop.policy, "templates": loop.templates}
         if loop.corrections is not None:
@@ -193,10 +204,10 @@ class _Planner:
     def _iteration(self, name: str, arm: ArmConfig, iteration: int, loop: _Loop) -> None:
         """Play, pair, score by the reference, train, and let the policy through the gate where there is one."""
         config, label = self.config, f"{name} iteration {iteration}"
-        loop.pairs = pairs = self._pairs(arm, iteration, label, loop)
+        made: Inputs = {"play": self._play(name, arm, iteration, label, loop)}
+        loop.pairs = pairs = self._pairs(arm, iteration, label, made["play"], loop)
         start = loop.policy if config.selfplay.init is Start.previous else loop.sft
         reference = loop.policy if config.selfplay.reference is Reference.previous else loop.sft
-        made: Inputs = {}
         inputs = {"pairs": pairs, "checkpoint": start}
         if arm.objective is Objective.dpo:
             stage = ReferenceStage(config.template, config.dpo.max_length, config.trainer.precision)
@@ -208,13 +219,25 @@ class _Planner:
         loop.trained[name, iteration] = made
         loop.policy = self._gated(made["dpo"], label, loop) if config.selfplay.gate else made["dpo"]
 
-    def _pairs(self, arm: ArmConfig, iteration: int, label: str, loop: _Loop) -> ArtefactRef:
-        """Play and pair; those of earlier iterations are among the pairs where they are replayed."""
+    def _play(self, name: str, arm: ArmConfig, iteration: int, label: str, loop: _Loop) -> ArtefactRef:
+        """Attempts and retries, for as many student tokens as in the play that it is to equal, where there is one.
+
+        Arms that differ in their training alone have one play.
+        """
         config, slices = self.config, self.slices
-        inputs = {"questions": loop.questions, "policy": loop.policy}
+        stage, inputs = slices.play(arm, iteration), {"questions": loop.questions, "policy": loop.policy}
         if corrects(arm):
             inputs["corrector"] = loop.sft if config.selfplay.corrector is Corrector.sft else loop.policy
-        played = self.add(slices.play(arm, iteration), inputs, label)
+        if match_of(config, name) is Match.student_tokens:
+            target = loop.trained[arm.against or config.compare.arm, iteration]["play"]
+            call = self.calls[target.key]
+            if (call.config, call.inputs) != (stage, inputs):
+                stage, inputs = slices.matched_play(arm, iteration), {**inputs, "target": target}
+        return self.add(stage, inputs, label)
+
+    def _pairs(self, arm: ArmConfig, iteration: int, label: str, played: ArtefactRef, loop: _Loop) -> ArtefactRef:
+        """Pairs of a play; those of earlier iterations are among them where they are replayed."""
+        config, slices = self.config, self.slices
         inputs = {"play": played}
         if arm.chosen is Chosen.teacher:
             correct = dataclasses.replace(slices.teach(None, "distil", iteration), max_wrong=1)
@@ -246,7 +269,7 @@ class _Planner:
 
     def _target(self, name: str, arm: ArmConfig, iteration: int, loop: _Loop) -> Inputs:
         """The training that this one is to equal."""
-        match = match_of(self.config, name)
+        match = trained_match(self.config, name)
         if match is Match.steps:
             return {}
         target = loop.trained[arm.against or self.config.compare.arm, iteration]

@@ -12,6 +12,7 @@ from medcritical.config.choices import (
     Method,
     Objective,
     Replay,
+    Retry,
     RightBy,
     StudentKind,
     TeacherKind,
@@ -40,7 +41,12 @@ from medcritical.config.stages import (
 from medcritical.store.hashing import derive_seed
 from medcritical.text.prompts import tags_of
 
-SHARED = {Match.steps: "steps", Match.tokens: "trained tokens", Match.seconds: "training time"}
+SHARED = {
+    Match.steps: "steps",
+    Match.tokens: "trained tokens",
+    Match.seconds: "training time",
+    Match.student_tokens: "student tokens",
+}
 
 
 class Slices:
@@ -181,6 +187,11 @@ class Slices:
             corrections=loop.corrections,
         )
 
+    def matched_play(self, arm: ArmConfig, iteration: int) -> PlayStage:
+        """The same until as many tokens are written as in another arm's play; more attempts where the arm has no retries."""
+        retry = arm.retry or [Retry.resample]
+        return dataclasses.replace(self.play(arm, iteration), retry=retry, allocation=Allocation.adaptive, budget=0)
+
     def pair(self, arm: ArmConfig, iteration: int) -> PairStage:
         """The pairs of one iteration."""
         loop = self.config.selfplay
@@ -203,7 +214,7 @@ class Slices:
             beta=self.beta(iteration) if has_contrast else None,
             loss=loss_of(config.dpo) if has_contrast else None,
             nll_weight=config.dpo.nll_weight,
-            match=match_of(config, name),
+            match=trained_match(config, name),
             starts_at_reference=has_contrast and at_reference,
             template=config.template,
             lora=config.student.lora,
@@ -248,8 +259,24 @@ def match_of(config: Config, name: str) -> Match:
     return arm.match or config.compare.at
 
 
+def trained_match(config: Config, name: str) -> Match:
+    """What an arm's training shares: one that is matched in its play trains as it is configured."""
+    match = match_of(config, name)
+    return Match.steps if match is Match.student_tokens else match
+
+
+def equal_in(config: Config, name: str) -> str:
+    """What an arm is made equal in with another one, as a phrase; empty for one that does not train."""
+    if config.arms[name].method is Method.majority_vote:
+        return ""
+    match = match_of(config, name)
+    if match is Match.steps:
+        return "optimizer steps as configured"
+    return f"{SHARED[match]} of {config.arms[name].against or config.compare.arm}"
+
+
 def title_of(config: Config, name: str) -> str:
-    """The arm's name in tables, with what its training shares with that of the arm it is compared with, if that is there."""
+    """The arm's name in tables, with what it shares with the arm it is compared with, if that is there."""
     arm = config.arms[name]
     other = arm.against or config.compare.arm
     if name == other or other not in config.arms or arm.method is Method.majority_vote:

@@ -114,7 +114,7 @@ def _quality(members: Sequence[Iteration], name: str, *, is_share: bool) -> str 
     values: list[Any] = [each.quality.get(name) for each in members]
     if any(value is None for value in values):
         return None
-    return percent(fmean(values)) if is_share else f"{fmean(values):.1f}"
+    return percent(fmean(values)) if is_share else f"{round(fmean(values), 1) + 0.0:.1f}"
 
 
 def _verified(members: Sequence[Iteration]) -> str | None:

@@ -25,7 +25,8 @@ class SummaryRow(Record, frozen=True, kw_only=True):
     `title` its printed name. `iteration` is 0 for the untrained student (`stage` "base") and after stage 1, then 1..T.
     `ci_low` and `ci_high` bound the Wilson interval at level `confidence`. `verifier` is "exact" or the judge's name, who
     left `undecided` answers open. Token counts and seconds are of the
-    checkpoint and all it was made from, each artefact once; None where nothing recorded them.
+    checkpoint and all it was made from, each artefact once; None where nothing recorded them. `equal` says in what the arm
+    was made equal with another one, empty where it is none that trains.
     """
 
     run: str
@@ -53,6 +54,7 @@ class SummaryRow(Record, frozen=True, kw_only=True):
     artefact: str
     chance: float
     commonest_letter_accuracy: float
+    equal: str = ""
 
     def __post_init__(self) -> None:
         if self.num_questions < 1:

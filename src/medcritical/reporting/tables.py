@@ -71,8 +71,14 @@ def result_table(
 
 
 def shared_notes(every: Sequence[Pool], shown: Sequence[Pool]) -> list[str]:
-    """Where a checkpoint is that several runs list, if there is one."""
-    return ["run: of a checkpoint that several runs share, the first of them"] if len(shown) < len(every) else []
+    """Where a checkpoint is that several runs list, if there is one, and in what the arms shown were made equal."""
+    notes = ["run: of a checkpoint that several runs share, the first of them"] if len(shown) < len(every) else []
+    arms_by_equal: dict[str, dict[str, None]] = {}
+    for row in (row for pool in shown for row in pool.rows):
+        if row.equal:
+            arms_by_equal.setdefault(row.equal, {})[row.arm] = None
+    equal = "; ".join(f"{what} ({', '.join(arms)})" for what, arms in arms_by_equal.items())
+    return [*notes, f"equal between arms: {equal}"] if equal else notes
 
 
 def leading_columns(pools: Sequence[Pool]) -> list[Column]:

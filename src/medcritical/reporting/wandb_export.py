@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -71,12 +73,21 @@ def export_run(
     with readable_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            session = _send(run, place) if mode is WandbMode.online else None
-            return session or _write(run, "offline", place)
+            written = _send(run, place) if mode is WandbMode.online else None
+            written = written or _write(run, "offline", place)
         except wandb.errors.UsageError as error:
             raise ConfigError(f"W&B refuses run {run.id!r}: {error}; see logger.project, entity and tags.") from error
         finally:
             wandb.teardown()  # waits for W&B's service: of a run just finished, it may still hold all in its buffer
+        _remove_earlier(written, run.id)
+    return written
+
+
+def _remove_earlier(written: Path, run_id: str) -> None:
+    """Removes what was written offline under this id before: `wandb sync` would send both, one on top of the other."""
+    for earlier in written.parent.glob(f"offline-run-*-{glob.escape(run_id)}"):
+        if earlier != written:
+            shutil.rmtree(earlier)
 
 
 def check_steps(run: RunExport) -> None:

@@ -2,7 +2,8 @@
 
 Every question gets `attempts` tries. With adaptive allocation the rest of the token budget goes to unsolved questions, one
 try a round, of the kinds that `retry` lists in turn: a correction of one of the question's wrong attempts, or a new attempt.
-With uniform allocation every wrong attempt gets `corrections` corrections.
+With uniform allocation every wrong attempt gets `corrections` corrections. A play that shall equal another one in tokens
+has what that one has written (`target`) for its budget.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ def run(config: PlayStage, inputs: Inputs, output: Output) -> None:
     ):
         if config.right_by is RightBy.soundness:
             verifier = SoundVerifier(verifier)
-        trials = _Player(config, verifier, engines, output).play(questions)
+        budget = config.budget * len(questions)
+        if "target" in inputs:
+            budget = inputs.manifest("target").costs.student_tokens
+        trials = _Player(config, verifier, engines, output, budget).play(questions)
     output.write(ATTEMPTS, (attempt for trial in trials for attempt in trial.attempts))
     output.write(CORRECTIONS, (item for trial in trials for item in trial.corrections))
     write_json(output.folder / POOLS, pools_of(trials))
@@ -102,8 +106,9 @@ class _Engines:
 class _Player:
     """Spends one iteration's budget."""
 
-    def __init__(self, config: PlayStage, verifier: Verifier, engines: _Engines, output: Output) -> None:
+    def __init__(self, config: PlayStage, verifier: Verifier, engines: _Engines, output: Output, budget: int) -> None:
         self.config, self.verifier, self.engines, self.output = config, verifier, engines, output
+        self.budget = budget  # student tokens of all questions together
         self.reader = CorrectionReader(config.template)
         self.rng = Random(config.seed)
 
@@ -143,7 +148,7 @@ class _Player:
         tries = sum(len(trial.attempts) + len(trial.corrections) for trial in trials)
         return within_budget(
             unsolved(trials, needs_wrong=kind in CORRECTING),
-            tokens_left=self.config.budget * len(trials) - spent,
+            tokens_left=self.budget - spent,
             tokens_each=spent / max(tries, 1),
         )
 

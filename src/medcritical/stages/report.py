@@ -100,4 +100,5 @@ def _row(config: ReportStage, row: ReportRow, number: int, inputs: Inputs) -> Su
         artefact=str(inputs.refs[f"score-{number}"]),
         chance=score.chance,
         commonest_letter_accuracy=score.commonest_letter_accuracy,
+        equal=row.equal,
     )

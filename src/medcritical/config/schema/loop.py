@@ -89,7 +89,7 @@ class ArmConfig:
 class CompareConfig:
     """What arms share with the one they are compared with."""
 
-    at: Match = key("optimizer steps, trained tokens, or seconds of training")
+    at: Match = key("optimizer steps, trained tokens, seconds of training, or student tokens in play")
     arm: str = key("the arm that the others are matched to")
 
 
