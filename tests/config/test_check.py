@@ -186,6 +186,18 @@ def test_every_fault_is_told_at_once() -> None:
         (["compare.at=tokens", "compare.arm=none"], ["compare.at=tokens needs compare.arm=none", "arm=[none,"]),
         (["compare.at=tokens", "compare.arm=sft_continued"], ["compare.arm=sft_continued plays no self-play"]),
         (
+            ["experiments=official", "data.sizes.train=3000"],
+            ["data.sizes.train=3000 leaves no question", "the 3000 of"],
+        ),
+        (
+            ["arm=[dpo_self,dpo_samples]", "compare.at=student_tokens", "selfplay=uniform"],
+            ["compare.at=student_tokens needs a budget", "selfplay.allocation=adaptive"],
+        ),
+        (
+            ["arm=[dpo_self,dpo_teacher]", "compare.at=student_tokens", "compare.arm=dpo_teacher"],
+            ["compare.arm=dpo_teacher never retries", "arms.dpo_teacher.retry"],
+        ),
+        (
             ["arm=[dpo_self,sft_continued]", "compare.at=student_tokens"],
             ["compare.at=student_tokens is about play", "arms.sft_continued.match=tokens"],
         ),

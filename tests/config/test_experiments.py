@@ -11,6 +11,7 @@ from medcritical.config.stages import DpoStage, EvaluateStage, ReportStage
 from medcritical.errors import ConfigError
 from medcritical.pipeline.estimate import describe_experiment, describe_losses
 from medcritical.pipeline.plan import Plan, make_plan
+from medcritical.pipeline.slices import Slices
 
 FOLDER = configuration_folder().parent / "experiments"
 WITH_THEIR_OWN_DATA = {"baselines", "official", "smollm2_medqa"}
@@ -86,6 +87,9 @@ def test_overlay_sets_no_data_and_no_model() -> None:
 
 def test_the_official_settings() -> None:
     (config,) = check_overrides(["experiments=official"])
+    played = Slices(config).questions_of(1)
+    assert config.data.sizes.train is not None
+    assert (played.start, played.count) == (config.sft.templates, config.data.sizes.train - 3000)
     assert config.student.source == "Qwen/Qwen2.5-7B-Instruct"
     assert config.teacher.engine is not None
     assert config.teacher.engine.model == "Qwen/QwQ-32B"
@@ -173,7 +177,7 @@ def test_the_plan_names_arms_comparison_and_losses() -> None:
         "  dpo_self: MedCritical (self-correction DPO)",
         "  rejection_sft: Rejection SFT, same trained tokens",
         "  majority_vote: Majority vote of the SFT model",
-        "arms are compared at equal trained tokens (compare.at=tokens)",
+        "equal between arms: optimizer steps as configured; trained tokens of dpo_self (compare.at=tokens)",
     ]
     losses = describe_losses(make_plan(config, {})).splitlines()
     assert len(losses) == 2

@@ -83,6 +83,30 @@ def test_autocast_in_several_chunks_stays_near_float32(trains_head: bool, monkey
         assert (our_gradient - gradient).norm() <= 0.03 * gradient.norm()
 
 
+@pytest.mark.parametrize(("trains_head", "keeps"), [(False, False), (True, False), (True, True)])
+def test_gradients_of_likely_tokens_are_no_rounding(
+    trains_head: bool, keeps: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of tokens with a probability of 0.998, onehot - softmax is 0.002: less than what bfloat16 rounds either part by."""
+    limit_kept(monkeypatch, keeps=keeps)
+    generator = torch.Generator().manual_seed(1)
+    targets_N = torch.arange(TOKENS)
+    weight_VH = 8 * torch.nn.functional.normalize(torch.randn(VOCABULARY, 64, generator=generator))
+    hidden_NH = 0.17 * weight_VH[:TOKENS]
+
+    def gradients(dtype: torch.dtype, *, is_narrow: bool) -> tuple[Tensor, list[Tensor]]:
+        hidden = hidden_NH.to(dtype).requires_grad_()
+        weight = weight_VH.to(dtype).requires_grad_(trains_head)
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_narrow):
+            logps_N = token_logps(hidden, weight, targets_N)
+        return logps_N, list(torch.autograd.grad(logps_N.sum(), [hidden, weight] if trains_head else [hidden]))
+
+    logps_N, exact = gradients(torch.float64, is_narrow=False)
+    assert 0.997 < logps_N.detach().exp().mean() < 0.999
+    for narrow, gradient in zip(gradients(torch.float32, is_narrow=True)[1], exact, strict=True):
+        assert (narrow - gradient).norm() <= 0.05 * gradient.norm()
+
+
 @pytest.mark.parametrize(("trains_head", "keeps", "chunks"), [(False, True, 0), (True, False, 0), (True, True, 4)])
 def test_only_a_trained_head_within_its_budget_keeps_probabilities(
     trains_head: bool, keeps: bool, chunks: int, monkeypatch: pytest.MonkeyPatch

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from configurations import ASKED, REAL, configure
-from medcritical.config.choices import Allocation, Match, Retry
+from medcritical.config.choices import Match, Retry
 from medcritical.config.schema import Config
 from medcritical.config.stages import DpoStage, EvaluateStage, PairStage, PlayStage, ReportStage, SftStage
 from medcritical.pipeline.estimate import estimated_tokens
@@ -317,11 +317,15 @@ def test_at_equal_student_tokens_plays_are_matched_and_trainings_as_configured()
     assert equal["sft"][1] == ""
 
 
-def test_at_equal_student_tokens_a_uniform_play_is_followed_round_by_round() -> None:
-    plan = plan_of("arm=[dpo_self,dpo_samples]", "compare.at=student_tokens", "selfplay=uniform")
-    plays = {call.label: call.config for call in plan.calls if call.ref.stage == "play"}
-    assert plays["dpo_self iteration 1"].allocation is Allocation.uniform
-    assert plays["dpo_samples iteration 1"].allocation is Allocation.adaptive
+def test_epochs_are_no_equal_steps() -> None:
+    arms, epochs = "arm=[dpo_self,dpo_samples]", ["dpo.steps=null", "dpo.epochs=2"]
+    for more, title, equal in (
+        ([], "DPO on own samples, same steps", "optimizer steps as configured"),
+        (epochs, "DPO on own samples", "epochs as configured"),
+    ):
+        report = plan_of(arms, *more).report.config
+        assert isinstance(report, ReportStage)
+        assert {(row.title, row.equal) for row in report.rows if row.arm == "dpo_samples"} == {(title, equal)}
 
 
 def test_an_arms_own_match_goes_before_compare_at() -> None:

@@ -1,6 +1,5 @@
 """A whole run at equal student tokens: `compare.at=student_tokens`."""
 
-
 import pytest
 from toy_runs import Run, run_toy
 

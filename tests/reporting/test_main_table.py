@@ -40,6 +40,9 @@ def test_a_note_says_in_what_arms_are_equal(make_row, table_of):
     rows += [make_row("rs", 1, 104, equal="trained tokens of dpo"), make_row("nll", 1, equal="trained tokens of dpo")]
     notes = [note for note in table_of(rows).table.notes if note.startswith("equal")]
     assert notes == ["equal between arms: optimizer steps as configured (dpo); trained tokens of dpo (rs, nll)"]
+    rows.append(make_row("rs", 1, run="other", artefact="evaluate/x", equal="student tokens of dpo"))
+    (note,) = [note for note in table_of(rows).table.notes if note.startswith("equal")]
+    assert note.endswith("trained tokens of dpo (demo:rs, nll); student tokens of dpo (other:rs)")
     assert not [note for note in table_of(rows[:1]).table.notes if note.startswith("equal")]
 
 

@@ -106,25 +106,23 @@ def _size_faults(config: Config) -> Iterator[str]:
     sizes, sft = config.data.sizes, config.sft
     if config.evaluation.split == "dev" and not sizes.dev:
         yield "evaluation.split=dev needs dev questions: raise data.sizes.dev or choose evaluation.split=test."
-    taught = (sft.templates or 0) + (sft.correction.questions if sft.templates and sft.correction else 0)
-    needs_more = any(arm.method is Method.selfplay for arm in config.arms.values())
     if (sft.templates or 0) > (sizes.train or 0):
         yield f"sft.templates={sft.templates} is more than data.sizes.train={sizes.train}: lower it or raise that."
-    elif needs_more and taught >= (sizes.train or 0):
-        yield (
-            f"data.sizes.train={sizes.train} leaves no question for self-play after the {taught} of sft.templates and "
-            "sft.correction.questions: raise it or lower those."
-        )
 
 
 def _pool_faults(config: Config) -> Iterator[str]:
-    """More questions an iteration than there are, where the configuration says how many there are."""
+    """More questions to play on than there are, where the configuration says how many there are."""
     train, wanted, sft = config.data.sizes.train, config.selfplay.questions, config.sft
-    if train is None or wanted is None or all(arm.method is not Method.selfplay for arm in config.arms.values()):
+    if train is None or all(arm.method is not Method.selfplay for arm in config.arms.values()):
         return
     uses_own = config.teacher.kind is not TeacherKind.recorded and sft.templates is not None
     taught = (sft.templates or 0) + (sft.correction.questions if sft.correction else 0) if uses_own else 0
-    if taught < train and wanted > train - taught:
+    if taught >= train:
+        yield (
+            f"data.sizes.train={train} leaves no question for self-play after the {taught} of sft.templates and "
+            "sft.correction.questions: raise it or lower those."
+        )
+    elif wanted is not None and wanted > train - taught:
         yield (
             f"selfplay.questions={wanted} is more than the {train - taught} train questions that data.sizes.train={train} "
             f"and stage 1 leave: lower it, or set it to null for all."

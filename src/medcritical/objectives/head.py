@@ -20,8 +20,8 @@ def token_logps(hidden_NH: Tensor, weight_VH: Tensor, targets_N: Tensor, bias_V:
     """log softmax(hidden @ weight.T + bias)[target] of N tokens, shape (N,), in nats; float64 if hidden is, else float32.
 
     Logits exist for a chunk of tokens at a time. Where the head is frozen, the gradient of the hidden states,
-    weight[target] - softmax @ weight, is computed with the forward pass, so nothing is computed twice; where it is
-    trained, probabilities are kept up to a budget and computed anew beyond. Under autocast the products are in its
+    (onehot(target) - softmax) @ weight, is computed with the forward pass, so nothing is computed twice; where it is
+    trained, softmax - onehot is kept up to a budget and computed anew beyond. Under autocast the products are in its
     type, and softmax and sums in float32.
     """
     device = hidden_NH.device.type
@@ -36,28 +36,25 @@ def token_logps(hidden_NH: Tensor, weight_VH: Tensor, targets_N: Tensor, bias_V:
 
 
 class _TokenLogps(torch.autograd.Function):
-    """d logp_t / d h_t = W[y_t] - p_t @ W, and d logp_t / d W = (onehot(y_t) - p_t) h_t^T."""
+    """With e_t = p_t - onehot(y_t): d logp_t / d h_t = -e_t @ W, and d logp_t / d W = -e_t h_t^T."""
 
     @staticmethod
     def forward(ctx: Any, hidden_NH: Tensor, weight_VH: Tensor, targets_N: Tensor, bias_V: Tensor | None) -> Tensor:
         trains_hidden, trains_weight, _, trains_bias = ctx.needs_input_grad
         ctx.is_frozen = not (trains_weight or trains_bias)
-        wide = torch.promote_types(hidden_NH.dtype, torch.float32)
-        logps_N = hidden_NH.new_empty(len(hidden_NH), dtype=wide)
-        gradient_NH = torch.empty_like(hidden_NH) if trains_hidden and ctx.is_frozen else None
+        logps_N = hidden_NH.new_empty(len(hidden_NH), dtype=_wide(hidden_NH))
+        errors_NH = torch.empty_like(hidden_NH) if trains_hidden and ctx.is_frozen else None
         keeps = not ctx.is_frozen and len(hidden_NH) * len(weight_VH) <= KEPT_ELEMENTS[hidden_NH.device.type]
         ctx.kept = []
-        probabilities = _Probabilities(hidden_NH, weight_VH, bias_V, reuses_memory=not keeps)
-        for rows, probabilities_CV, logsumexp_C, logits_CV in probabilities:
-            chosen_C = logits_CV.gather(1, targets_N[rows, None]).squeeze(1)
-            logps_N[rows] = chosen_C - logsumexp_C
-            if gradient_NH is not None:
-                torch.mm(probabilities_CV.to(hidden_NH.dtype), weight_VH, out=gradient_NH[rows])
+        chunks = _Chunks(hidden_NH, weight_VH, targets_N, bias_V, reuses_memory=not keeps)
+        for rows, logps_C, errors_CV in chunks:
+            logps_N[rows] = logps_C
+            if errors_NH is not None:
+                torch.mm(errors_CV.to(hidden_NH.dtype), weight_VH, out=errors_NH[rows])
             if keeps:
-                ctx.kept.append(probabilities_CV.to(hidden_NH.dtype))
-        if gradient_NH is not None:
-            torch.sub(weight_VH[targets_N], gradient_NH, out=gradient_NH)
-            ctx.save_for_backward(gradient_NH)
+                ctx.kept.append(errors_CV.to(hidden_NH.dtype))
+        if errors_NH is not None:
+            ctx.save_for_backward(errors_NH)
         elif not ctx.is_frozen:
             ctx.save_for_backward(hidden_NH, weight_VH, targets_N, bias_V)
         return logps_N
@@ -66,40 +63,43 @@ class _TokenLogps(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, upstream_N: Tensor) -> tuple[Tensor | None, Tensor | None, None, Tensor | None]:
         if ctx.is_frozen:
-            (gradient_NH,) = ctx.saved_tensors
-            return gradient_NH * upstream_N[:, None].to(gradient_NH.dtype), None, None, None
+            (errors_NH,) = ctx.saved_tensors
+            return errors_NH * -upstream_N[:, None].to(errors_NH.dtype), None, None, None
         hidden_NH, weight_VH, targets_N, bias_V = ctx.saved_tensors
-        upstream_N1 = upstream_N[:, None].to(hidden_NH.dtype)
+        downstream_N1 = -upstream_N[:, None].to(hidden_NH.dtype)
         # The scalars go to the narrow side of each product: no pass over the vocabulary is needed for them.
-        scaled_NH = hidden_NH * upstream_N1
+        scaled_NH = hidden_NH * downstream_N1
         gradient_NH = torch.empty_like(hidden_NH)
         gradient_VH = torch.zeros_like(weight_VH)
         gradient_V = None if bias_V is None else torch.zeros_like(bias_V)
-        for rows, probabilities_CV in _kept_or_again(ctx, hidden_NH, weight_VH, bias_V):
-            torch.mm(probabilities_CV, weight_VH, out=gradient_NH[rows])
-            gradient_VH.addmm_(probabilities_CV.t(), scaled_NH[rows], alpha=-1)
+        for rows, errors_CV in _kept_or_again(ctx, hidden_NH, weight_VH, targets_N, bias_V):
+            torch.mm(errors_CV, weight_VH, out=gradient_NH[rows])
+            gradient_VH.addmm_(errors_CV.t(), scaled_NH[rows])
             if gradient_V is not None:
-                gradient_V.addmv_(probabilities_CV.t(), upstream_N1[rows, 0], alpha=-1)
-        torch.sub(weight_VH[targets_N], gradient_NH, out=gradient_NH).mul_(upstream_N1)
-        gradient_VH.index_add_(0, targets_N, scaled_NH)
-        if gradient_V is not None:
-            gradient_V.index_add_(0, targets_N, upstream_N1[:, 0])
-        return gradient_NH, gradient_VH, None, gradient_V
+                gradient_V.addmv_(errors_CV.t(), downstream_N1[rows, 0])
+        return gradient_NH.mul_(downstream_N1), gradient_VH, None, gradient_V
 
 
-class _Probabilities:
-    """Iterates over chunks of tokens: rows, their probabilities, log-sum-exp and logits.
+class _Chunks:
+    """Iterates over chunks of tokens: rows, log-probabilities of their targets, and softmax - onehot(target).
 
-    What an iteration gives is overwritten by the next, unless `reuses_memory` is False; logits always are.
+    What an iteration gives is overwritten by the next, unless `reuses_memory` is False.
     """
 
-    def __init__(self, hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, *, reuses_memory: bool) -> None:
-        self.hidden_NH, self.weight_VH, self.bias_V = hidden_NH, weight_VH, bias_V
+    def __init__(
+        self,
+        hidden_NH: Tensor,
+        weight_VH: Tensor,
+        targets_N: Tensor,
+        bias_V: Tensor | None,
+        *,
+        reuses_memory: bool,
+    ) -> None:
+        self.hidden_NH, self.weight_VH, self.targets_N, self.bias_V = hidden_NH, weight_VH, targets_N, bias_V
         self.reuses_memory = reuses_memory
 
-    def __iter__(self) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-        hidden_NH, weight_VH = self.hidden_NH, self.weight_VH
-        wide = torch.promote_types(hidden_NH.dtype, torch.float32)
+    def __iter__(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        hidden_NH, weight_VH, wide = self.hidden_NH, self.weight_VH, _wide(self.hidden_NH)
         size = max(1, min(len(hidden_NH), CHUNK_ELEMENTS[hidden_NH.device.type] // len(weight_VH)))
         logits = hidden_NH.new_empty(size, len(weight_VH))
         memory = hidden_NH.new_empty(logits.shape, dtype=wide) if self.reuses_memory else None
@@ -114,19 +114,27 @@ class _Probabilities:
             # The largest probability is exp(0) / sum exp(logit - largest logit): it holds the log-sum-exp, without a
             # further pass of exponentials over the vocabulary.
             logsumexp_C = logits_CV.amax(1).to(wide) - probabilities_CV.amax(1).log()
-            yield rows, probabilities_CV, logsumexp_C, logits_CV
+            targets_C1 = self.targets_N[rows, None]
+            logps_C = logits_CV.gather(1, targets_C1).squeeze(1) - logsumexp_C
+            # Before anything is narrowed: the difference of a likely token's two parts, each rounded, would be noise.
+            ones_C1 = probabilities_CV.new_ones(()).expand(number, 1)
+            yield rows, logps_C, probabilities_CV.scatter_add_(1, targets_C1, -ones_C1)
+
+
+def _wide(hidden_NH: Tensor) -> torch.dtype:
+    return torch.promote_types(hidden_NH.dtype, torch.float32)
 
 
 def _kept_or_again(
-    ctx: Any, hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor | None
+    ctx: Any, hidden_NH: Tensor, weight_VH: Tensor, targets_N: Tensor, bias_V: Tensor | None
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Rows and probabilities of every chunk; kept ones are given up as they are used."""
+    """Rows and softmax - onehot of every chunk; kept ones are given up as they are used."""
     if not ctx.kept:
-        for rows, probabilities_CV, _, _ in _Probabilities(hidden_NH, weight_VH, bias_V, reuses_memory=True):
-            yield rows, probabilities_CV.to(hidden_NH.dtype)
+        for rows, _, errors_CV in _Chunks(hidden_NH, weight_VH, targets_N, bias_V, reuses_memory=True):
+            yield rows, errors_CV.to(hidden_NH.dtype)
         return
     start = 0
-    for probabilities_CV in ctx.kept:
-        yield slice(start, start + len(probabilities_CV)), probabilities_CV
-        start += len(probabilities_CV)
+    for errors_CV in ctx.kept:
+        yield slice(start, start + len(errors_CV)), errors_CV
+        start += len(errors_CV)
     ctx.kept = []

@@ -21,7 +21,7 @@ from medcritical.config.stages import (
     TeachStage,
 )
 from medcritical.pipeline.plan import Plan, StageCall
-from medcritical.pipeline.slices import SHARED, title_of
+from medcritical.pipeline.slices import equal_in, title_of
 from medcritical.reporting.ledger import priced
 from medcritical.selfplay.formula import step_formula
 from medcritical.store import Costs
@@ -96,9 +96,10 @@ def describe_experiment(config: Config) -> str:
     for name, baseline in config.baselines.items():
         known = "no published value" if baseline.published is None else f"published {baseline.published:g} %"
         lines.append(f"  {name}: {baseline.title}, evaluation only, {known}")
-    return "\n".join(
-        [*lines, f"arms are compared at equal {SHARED[config.compare.at]} (compare.at={config.compare.at.value})"]
-    )
+    equal = dict.fromkeys(filter(None, (equal_in(config, name) for name in config.arms)))
+    if equal:
+        lines.append(f"equal between arms: {'; '.join(equal)} (compare.at={config.compare.at.value})")
+    return "\n".join(lines)
 
 
 def describe_losses(plan: Plan) -> str:

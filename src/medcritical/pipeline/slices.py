@@ -189,8 +189,7 @@ class Slices:
 
     def matched_play(self, arm: ArmConfig, iteration: int) -> PlayStage:
         """The same until as many tokens are written as in another arm's play; more attempts where the arm has no retries."""
-        retry = arm.retry or [Retry.resample]
-        return dataclasses.replace(self.play(arm, iteration), retry=retry, allocation=Allocation.adaptive, budget=0)
+        return dataclasses.replace(self.play(arm, iteration), retry=arm.retry or [Retry.resample], budget=0)
 
     def pair(self, arm: ArmConfig, iteration: int) -> PairStage:
         """The pairs of one iteration."""
@@ -266,12 +265,15 @@ def trained_match(config: Config, name: str) -> Match:
 
 
 def equal_in(config: Config, name: str) -> str:
-    """What an arm is made equal in with another one, as a phrase; empty for one that does not train."""
+    """What an arm is made equal in with another one, as a phrase; empty for one that does not train.
+
+    Trainings by epochs take steps by their number of examples, which are not the same for every arm.
+    """
     if config.arms[name].method is Method.majority_vote:
         return ""
     match = match_of(config, name)
     if match is Match.steps:
-        return "optimizer steps as configured"
+        return "epochs as configured" if config.dpo.steps is None else "optimizer steps as configured"
     return f"{SHARED[match]} of {config.arms[name].against or config.compare.arm}"
 
 
@@ -279,9 +281,11 @@ def title_of(config: Config, name: str) -> str:
     """The arm's name in tables, with what it shares with the arm it is compared with, if that is there."""
     arm = config.arms[name]
     other = arm.against or config.compare.arm
-    if name == other or other not in config.arms or arm.method is Method.majority_vote:
+    match = match_of(config, name)
+    is_by_epochs = match is Match.steps and config.dpo.steps is None
+    if name == other or other not in config.arms or arm.method is Method.majority_vote or is_by_epochs:
         return arm.title
-    return f"{arm.title}, same {SHARED[match_of(config, name)]}"
+    return f"{arm.title}, same {SHARED[match]}"
 
 
 def optim_of(config: OptimConfig) -> OptimConfig:

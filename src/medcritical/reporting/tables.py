@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -73,10 +74,13 @@ def result_table(
 def shared_notes(every: Sequence[Pool], shown: Sequence[Pool]) -> list[str]:
     """Where a checkpoint is that several runs list, if there is one, and in what the arms shown were made equal."""
     notes = ["run: of a checkpoint that several runs share, the first of them"] if len(shown) < len(every) else []
+    rows = [row for pool in shown for row in pool.rows if row.equal]
+    phrases = {(row.arm, row.equal) for row in rows}
+    ambiguous = {arm for arm, count in Counter(arm for arm, _ in phrases).items() if count > 1}
     arms_by_equal: dict[str, dict[str, None]] = {}
-    for row in (row for pool in shown for row in pool.rows):
-        if row.equal:
-            arms_by_equal.setdefault(row.equal, {})[row.arm] = None
+    for row in rows:
+        arm = f"{row.run}:{row.arm}" if row.arm in ambiguous else row.arm
+        arms_by_equal.setdefault(row.equal, {})[arm] = None
     equal = "; ".join(f"{what} ({', '.join(arms)})" for what, arms in arms_by_equal.items())
     return [*notes, f"equal between arms: {equal}"] if equal else notes
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import logging
 import re
 import shutil
@@ -85,9 +84,13 @@ def export_run(
 
 def _remove_earlier(written: Path, run_id: str) -> None:
     """Removes what was written offline under this id before: `wandb sync` would send both, one on top of the other."""
-    for earlier in written.parent.glob(f"offline-run-*-{glob.escape(run_id)}"):
-        if earlier != written:
-            shutil.rmtree(earlier)
+    named = re.compile(rf"offline-run-\d+_\d+-{re.escape(run_id)}")
+    for earlier in written.parent.iterdir():
+        if named.fullmatch(earlier.name) and earlier != written:
+            try:
+                shutil.rmtree(earlier)
+            except OSError as error:
+                _log.warning("An earlier W&B run was not removed: %s. `wandb sync` would send it, too.", error)
 
 
 def check_steps(run: RunExport) -> None:

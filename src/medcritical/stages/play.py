@@ -35,6 +35,8 @@ from medcritical.store.hashing import derive_seed
 from medcritical.text.prompts import attempt_prompt, correction_prompt, step_correction_prompt
 
 ATTEMPTS, CORRECTIONS, POOLS = "attempts.jsonl", "corrections.jsonl", "pools.json"
+TOLERANCE = 0.05
+"""Share of the tokens of another play within which this one is as long as that."""
 
 
 def run(config: PlayStage, inputs: Inputs, output: Output) -> None:
@@ -49,14 +51,15 @@ def run(config: PlayStage, inputs: Inputs, output: Output) -> None:
     ):
         if config.right_by is RightBy.soundness:
             verifier = SoundVerifier(verifier)
-        budget = config.budget * len(questions)
-        if "target" in inputs:
-            budget = inputs.manifest("target").costs.student_tokens
+        target = inputs.manifest("target").costs.student_tokens if "target" in inputs else None
+        budget = config.budget * len(questions) if target is None else target
         trials = _Player(config, verifier, engines, output, budget).play(questions)
     output.write(ATTEMPTS, (attempt for trial in trials for attempt in trial.attempts))
     output.write(CORRECTIONS, (item for trial in trials for item in trial.corrections))
     write_json(output.folder / POOLS, pools_of(trials))
     _describe(trials, output)
+    if target is not None:
+        _compare_tokens(target, output)
 
 
 def select_questions(questions: Sequence[Question], wanted: QuestionRange) -> list[Question]:
@@ -240,3 +243,13 @@ def _describe(trials: list[Trial], output: Output) -> None:
     output.facts["verified_corrections"] = sum(item.corrected.is_correct for item in corrections)
     shown = ", ".join(f"{pools[pool]} {pool}" for pool in ("solved", "corrected", "stubborn"))
     output.facts["shown"] = [f"{len(trials)} questions: {shown}", f"{output.student_tokens:,} tokens"]
+
+
+def _compare_tokens(target: int, output: Output) -> None:
+    """Notes the tokens that were to be spent, with an alarm where they were not, or more."""
+    output.facts["target_tokens"] = target
+    if abs(output.student_tokens - target) > TOLERANCE * target:
+        output.facts["alarms"].append(
+            f"Tokens not equal: play wrote {output.student_tokens:,} tokens, the play that it is to equal {target:,}. It ends when "
+            "no question is unsolved, or after selfplay.max_rounds."
+        )
