@@ -2,7 +2,10 @@
 
 import importlib.util
 import sys
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -15,8 +18,10 @@ from medcritical.generation.engine import Sampling
 from medcritical.modeling.checkpoint import save_checkpoint
 from medcritical.modeling.word_tokenizer import build_word_tokenizer
 from medcritical.records import Prompt
+from medcritical.stages import engines
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.engines import asked_engine, student_engine
+from medcritical.stages.play import _Engines
 from medcritical.store import ArtefactRef, Costs, Store
 
 SAMPLING = Sampling(temperature=0, top_p=1, max_new_tokens=4, batch_tokens=2)
@@ -131,3 +136,24 @@ def test_a_packaged_gguf_that_is_asked_is_converted_once(
     assert "Paris" in answers[0]
     assert answers[0] == answers[1]
     assert len(list(inputs.store.root.glob("engines/gguf-*/checkpoint.json"))) == 1
+
+
+def test_the_model_before_is_let_go_before_the_next_is_loaded(
+    inputs: Inputs, output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two models of 7 billion weights do not fit into one GPU's memory."""
+    models: list[weakref.ref[Any]] = []
+    load = engines.load_checkpoint
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        assert all(model() is None for model in models)
+        student = load(*arguments, **options)
+        models.append(weakref.ref(student.model))
+        return student
+
+    monkeypatch.setattr(engines, "load_checkpoint", watched)
+    engine = configure(*REAL, "trainer.accelerator=cpu").engine
+    with _Engines(SimpleNamespace(engine=engine, precision=Precision.float32), inputs, output) as open_engines:  # type: ignore[arg-type]
+        for role in ("policy", "corrector", "policy"):
+            open_engines.of(role).generate([Prompt(system="", user="a b")], SAMPLING, seed=1)
+    assert len(models) == 3

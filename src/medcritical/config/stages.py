@@ -113,6 +113,7 @@ class SftStage(StageConfig):
     """Templates and corrections + checkpoint -> checkpoint."""
 
     stage: ClassVar[str] = "sft"
+    version: ClassVar[int] = 2
     ranked: ClassVar[bool] = True
     optim: OptimConfig
     match: Match
@@ -128,6 +129,7 @@ class PlayStage(StageConfig):
     """Questions + policy (+ corrector) -> attempts and corrections."""
 
     stage: ClassVar[str] = "play"
+    version: ClassVar[int] = 2
     engine: EngineConfig
     generation: GenerationConfig
     template: TemplateConfig
@@ -158,6 +160,7 @@ class PairStage(StageConfig):
     """
 
     stage: ClassVar[str] = "pair"
+    version: ClassVar[int] = 2
     template: TemplateConfig
     chosen: Chosen
     fallback: Fallback
@@ -184,6 +187,7 @@ class DpoStage(StageConfig):
     """Scored pairs (or pairs alone, for the NLL controls) + checkpoint -> checkpoint."""
 
     stage: ClassVar[str] = "dpo"
+    version: ClassVar[int] = 2
     ranked: ClassVar[bool] = True
     optim: OptimConfig
     beta: Optional[float]

@@ -20,8 +20,8 @@ from medcritical.config.stages import (
     ReportStage,
     TeachStage,
 )
+from medcritical.pipeline.comparison import equal_in, title_of
 from medcritical.pipeline.plan import Plan, StageCall
-from medcritical.pipeline.slices import equal_in, title_of
 from medcritical.reporting.ledger import priced
 from medcritical.selfplay.formula import step_formula
 from medcritical.store import Costs

@@ -30,16 +30,8 @@ from medcritical.config.stages import (
     ReportStage,
     StageConfig,
 )
-from medcritical.pipeline.slices import (
-    Slices,
-    corrects,
-    equal_in,
-    match_of,
-    optim_of,
-    published_values,
-    title_of,
-    trained_match,
-)
+from medcritical.pipeline.comparison import equal_in, match_of, title_of, trained_match
+from medcritical.pipeline.slices import Slices, corrects, optim_of, published_values
 from medcritical.store.artefact import ArtefactRef, artefact_key
 
 Inputs = dict[str, ArtefactRef]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
@@ -11,6 +12,8 @@ from medcritical.records import Attempt, PreferencePair
 from medcritical.selfplay.trials import Trial
 
 MALFORMED_ALARM = 1 / 3  # share; our choice
+
+_WORD = re.compile(r"[\u3400-\u9fff]|[^\s\u3400-\u9fff]+")
 
 
 def pair_quality(trials: list[Trial], pairs: list[PreferencePair], counts: Counter[str]) -> dict[str, Any]:
@@ -31,8 +34,8 @@ def pair_quality(trials: list[Trial], pairs: list[PreferencePair], counts: Count
         "sound_chosen": fmean(sound) if sound else None,
     }
     if contrasts:
-        report["chosen_words"] = fmean(len(chosen.split()) for chosen, _ in contrasts)
-        report["rejected_words"] = fmean(len(rejected.split()) for _, rejected in contrasts)
+        report["chosen_words"] = fmean(num_words(chosen) for chosen, _ in contrasts)
+        report["rejected_words"] = fmean(num_words(rejected) for _, rejected in contrasts)
         report["length_gap_words"] = report["chosen_words"] - report["rejected_words"]
         report["overlap"] = fmean(overlap(chosen, rejected) for chosen, rejected in contrasts)
     return report
@@ -49,14 +52,18 @@ def format_collapse(attempts: Sequence[Attempt]) -> str | None:
     )
 
 
+def words_of(text: str) -> list[str]:
+    """Words of a response in any mixture of scripts: what spaces part, and each ideograph by itself."""
+    return _WORD.findall(text)
+
+
 def num_words(text: str) -> int:
-    """Words of a response; characters where it has no spaces."""
-    return len(text.split()) if " " in text else len(text)
+    """How many words a response has."""
+    return len(words_of(text))
 
 
 def overlap(chosen: str, rejected: str) -> float:
-    """Share of words (multiset) that two responses have in common, 0 to 1; characters where one has no spaces."""
-    has_words = " " in chosen and " " in rejected
-    left, right = (Counter(text.split() if has_words else text) for text in (chosen, rejected))
+    """Share of words (multiset) that two responses have in common, 0 to 1."""
+    left, right = (Counter(words_of(text)) for text in (chosen, rejected))
     total = max(left.total(), right.total())
     return (left & right).total() / total if total else 1.0

@@ -39,12 +39,14 @@ class Trial:
 
     @property
     def tried_in_vain(self) -> str:
-        """Letters of wrong answers, sorted; those of a question with several right letters tell nothing about one alone."""
+        """Letters of wrong answers, sorted; those of a question with several right letters tell nothing about one alone.
+
+        The right letter is none of them, though a judge or the reasoning may have found an answer that names it wrong.
+        """
         if len(self.question.answer) > 1:
             return ""
-        return "".join(
-            sorted({attempt.letters for attempt in self.wrong if attempt.letters and len(attempt.letters) == 1})
-        )
+        letters = {attempt.letters for attempt in self.wrong if attempt.letters and len(attempt.letters) == 1}
+        return "".join(sorted(letters - {self.question.answer}))
 
     @property
     def pool(self) -> Pool:

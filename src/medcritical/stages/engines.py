@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -146,6 +147,7 @@ def _server(opening: Opening, inputs: Inputs) -> Iterator[ServerEngine]:
 def embedded_engine(checkpoint: Path, trainer: TrainerConfig, precision: Precision) -> TransformersEngine:
     """An engine over a checkpoint in this process, on the device that the trainer names."""
     prepare_process(trainer)
+    gc.collect()  # the model of an engine before this one, of which references go in circles
     device = resolve_device(trainer.accelerator)
     if device.type == "cuda" and (ranks := current_ranks()).size > 1:
         take_gpu(ranks)

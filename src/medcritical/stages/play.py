@@ -94,6 +94,7 @@ class _Engines:
         key = self.inputs.refs[role].key
         if key != self._open:
             self._stack.close()
+            self._engine = cast(Engine, None)  # two models may not fit, either
             config, output = self.config, self.output
             self._engine = self._stack.enter_context(
                 student_engine(config.engine, self.inputs, role, output, config.precision)
@@ -250,6 +251,6 @@ def _compare_tokens(target: int, output: Output) -> None:
     output.facts["target_tokens"] = target
     if abs(output.student_tokens - target) > TOLERANCE * target:
         output.facts["alarms"].append(
-            f"Tokens not equal: play wrote {output.student_tokens:,} tokens, the play that it is to equal {target:,}. It ends when "
-            "no question is unsolved, or after selfplay.max_rounds."
+            f"Tokens not equal: play wrote {output.student_tokens:,}, the play that it is to equal {target:,}. It ends when no "
+            "question is unsolved, or after selfplay.max_rounds."
         )

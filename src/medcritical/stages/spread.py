@@ -115,6 +115,7 @@ def _obey(ranks: Ranks, open_engine: Open, timeout_seconds: float) -> None:
                 answer_share(engines[order.engine], order)
             meet_ranks(timeout_seconds)
         else:
+            engines.pop(order.engine, None)
             stacks.pop(order.engine).close()
 
 

@@ -26,7 +26,7 @@ from medcritical.training.modules import DpoModule, ScoringModule, SftModule, Tr
 from medcritical.training.ranks import gather_over_ranks, seed_of_rank
 from medcritical.training.resume import Resumption
 from medcritical.training.strategies import count_parameters
-from medcritical.training.trainer import SINGLE, Launch, build_trainer, contained, fit
+from medcritical.training.trainer import SINGLE, Launch, build_trainer, contained, fit, precision_of
 
 logger = logging.getLogger(__name__)
 
@@ -192,7 +192,7 @@ def _fit(
         spread = {
             "strategy": launch.strategy.value,
             "ranks": launch.ranks.size,
-            "precision": trainer.precision.value,
+            "precision": precision_of(trainer, launch.strategy, count_parameters(module)),
             "batching": trainer.batching.value,
             "steps": module.num_steps,
             "micro-batches": num_micro_batches,
