@@ -138,6 +138,8 @@ class _Player:
         kinds = self.config.retry
         for round in range(1, self.config.max_rounds + 1):
             if not any(self.waiting(trials, kind) for kind in kinds):
+                if round == 1:
+                    self.warn_of_attempts(trials)
                 break
             kind = kinds[(round - 1) % len(kinds)]
             waiting = self.waiting(trials, kind)
@@ -145,6 +147,16 @@ class _Player:
                 self.correct(kind, [(trial, choose_wrong(trial, self.rng)) for trial in waiting], round)
             else:
                 self.attempt(waiting, 1, round, eliminate=kind is Retry.eliminate)
+
+    def warn_of_attempts(self, trials: list[Trial]) -> None:
+        """An alarm where the attempts alone have taken the budget: the arm then is another one than its name says."""
+        left = {id(trial) for kind in self.config.retry for trial in unsolved(trials, needs_wrong=kind in CORRECTING)}
+        if left:
+            spent = sum(trial.student_tokens for trial in trials)
+            self.output.facts.setdefault("alarms", []).append(
+                f"Nothing retried: {len(left)} questions could be, and the attempts wrote {spent:,} of {self.budget:,} tokens. "
+                "Raise selfplay.budget (tokens a question), or choose selfplay=uniform."
+            )
 
     def waiting(self, trials: list[Trial], kind: Retry) -> list[Trial]:
         """Unsolved trials that the rest of the budget pays for, at the mean length of a try so far."""

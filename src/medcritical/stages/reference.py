@@ -28,6 +28,7 @@ def run(config: ReferenceStage, inputs: Inputs, output: Output) -> None:
     """Score chosen and rejected responses of every pair that fits. Facts: pairs scored, pairs too long, precision."""
     with launched(output) as launch:
         student = training_student(inputs["checkpoint"], output)
+        student.model.requires_grad_(False)
         output.facts[NUMBERS] = numbers_of(output, student.model)
         pairs = read_records(inputs["pairs"] / PAIRS, PreferencePair)
         both = [(pair, *chosen_and_rejected(student.tokenizer, config.template, pair)) for pair in pairs]

@@ -151,7 +151,8 @@ def score_responses(
     """Log-probability of each response, in the order given: nats, summed over its tokens, without dropout.
 
     The numbers are those that training computes, in the same precision and by the same code, so that a policy that
-    starts at its reference finds log-ratios of zero. Ranks share the responses; each of them has all scores.
+    starts at its reference finds log-ratios of zero. Ranks share the responses; each of them has all scores. Weights
+    that need no gradient become bfloat16, for good, where the trainer computes in it.
     """
     if not examples:
         return []
@@ -168,6 +169,7 @@ def score_responses(
             [ScoringProgress(len(micros), on_progress)],
             scoring=True,
         )
+        _narrow(model, trainer, launch, lightning.precision)
         scores = lightning.predict(ScoringModule(model), datamodule=data)
     logps = dict(zip((index for chunk in mine for index in chunk), torch.cat(scores).tolist(), strict=True))
     logps = {index: logp for part in gather_over_ranks(logps) for index, logp in part.items()}
@@ -208,10 +210,7 @@ def _fit(
             accumulate_grad_batches=num_micro_batches,
             gradient_clip_val=module.optim.max_grad_norm,
         )
-        # Only of models known to use their linear layers as such: those that can be packed. ZeRO has numbers of its own.
-        narrows = trainer.batching is Batching.packed and not zero_stage(launch.strategy)
-        if narrows and lightning.precision == "bf16-mixed":
-            logger.info("%d frozen weights are bfloat16", narrow_frozen(module.model))
+        _narrow(module.model, trainer, launch, lightning.precision)
         fit(lightning, module, data)
     alarms = find_alarms(rows.rows, module.num_steps)
     for alarm in alarms:
@@ -224,3 +223,9 @@ def _fit(
         alarms=alarms,
         weights=final.weights,
     )
+
+
+def _narrow(model: nn.Module, trainer: TrainerConfig, launch: Launch, precision: str) -> None:
+    """Of models known to use their linear layers as such: those that can be packed. ZeRO has numbers of its own."""
+    if precision == "bf16-mixed" and trainer.batching is Batching.packed and not zero_stage(launch.strategy):
+        logger.info("%d frozen weights are bfloat16", narrow_frozen(model))
