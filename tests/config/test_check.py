@@ -217,7 +217,12 @@ def test_every_fault_is_told_at_once() -> None:
         ([*REAL, "selfplay.learning_rates=[0.1]"], ["selfplay.learning_rates=[0.1]", "0.002"]),
         ([*REAL, "selfplay.right_by=soundness"], ["selfplay.right_by=soundness", "data=medqa"]),
         (["arm=dpo_samples", "selfplay.corrector=trained"], ["selfplay.corrector=trained", "retry=[correction]"]),
-        (["selfplay=gated", "data.sizes.dev=0"], ["selfplay.gate", "data.sizes.dev"]),
+        (["selfplay=gated", "data.sizes.dev=0"], ["selfplay.gate", "data.sizes.dev=0"]),
+        (
+            [*REAL, "selfplay=gated", "data.files.dev=[]"],
+            ["selfplay.gate needs dev questions", "data.files.dev is empty"],
+        ),
+        ([*REAL, "evaluation.split=dev", "data.files.dev=[]"], ["evaluation.split=dev", "data.files.dev is empty"]),
         (["experiment.row=none"], ["experiment.row=none", "base, sft, dpo_self"]),
         (["experiment.fidelity=exact"], ["experiment.fidelity=exact", "official, paper, corrected"]),
         (["sft.warmup_share=0.1"], ["sft.warmup_steps=20", "sft.warmup_share=0.1", "to 0"]),

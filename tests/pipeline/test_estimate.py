@@ -40,6 +40,19 @@ def test_recorded_traces_cost_nothing() -> None:
     assert {count for (stage, _), count in found.items() if stage == "teach"} == {0}
 
 
+def test_each_order_of_the_options_is_asked() -> None:
+    found = tokens(plan_of("arm=dpo_self", "evaluation.permutations=4"))
+    assert found["evaluate", "base"] == 4 * 1000 * 50
+
+
+def test_questions_that_no_key_counts_are_named() -> None:
+    plan = plan_of(*REAL, "arm=dpo_self", "selfplay.iterations=1", "selfplay.questions=null")
+    described = describe_plan(plan, {call.ref.key for call in plan.calls}, Pace(NO_STORE))
+    assert "to generate, not counting 4 stages that ask all questions of a file; " in described
+    sized = plan_of(*REAL, "arm=dpo_self", "data.sizes.test=100", "selfplay.questions=20")
+    assert "not counting" not in describe_plan(sized, {call.ref.key for call in sized.calls}, Pace(NO_STORE))
+
+
 def test_an_asked_teacher_may_need_every_attempt() -> None:
     found = tokens(plan_of(*ASKED, "sft.templates=10"))
     assert found["teach", "thought templates"] == 10 * 3 * 8192

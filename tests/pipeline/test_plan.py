@@ -317,6 +317,14 @@ def test_at_equal_student_tokens_plays_are_matched_and_trainings_as_configured()
     assert equal["sft"][1] == ""
 
 
+def test_what_is_as_long_as_a_preference_training_has_its_beta() -> None:
+    """Cells of a sweep over beta differ in it, too."""
+    plan = plan_of("arm=[dpo_self,rejection_sft,rejection_sft_tokens]", "selfplay.beta=0.3")
+    assert isinstance(plan.report.config, ReportStage)
+    betas = {row.arm: row.beta for row in plan.report.config.rows}
+    assert (betas["rejection_sft"], betas["rejection_sft_tokens"], betas["dpo_self"]) == (None, 0.3, 0.3)
+
+
 def test_epochs_are_no_equal_steps() -> None:
     arms, epochs = "arm=[dpo_self,dpo_samples]", ["dpo.steps=null", "dpo.epochs=2"]
     for more, title, equal in (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from configurations import REAL, configure
+from configurations import ASKED, REAL, configure
 from medcritical.config.schema import Config
 from medcritical.errors import DataError
 from medcritical.pipeline import sources
@@ -93,3 +93,14 @@ def test_a_baselines_folder_that_is_missing_is_named(tmp_path: Path) -> None:
     config = configure("baseline=any", "baselines.any.student.source=/none/model")
     with pytest.raises(DataError, match=r"/none/model \(baselines.any.student.source\) is no folder of this machine"):
         fingerprint_sources(config, tmp_path / "store")
+
+
+def test_a_model_in_one_file_is_known_by_its_content(tmp_path: Path) -> None:
+    model = tmp_path / "teacher.gguf"
+    model.write_bytes(b"one")
+    managed = ("engine@teacher.engine=llama_server", f"teacher.engine.model={model}", "trainer.accelerator=cpu")
+    config = configure(*ASKED, *managed)
+    before = fingerprint_sources(config, tmp_path / "store")[str(model)]
+    assert before == hashlib.sha256(b"one").hexdigest()
+    model.write_bytes(b"another")
+    assert fingerprint_sources(config, tmp_path / "store")[str(model)] != before

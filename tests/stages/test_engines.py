@@ -157,3 +157,19 @@ def test_the_model_before_is_let_go_before_the_next_is_loaded(
         for role in ("policy", "corrector", "policy"):
             open_engines.of(role).generate([Prompt(system="", user="a b")], SAMPLING, seed=1)
     assert len(models) == 3
+
+
+def test_a_teacher_whose_file_was_replaced_is_asked_again(inputs: Inputs, output: Output, tmp_path: Path) -> None:
+    model = tmp_path / "teacher.gguf"
+    asked = []
+    with ChatServer() as server:
+        chosen = ("engine@teacher.engine=server", f"teacher.engine.url={server.url}", f"teacher.engine.model={model}")
+        teacher = configure(*ASKED, *chosen).teacher
+        assert teacher.engine is not None
+        for content in (b"one", b"one", b"another"):
+            if not model.is_file() or model.read_bytes() != content:
+                model.write_bytes(content)
+            with asked_engine(teacher.engine, inputs, output) as engine:
+                engine.generate([Prompt(system="", user="a b")], SAMPLING, seed=1)
+            asked.append(len(server.requests))
+    assert asked == [1, 1, 2]

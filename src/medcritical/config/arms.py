@@ -171,5 +171,3 @@ def _loop_faults(config: Config) -> Iterator[str]:
         set(arm.retry) & set(CORRECTING) for arm in config.arms.values()
     ):
         yield "selfplay.corrector=trained, and no arm of this run corrects: choose an arm with retry=[correction]."
-    if loop.gate is not None and config.data.sizes.dev == 0:
-        yield "selfplay.gate decides by dev questions: raise data.sizes.dev, or set selfplay.gate=null."

@@ -50,6 +50,7 @@ def contradictions(config: Config) -> Iterator[str]:
         yield f"name={config.name} is no folder name: use letters, digits, '.', '_' and '-', a letter or digit first."
     yield from _data_faults(config)
     yield from _pool_faults(config)
+    yield from _dev_faults(config)
     yield from _teacher_faults(config)
     yield from engine_faults(config)
     yield from _student_faults(config)
@@ -104,10 +105,24 @@ def _data_faults(config: Config) -> Iterator[str]:
 def _size_faults(config: Config) -> Iterator[str]:
     """What the clinic's sizes cannot serve: said now, not after stage 1 has been trained."""
     sizes, sft = config.data.sizes, config.sft
-    if config.evaluation.split == "dev" and not sizes.dev:
-        yield "evaluation.split=dev needs dev questions: raise data.sizes.dev or choose evaluation.split=test."
     if (sft.templates or 0) > (sizes.train or 0):
         yield f"sft.templates={sft.templates} is more than data.sizes.train={sizes.train}: lower it or raise that."
+
+
+def _dev_faults(config: Config) -> Iterator[str]:
+    """Dev questions that are asked for where none can be: said now, not after trainings."""
+    data, wanted = config.data, []
+    if config.evaluation.split == "dev":
+        wanted.append(("evaluation.split=dev", "choose evaluation.split=test"))
+    if config.selfplay.gate is not None and any(arm.method is Method.selfplay for arm in config.arms.values()):
+        wanted.append(("selfplay.gate", "set selfplay.gate=null"))
+    is_clinic = data.format is DataFormat.clinic
+    has_no_file = data.split.value == "official" and not is_clinic and not data.files.dev
+    for key, otherwise in wanted:
+        if has_no_file:
+            yield f"{key} needs dev questions, and data.files.dev is empty: list a file, set data.split=seeded, or {otherwise}."
+        elif data.sizes.dev == 0 or (is_clinic and not data.sizes.dev):
+            yield f"{key} needs dev questions, and data.sizes.dev={data.sizes.dev}: raise it, or {otherwise}."
 
 
 def _pool_faults(config: Config) -> Iterator[str]:

@@ -32,23 +32,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The most that calls may write, in tokens, and rough seconds; `unknown` counts the calls with no guess at a time."""
+    """The most that calls may write, in tokens, and rough seconds.
+
+    `unknown` counts the calls with no guess at a time, `uncounted` those whose number of questions is in files alone.
+    """
 
     costs: Costs
     unknown: int = 0
+    uncounted: int = 0
 
     @classmethod
     def sum(cls, estimates: Iterable[Estimate]) -> Estimate:
         """All of them together; nothing costs nothing."""
         estimates = list(estimates)
-        return cls(Costs.sum(each.costs for each in estimates), sum(each.unknown for each in estimates))
+        return cls(
+            Costs.sum(each.costs for each in estimates),
+            sum(each.unknown for each in estimates),
+            sum(each.uncounted for each in estimates),
+        )
 
     def __str__(self) -> str:
         costs = self.costs
         judge = f", and {costs.judge_tokens:,} judge tokens" if costs.judge_tokens else ""
+        files = f", not counting {self.uncounted} stages that ask all questions of a file" if self.uncounted else ""
         return (
             f"at most {costs.teacher_tokens:,} teacher tokens and {costs.student_tokens:,} student tokens to "
-            f"generate{judge}; {self.time()}"
+            f"generate{judge}{files}; {self.time()}"
         )
 
     def time(self) -> str:
@@ -123,7 +132,7 @@ def estimate(call: StageCall, plan: Plan, pace: Pace) -> Estimate:
     """What one call may cost."""
     seconds = pace.seconds(call, plan)
     costs = msgspec.structs.replace(estimated_costs(call, plan), seconds=seconds or 0.0)
-    return Estimate(costs, unknown=int(seconds is None))
+    return Estimate(costs, unknown=int(seconds is None), uncounted=int(is_uncounted(call, plan)))
 
 
 def estimated_costs(call: StageCall, plan: Plan) -> Costs:
@@ -167,7 +176,7 @@ def estimated_tokens(call: StageCall, plan: Plan) -> int:
         per_attempt = config.generation.max_new_tokens + corrections * config.generation.correction_max_new_tokens
         return questions * config.attempts * per_attempt
     if isinstance(config, EvaluateStage):
-        return (config.questions or _split_size(plan, config.split)) * config.votes * config.max_new_tokens
+        return (config.questions or _split_size(plan, config.split)) * _answers(config) * config.max_new_tokens
     if isinstance(config, TeachStage) and config.teacher.kind is not TeacherKind.recorded:
         source = plan_call(plan, call.inputs["attempts"].key) if config.questions is None else None
         if source is not None and isinstance(source.config, PlayStage):
@@ -185,11 +194,29 @@ def estimated_judge_tokens(call: StageCall, plan: Plan) -> int:
     if not isinstance(config, PlayStage | EvaluateStage) or config.verifier.judge is None:
         return 0
     if isinstance(config, EvaluateStage):
-        decisions = (config.questions or _split_size(plan, config.split)) * config.votes
+        decisions = (config.questions or _split_size(plan, config.split)) * _answers(config)
     else:
         more = config.max_rounds if config.allocation is Allocation.adaptive else config.attempts * config.corrections
         decisions = (config.questions.count or _train_size(plan)) * (config.attempts + more)
     return decisions * config.verifier.judge.max_new_tokens
+
+
+def _answers(config: EvaluateStage) -> int:
+    """Answers to one question: votes, and one for each further order of its options."""
+    return config.votes + config.permutations - 1
+
+
+def is_uncounted(call: StageCall, plan: Plan) -> bool:
+    """True for a call that asks all questions of a split whose size no key gives."""
+    config = call.config
+    if isinstance(config, EvaluateStage):
+        return config.questions is None and not _split_size(plan, config.split)
+    if isinstance(config, PlayStage):
+        return config.questions.count is None and not _train_size(plan)
+    if isinstance(config, TeachStage) and config.teacher.kind is not TeacherKind.recorded:
+        asks_all = config.questions is not None and config.questions.count is None
+        return asks_all and not _train_size(plan)
+    return False
 
 
 def _answer_tokens(config: TeachStage) -> int:

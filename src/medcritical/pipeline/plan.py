@@ -177,7 +177,9 @@ class _Planner:
                     loop.policy = self._continued_sft(name, arm, iteration, loop)
                 else:
                     self._iteration(name, arm, iteration, loop)
-                beta = self.slices.beta(iteration) if arm.objective is Objective.dpo else None
+                # What is as long as a preference training depends on its beta, too.
+                has_beta = arm.objective is Objective.dpo or match_of(config, name) is not Match.steps
+                beta = self.slices.beta(iteration) if has_beta else None
                 title, equal = title_of(config, name), equal_in(config, name)
                 row = ReportRow(name, title, loop.policy.stage, iteration, beta, config.seed, equal)
                 self.evaluate(loop.questions, loop.policy, row)

@@ -29,7 +29,7 @@ def fingerprint_sources(config: Config, store: Path) -> dict[str, str]:
     """Path as written in the configuration -> SHA-256 of its content.
 
     Raises DataError for a data file or a student's folder that is missing, and for anything that cannot be read.
-    A model given as a folder is known by the hashes of its files. Hashes of unchanged files are remembered in the store.
+    A model given as a folder or file is known by the hashes of its files. Hashes of unchanged files are remembered in the store.
     """
     cache_path = store / _CACHE
     cache = _remembered(cache_path)
@@ -51,6 +51,8 @@ def fingerprint_sources(config: Config, store: Path) -> dict[str, str]:
             if name and folder.is_dir():
                 model_files = sorted(path for path in folder.iterdir() if path.is_file())
                 found[name] = hash_json([[path.name, _hash(path, cache)] for path in model_files])
+            elif name and folder.is_file():  # a GGUF for llama-server
+                found[name] = _hash(folder, cache)
     if cache != before and not config.plan:  # a plan may be asked for where nothing can be written
         write_json(cache_path, cache)
     return found

@@ -57,7 +57,16 @@ def asked_engine(config: EngineConfig, inputs: Inputs, output: Output) -> Iterat
                 output.checkpoints.mkdir(parents=True, exist_ok=True)
             checkpoint = Path(stack.enter_context(TemporaryDirectory(dir=output.checkpoints)))
             create_student(_as_student(config.model), None, checkpoint, seed=0)
-        yield stack.enter_context(_engine(Opening(config, checkpoint, "", Precision.auto), inputs, output))
+        opening = Opening(config, checkpoint, _state_of(config.model), Precision.auto)
+        yield stack.enter_context(_engine(opening, inputs, output))
+
+
+def _state_of(model: str) -> str:
+    """What changes when a model's file, or one in its folder, is replaced; empty for a model that is no path here."""
+    path = Path(model).expanduser()
+    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
+    states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+    return hash_json(states) if model and states else ""
 
 
 def converted_gguf(name: str, above: Path) -> Path:
