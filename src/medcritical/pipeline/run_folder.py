@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from medcritical.errors import ArtefactError
 from medcritical.records import Record
 from medcritical.reporting.summary import SUMMARY
 from medcritical.store import ArtefactRef, Store, read_json, write_json
@@ -17,6 +18,7 @@ LOG = "worker.log"
 PLAN = "plan.json"
 WANDB = "wandb"  # W&B's own name for what it makes in a folder
 _FAILURE = "failure.json"
+_GATHERED = "gathered.json"  # the report whose results lie here, all of them
 _LOCK = ".lock"
 _MACHINE = "machine-"
 
@@ -86,8 +88,28 @@ class RunFolder:
             (self.path / _FAILURE).unlink(missing_ok=True)
 
     def is_done(self, store: Store, report: ArtefactRef) -> bool:
-        """True when the results are of this plan, and here if this machine gathers them."""
-        return store.is_complete(report) and (not self.gathers or (self.path / SUMMARY).is_file())
+        """True when the results are of this plan, and here if this machine gathers them.
+
+        Results that lie here may be of other data under the same configuration, or of the last attempt: which report they
+        are of decides. Where an earlier version gathered them nothing says so, and they are gathered again.
+        """
+        return store.is_complete(report) and (not self.gathers or self._holds(report))
+
+    def _holds(self, report: ArtefactRef) -> bool:
+        if not all((self.path / name).is_file() for name in (SUMMARY, _GATHERED)):
+            return False
+        try:
+            return read_json(self.path / _GATHERED, ArtefactRef) == report
+        except ArtefactError:  # damaged: gathering again mends it
+            return False
+
+    @contextmanager
+    def gathering(self, report: ArtefactRef) -> Iterator[None]:
+        """Put the results of a report here. A kill before the block has ended leaves none that count."""
+        with readable_write_errors(self.path):
+            (self.path / _GATHERED).unlink(missing_ok=True)
+        yield
+        write_json(self.path / _GATHERED, report)
 
     def is_exported(self) -> bool:
         """True when a W&B run was made of the results, whatever became of it."""
