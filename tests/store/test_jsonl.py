@@ -69,6 +69,25 @@ def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_process_of_the_same_id_on_another_host_may_write_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one writes while this one is about to give its file the name."""
+    path, replace = tmp_path / "x.json", Path.replace
+
+    def replace_after_the_other(self: Path, target: Path) -> Path:
+        assert self.name.startswith(".x.json.")
+        assert self.suffix == ".partial"
+        monkeypatch.setattr(Path, "replace", replace)
+        write_json(path, ["other"])
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace_after_the_other)
+    write_json(path, ["this"])
+    assert read_json(path, list[str]) == ["this"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_content_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
     replace = Path.replace

@@ -7,6 +7,7 @@ import gzip
 import logging
 import os
 import re
+import secrets
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -63,7 +64,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a whole file by rename, so that a reader or a kill never meets half of it."""
     with readable_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        # process ids are unique on one host alone, and every container has a process 1
+        partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
         try:
             with partial.open("wb") as file:
                 file.write(content)
