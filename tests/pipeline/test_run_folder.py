@@ -11,6 +11,7 @@ from configurations import configure
 from medcritical.pipeline.pace import Pace
 from medcritical.pipeline.plan import StageCall
 from medcritical.pipeline.run import Run, execute_run, plan_run, prepare_run
+from medcritical.pipeline.run_folder import PlannedRun, RunFolder, run_folders
 from medcritical.pipeline.sweep_status import cell_state
 from medcritical.store import Costs, Store, write_json
 
@@ -122,3 +123,11 @@ def test_a_folder_that_does_not_say_whose_results_it_has_gets_them_again(old: Ru
     assert old.is_done
     (old.folder.path / "summary.json").unlink()
     assert not old.is_done
+
+
+def test_runs_whose_name_begins_as_that_of_a_machines_folder_are_found(tmp_path: Path) -> None:
+    runs = ["machine-01234567", "machine-1-89abcdef", "machine-x-89abcdef", "toy-89abcdef"]
+    for name in runs:
+        for machine in (0, 1, 12):
+            RunFolder(tmp_path / name, machine).plan(PlannedRun(swept=[], store="", calls=[]))
+    assert [folder.name for folder in run_folders(tmp_path)] == runs

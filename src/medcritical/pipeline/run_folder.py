@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ _FAILURE = "failure.json"
 _GATHERED = "gathered.json"  # the report whose results lie here, all of them
 _LOCK = ".lock"
 _MACHINE = "machine-"
+_OTHER_MACHINE = re.compile(rf"{_MACHINE}[0-9]{{1,7}}")  # 8 digits may be the hash of a run with the name "machine"
 
 
 class PlannedCall(Record, frozen=True, kw_only=True):
@@ -129,4 +131,4 @@ class RunFolder:
 def run_folders(above: Path) -> list[RunFolder]:
     """The prepared run folders, those of machine 0: the folder itself, or up to two levels below it, by name."""
     found = [path.parent for depth in ("", "*/", "*/*/") for path in above.glob(f"{depth}{PLAN}")]
-    return [RunFolder(path) for path in sorted(found) if not path.name.startswith(_MACHINE)]
+    return [RunFolder(path) for path in sorted(found) if not _OTHER_MACHINE.fullmatch(path.name)]
