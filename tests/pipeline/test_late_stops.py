@@ -116,6 +116,17 @@ def test_a_worker_that_does_not_stop_is_killed_in_time(tmp_path: Path, is_parall
     watcher.assert_killed_within(make(tmp_path / "store", tmp_path, config), 0.7, 10)
 
 
+def test_several_workers_that_do_not_stop_are_killed_when_one_would_be(tmp_path: Path) -> None:
+    config, calls = configure(*SMALL, "cluster.stop_seconds=4"), calls_until_sft()[:2]
+    (tmp_path / "store").mkdir()
+    watcher = Frozen(calls[0], lambda: [child.pid for child in psutil.Process().children()])
+    with pytest.raises(KeyboardInterrupt):
+        ParallelExecutor(tmp_path / "store", tmp_path, config, workers=2).execute(calls, watcher)
+    assert 4 < time.monotonic() - watcher.began < 7.5, "not 4 seconds for the one and then for the other"
+    assert len(watcher.processes) == 2
+    assert not any(process.is_running() for process in watcher.processes)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_ranks_that_do_not_stop_are_killed_in_time(tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ def finish(cell: Cell) -> None:
         student_tokens=0, seconds=1.0, artefact="evaluate/0", chance=0.25, commonest_letter_accuracy=0.3,
     )  # fmt: skip
     summary = Summary(store="../store", rows=(row,), predictions={}, scores={}, lineage={}, ledger={})
-    write_summary(cell.run.folder.path / SUMMARY, summary)
+    with cell.run.folder.gathering(report):
+        write_summary(cell.run.folder.path / SUMMARY, summary)
 
 
 def fail(cell: Cell) -> None:

@@ -9,7 +9,7 @@ import wandb
 
 from medcritical.cli.wandb import main
 from medcritical.config.choices import WandbMode
-from medcritical.pipeline.tracking import export_folder
+from medcritical.pipeline.tracking import describe_run, export_folder
 from medcritical.reporting import wandb_export
 from medcritical.reporting.dashboard import make_sections
 from medcritical.reporting.summary import Results
@@ -100,6 +100,13 @@ def test_pairs_alarms_artefacts_and_the_machine_are_there(place):
     assert {row["artefact"] for row in table(place, "artefacts")} >= {"sft/1", "dpo/1"}
     load = [row for row in history(place) if "system/step" in row]
     assert load == [{"system/step": 5.0, "system/cpu_percent": 50.0}, {"system/step": 10.0, "system/cpu_percent": 90.0}]
+
+
+def test_a_torn_row_of_the_machine_is_left_out(finished_run):
+    path = finished_run / "system.jsonl"
+    before = describe_run(finished_run).series
+    path.write_bytes(path.read_bytes() + b'{"step": 15.0, "cpu_pe')
+    assert describe_run(finished_run).series == before
 
 
 def test_sync_replays_a_run_that_had_no_wandb(finished_run, call):

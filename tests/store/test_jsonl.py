@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from medcritical.errors import ArtefactError
 from medcritical.records import Prompt
 from medcritical.store import iter_records, read_json, read_records, record_files, write_json, write_records
-from medcritical.store.jsonl import write_atomically
+from medcritical.store.jsonl import append_record, read_appended, write_atomically
 
 TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 
@@ -69,6 +69,25 @@ def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_process_of_the_same_id_on_another_host_may_write_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one writes while this one is about to give its file the name."""
+    path, replace = tmp_path / "x.json", Path.replace
+
+    def replace_after_the_other(self: Path, target: Path) -> Path:
+        assert self.name.startswith(".x.json.")
+        assert self.suffix == ".partial"
+        monkeypatch.setattr(Path, "replace", replace)
+        write_json(path, ["other"])
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace_after_the_other)
+    write_json(path, ["this"])
+    assert read_json(path, list[str]) == ["this"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_content_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
     replace = Path.replace
@@ -107,3 +126,28 @@ def test_damage_to_a_part_is_named(tmp_path: Path) -> None:
     third.unlink()
     with pytest.raises(ArtefactError, match=r"x-00002-of-00003\.jsonl\.gz is missing"):
         read_records(path, Prompt)
+
+
+@pytest.mark.parametrize("torn", [b'{"system": "", "us', b"\xe5\xa5", b"\0" * 40, b'{"system": 3}\n', b"\n\n"])
+def test_a_torn_line_is_left_out_and_the_next_is_whole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, torn: bytes
+) -> None:
+    path, records = tmp_path / "x.jsonl", [Prompt(system="", user=user) for user in ("a", "b", "题")]
+    assert read_appended(path, Prompt) == []
+    append_record(path, records[0])
+    with path.open("ab") as file:
+        file.write(torn)
+    assert read_appended(path, Prompt) == records[:1]
+    append_record(path, records[1])
+    append_record(path, records[2])
+    caplog.clear()
+    assert read_appended(path, Prompt) == records
+    assert ("x.jsonl: 1 damaged lines" in caplog.text) is bool(torn.strip())
+
+
+def test_appended_records_that_are_whole_are_a_file_like_any_other(tmp_path: Path) -> None:
+    path, records = tmp_path / "x.jsonl", [Prompt(system="", user=user) for user in "ab"]
+    for record in records:
+        append_record(path, record)
+    assert read_appended(path, Prompt) == read_records(path, Prompt) == records
+    assert path.read_bytes().count(b"\n") == 2

@@ -90,6 +90,31 @@ def test_an_artefact_from_before_executions_were_counted_was_made_once(store: St
     assert store.executions(ref) == 1
 
 
+def test_a_torn_count_of_executions_is_no_obstacle(store: Store, ref: ArtefactRef) -> None:
+    builder.make(store, ref)
+    (counted,) = store.folder(ref).parent.glob(".*executions*")
+    counted.write_bytes(counted.read_bytes() + b'{"host": "a", "pi')
+    assert store.executions(ref) == 1
+    store.discard(ref)
+    builder.make(store, ref)
+    assert store.executions(ref) == 2
+    counted.write_bytes(b'{"host": "a", "pi')
+    assert store.executions(ref) == 1, "it is there, and so was made"
+
+
+def test_a_stage_does_not_fail_for_want_of_its_count(
+    store: Store, ref: ArtefactRef, caplog: pytest.LogCaptureFixture
+) -> None:
+    builder.make(store, ref)
+    (counted,) = store.folder(ref).parent.glob(".*executions*")
+    counted.unlink()
+    counted.mkdir()
+    store.discard(ref)
+    builder.make(store, ref)
+    assert store.is_complete(ref)
+    assert f"{ref} is complete, but not counted" in caplog.text
+
+
 def test_an_artefact_is_locked_while_it_is_made(store: Store, ref: ArtefactRef) -> None:
     seen: list[bool] = []
     builder.make(store, ref, reach=lambda point: seen.append(store.is_locked(ref)))

@@ -10,8 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -59,8 +59,9 @@ class LocalExecutor:
         write_work(work_path, self.store, self.trainer, self.deadline, calls)
         with readable_write_errors(log_path):
             log = log_path.open("ab")
-        worker = started(work_path, log, stdin=subprocess.DEVNULL, stop_seconds=self.cluster.stop_seconds)
-        with log, worker as (process, events):
+        workers = starting(work_path, log, stdin=subprocess.DEVNULL, stop_seconds=self.cluster.stop_seconds)
+        with log, workers as start:
+            process, events = start()
             failure = follow(events, watcher)
             exit_code = process.wait()
         if failure is not None:
@@ -98,22 +99,42 @@ def stage_failed(call: StageCall, failure: Event, log_path: Path) -> StageFailed
     return failed
 
 
-@contextmanager
-def started(
-    work_path: Path, log: BinaryIO, *, stdin: int, stop_seconds: float
-) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO]]:
-    """A running worker and its event stream. On any error, Ctrl-C included, the worker is stopped first.
+StartedWorker = tuple[subprocess.Popen[bytes], BinaryIO]
+"""A running worker and its event stream."""
 
-    It has `stop_seconds` to end its step and save.
+
+@contextmanager
+def starting(
+    work_path: Path, log: BinaryIO, *, stdin: int, stop_seconds: float
+) -> Iterator[Callable[[], StartedWorker]]:
+    """What starts a worker, any number of times. On any error, Ctrl-C included, all that still run are stopped first.
+
+    They have `stop_seconds` to end their step and save, all at the same time.
     """
+    processes = list[subprocess.Popen[bytes]]()
+    with ExitStack() as streams:
+
+        def start() -> StartedWorker:
+            process, events = _start(work_path, log, stdin)
+            processes.append(process)
+            return process, streams.enter_context(events)
+
+        try:
+            yield start
+        finally:
+            _stop(processes, stop_seconds)
+
+
+def _start(work_path: Path, log: BinaryIO, stdin: int) -> StartedWorker:
     read_end, write_end = os.pipe()
+    events = os.fdopen(read_end, "rb")
     environment = {
         **os.environ,
         "MEDCRITICAL_EVENTS": str(write_end),
         "PYTHONUTF8": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
-    with os.fdopen(read_end, "rb") as events:
+    try:
         process = subprocess.Popen(
             [sys.executable, "-m", "medcritical.pipeline.worker", str(work_path)],
             stdin=stdin,
@@ -123,23 +144,29 @@ def started(
             pass_fds=[write_end],
             start_new_session=True,  # Ctrl-C reaches the parent alone, which stops the worker in good order
         )
+    except BaseException:
+        events.close()
+        raise
+    finally:
         os.close(write_end)
+    return process, events
+
+
+def _stop(processes: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
+    """Interrupt the workers that still run and wait so long for all of them to clear up; kill the session of who does not.
+
+    All are told before one is waited for: a scheduler that ends a job gives it one span, not one for each worker.
+    """
+    running = [process for process in processes if process.poll() is None]
+    for process in running:
+        process.send_signal(signal.SIGINT)
+    until = time.monotonic() + seconds
+    for process in running:
         try:
-            yield process, events
-        finally:
-            _stop(process, stop_seconds)
-
-
-def _stop(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Interrupt a worker that still runs and wait so long for it to clear up; kill its whole session if it does not."""
-    if process.poll() is not None:
-        return
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+            process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def follow(events: BinaryIO, watcher: Watcher) -> Event | None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from medcritical.store import read_records
+from medcritical.store.jsonl import append_record, read_appended
 
 SYSTEM = "system.jsonl"
 MEBIBYTE = 2**20
@@ -28,14 +27,14 @@ def watched_machine(folder: Path, every_seconds: float) -> Iterator[None]:
         yield
         return
     path, stop = folder / SYSTEM, threading.Event()
-    start = _last_step(path) - time.monotonic()
+    start = _last_step(folder) - time.monotonic()
 
     def watch() -> None:
         cpu_percent(None)  # the first reading of psutil has no span yet
         while not stop.wait(every_seconds):
             row = {"step": round(start + time.monotonic(), 1), **read_machine()}
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            with suppress(OSError):  # a full disk: the stages say so, and rows may go on when there is room
+                append_record(path, row)
 
     from psutil import cpu_percent
 
@@ -97,6 +96,11 @@ def _own_memory() -> int:
     return total
 
 
-def _last_step(path: Path) -> float:
-    rows = read_records(path, dict[str, float]) if path.is_file() else []
+def read_rows(folder: Path) -> list[dict[str, float]]:
+    """The rows of `watched_machine`, without what a full disk or a power loss tore; none where nobody looked."""
+    return read_appended(folder / SYSTEM, dict[str, float])
+
+
+def _last_step(folder: Path) -> float:
+    rows = read_rows(folder)
     return rows[-1]["step"] if rows else 0.0

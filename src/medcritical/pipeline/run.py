@@ -116,7 +116,8 @@ def execute_run(run: Run) -> Path | None:
         if not run.folder.gathers:
             print(f"all stages are done; {run.folder.name} on machine 0 has the results.", file=sys.stderr)
             return None
-        summary = _gather(run.plan, run.store, folder)
+        with run.folder.gathering(run.plan.report.ref):
+            summary = _gather(run.plan, run.store, folder)
     _export(run.config.logger, folder)
     return summary
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from medcritical.errors import ArtefactError
 from medcritical.records import Record
 from medcritical.reporting.summary import SUMMARY
 from medcritical.store import ArtefactRef, Store, read_json, write_json
@@ -17,8 +19,10 @@ LOG = "worker.log"
 PLAN = "plan.json"
 WANDB = "wandb"  # W&B's own name for what it makes in a folder
 _FAILURE = "failure.json"
+_GATHERED = "gathered.json"  # the report whose results lie here, all of them
 _LOCK = ".lock"
 _MACHINE = "machine-"
+_OTHER_MACHINE = re.compile(rf"{_MACHINE}[0-9]{{1,7}}")  # 8 digits may be the hash of a run with the name "machine"
 
 
 class PlannedCall(Record, frozen=True, kw_only=True):
@@ -86,8 +90,28 @@ class RunFolder:
             (self.path / _FAILURE).unlink(missing_ok=True)
 
     def is_done(self, store: Store, report: ArtefactRef) -> bool:
-        """True when the results are of this plan, and here if this machine gathers them."""
-        return store.is_complete(report) and (not self.gathers or (self.path / SUMMARY).is_file())
+        """True when the results are of this plan, and here if this machine gathers them.
+
+        Results that lie here may be of other data under the same configuration, or of the last attempt: which report they
+        are of decides. Where an earlier version gathered them nothing says so, and they are gathered again.
+        """
+        return store.is_complete(report) and (not self.gathers or self._holds(report))
+
+    def _holds(self, report: ArtefactRef) -> bool:
+        if not all((self.path / name).is_file() for name in (SUMMARY, _GATHERED)):
+            return False
+        try:
+            return read_json(self.path / _GATHERED, ArtefactRef) == report
+        except ArtefactError:  # damaged: gathering again mends it
+            return False
+
+    @contextmanager
+    def gathering(self, report: ArtefactRef) -> Iterator[None]:
+        """Put the results of a report here. A kill before the block has ended leaves none that count."""
+        with readable_write_errors(self.path):
+            (self.path / _GATHERED).unlink(missing_ok=True)
+        yield
+        write_json(self.path / _GATHERED, report)
 
     def is_exported(self) -> bool:
         """True when a W&B run was made of the results, whatever became of it."""
@@ -107,4 +131,4 @@ class RunFolder:
 def run_folders(above: Path) -> list[RunFolder]:
     """The prepared run folders, those of machine 0: the folder itself, or up to two levels below it, by name."""
     found = [path.parent for depth in ("", "*/", "*/*/") for path in above.glob(f"{depth}{PLAN}")]
-    return [RunFolder(path) for path in sorted(found) if not path.name.startswith(_MACHINE)]
+    return [RunFolder(path) for path in sorted(found) if not _OTHER_MACHINE.fullmatch(path.name)]

@@ -10,9 +10,8 @@ import os
 import selectors
 import subprocess
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,19 +20,18 @@ import msgspec
 from medcritical.config.schema import ClusterConfig, Config, TrainerConfig
 from medcritical.pipeline.execute import (
     StageFailed,
+    StartedWorker,
     call_file,
     deadline_of,
     describe_death,
     stage_failed,
-    started,
+    starting,
     write_work,
 )
 from medcritical.pipeline.plan import StageCall
 from medcritical.pipeline.watch import Watcher
 from medcritical.pipeline.worker import Event
 from medcritical.store.jsonl import readable_write_errors
-
-StartedWorker = AbstractContextManager[tuple[subprocess.Popen[bytes], BinaryIO]]
 
 MOST_WORKERS = 4
 """A worker holds libraries and a model of its own, about 0.7 GB with the tiny student."""
@@ -90,16 +88,20 @@ class ParallelExecutor:
         self.store, self.folder, self.config, self.workers = store.resolve(), folder, config, workers
 
     def execute(self, calls: Sequence[StageCall], watcher: Watcher) -> None:
-        """See `Executor`. When a call fails, the others that are being made are interrupted."""
+        """See `Executor`. When a call fails, the others that are being made are interrupted, all at once."""
         schedule, idle, busy = Schedule(calls), list[_Worker](), list[_Worker]()
         work_path, log_path = self.folder / "work.json", self.folder / "worker.log"
         write_work(work_path, self.store, self.config.trainer, deadline_of(self.config.trainer), [])
-        begin = partial(started, work_path, stdin=subprocess.PIPE, stop_seconds=self.config.cluster.stop_seconds)
-        with readable_write_errors(log_path), log_path.open("ab") as log, ExitStack() as running:
+        stop_seconds = self.config.cluster.stop_seconds
+        with (
+            readable_write_errors(log_path),
+            log_path.open("ab") as log,
+            starting(work_path, log, stdin=subprocess.PIPE, stop_seconds=stop_seconds) as start,
+        ):
             with selectors.DefaultSelector() as selector:
                 while True:
                     while (idle or len(busy) < self.workers) and (call := schedule.take()) is not None:
-                        worker = idle.pop() if idle else _start(running, selector, begin(log))
+                        worker = idle.pop() if idle else _register(selector, start())
                         worker.give(call)
                         busy.append(worker)
                     if not busy:
@@ -142,8 +144,8 @@ class _Worker:
         self.process.wait()
 
 
-def _start(running: ExitStack, selector: selectors.BaseSelector, process: StartedWorker) -> _Worker:
-    worker = _Worker(*running.enter_context(process))
+def _register(selector: selectors.BaseSelector, started: StartedWorker) -> _Worker:
+    worker = _Worker(*started)
     selector.register(worker.events, selectors.EVENT_READ, worker)
     return worker
 

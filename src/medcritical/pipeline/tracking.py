@@ -12,7 +12,7 @@ from typing import Any
 
 from medcritical.config.choices import WandbMode
 from medcritical.errors import DataError
-from medcritical.pipeline.monitor import SYSTEM
+from medcritical.pipeline.monitor import read_rows
 from medcritical.reporting.panels import (
     alarm_table,
     artefact_table,
@@ -24,7 +24,7 @@ from medcritical.reporting.panels import (
 from medcritical.reporting.summary import SUMMARY, gather, main_arms, read_summary
 from medcritical.reporting.trail import read_iterations, without_rewound
 from medcritical.reporting.wandb_export import RunExport, export_run
-from medcritical.store import read_json, read_records
+from medcritical.store import read_json
 
 CONFIG = "config.json"
 
@@ -104,5 +104,5 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _system(folder: Path) -> list[tuple[str, list[Mapping[str, float]]]]:
     """The machine while the run's stages were made; nothing where nobody looked."""
-    path = folder / SYSTEM
-    return [("system", without_rewound(read_records(path, dict[str, float])))] if path.is_file() else []
+    rows = read_rows(folder)
+    return [("system", without_rewound(rows))] if rows else []

@@ -7,6 +7,7 @@ the leftover of a killed stage and is cleared when the stage runs again.
 from __future__ import annotations
 
 import datetime
+import logging
 import os
 import shutil
 import socket
@@ -19,8 +20,10 @@ from medcritical import __version__
 from medcritical.errors import ArtefactError
 from medcritical.records import Record
 from medcritical.store.hashing import hash_file, hash_json
-from medcritical.store.jsonl import append_record, read_json, read_records, readable_write_errors, write_json
+from medcritical.store.jsonl import append_record, read_appended, read_json, readable_write_errors, write_json
 from medcritical.store.locks import hold, is_held
+
+logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
@@ -143,10 +146,10 @@ class Store:
 
     def executions(self, ref: ArtefactRef) -> int:
         """How often the artefact was made to its end in this store: 1, but for what was damaged or done twice."""
-        path = self._beside(ref, "executions.jsonl")
-        if not path.is_file():  # not made, or made before executions were counted
-            return int(self.is_complete(ref))
-        return len(read_records(path, Execution))
+        told = read_appended(self._beside(ref, "executions.jsonl"), Execution)
+        return len(told) or int(
+            self.is_complete(ref)
+        )  # none: not made, made before they were counted, or they are damaged
 
     def _beside(self, ref: ArtefactRef, kind: str) -> Path:
         """A file about an artefact that outlives its folder."""
@@ -207,9 +210,16 @@ class Store:
             medcritical=__version__,
         )
         write_json(folder / MANIFEST, manifest)
-        execution = Execution(host=socket.gethostname(), pid=os.getpid(), seconds=costs.seconds)
-        append_record(self._beside(ref, "executions.jsonl"), execution)
+        self._count(ref, costs.seconds)
         shutil.rmtree(self.unfinished(ref), ignore_errors=True)  # nobody reads it any more
+
+    def _count(self, ref: ArtefactRef, seconds: float) -> None:
+        """Note that the artefact was made. A disk that has no room for it takes nothing from what is complete already."""
+        execution = Execution(host=socket.gethostname(), pid=os.getpid(), seconds=seconds)
+        try:
+            append_record(self._beside(ref, "executions.jsonl"), execution)
+        except OSError as error:
+            logger.warning("%s is complete, but not counted as executed: %s", ref, error)
 
     def lineage(self, ref: ArtefactRef) -> dict[str, Manifest]:
         """Manifests of the artefact and everything it was made from, by key, each once.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import gzip
+import logging
 import os
 import re
+import secrets
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ import msgspec
 from medcritical.errors import ArtefactError, MedCriticalError
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 _REMEDIES: dict[int | None, str] = {
     errno.ENOSPC: "the disk is full; free space, or set paths.store (MEDCRITICAL_STORE) to another disk",
@@ -61,7 +64,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a whole file by rename, so that a reader or a kill never meets half of it."""
     with readable_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        # process ids are unique on one host alone, and every container has a process 1
+        partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
         try:
             with partial.open("wb") as file:
                 file.write(content)
@@ -118,9 +122,14 @@ def _part(path: Path, index: int, number: int) -> Path:
 
 
 def append_record(path: Path, record: Any) -> None:
-    """Add one JSON object to a file as a line of its own. One process at a time: hold a lock."""
-    with readable_write_errors(path), path.open("ab") as file:
-        file.write(msgspec.json.encode(record) + b"\n")
+    """Add one JSON object to a file as a line of its own. One process at a time: hold a lock.
+
+    Raises ArtefactError on a full disk or a read-only folder. It may leave a torn line, after which the next one is whole.
+    """
+    with readable_write_errors(path), path.open("a+b") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+        is_torn = file.read(1) not in (b"", b"\n")
+        file.write(b"\n" * is_torn + msgspec.json.encode(record) + b"\n")
 
 
 def record_files(path: Path) -> list[Path]:
@@ -148,6 +157,27 @@ def iter_records(path: Path, kind: type[T]) -> Iterator[T]:
     """As `read_records`, one after the other."""
     for file in record_files(path) or [path]:
         yield from _iter_file(file, kind)
+
+
+def read_appended(path: Path, kind: type[T]) -> list[T]:
+    """The records of a file made by `append_record`; none where there is no file.
+
+    Lines that a full disk, a kill or a power loss tore are left out and counted in the log. Raises ArtefactError when the
+    file cannot be read at all.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n") if path.is_file() else []
+    except OSError as error:
+        raise ArtefactError(f"cannot read {path}: {error}") from error
+    decoder, records, num_torn = msgspec.json.Decoder(kind), list[T](), 0
+    for line in filter(None, lines):
+        try:
+            records.append(decoder.decode(line))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            num_torn += 1
+    if num_torn:
+        logger.warning("%s: %d damaged lines are left out", path, num_torn)
+    return records
 
 
 def _iter_file(path: Path, kind: type[T]) -> Iterator[T]:
