@@ -154,6 +154,15 @@ def test_conversations_with_options_are_questions(tmp_path: Path, row: dict[str,
     )
 
 
+def test_an_answer_named_in_the_background_text_is_not_gold(tmp_path: Path) -> None:
+    reply = "有人认为答案是A。答案是：B。这是一些相关的背景信息：常被误认为答案是A"
+    only_there = "这是一些相关的背景信息：常被误认为答案是A"
+    rows = [converse("首选药物是\nA. 阿司匹林\nB. 肝素", one) for one in (reply, only_there)]
+    result = load_lines(tmp_path, DataFormat.sharegpt_json, *rows)
+    assert [question.answer for question in result.questions] == ["B"]
+    assert [fault.sentence for fault in result.report.skipped] == ["no answer"]
+
+
 def test_free_text_conversations_are_skipped_and_counted(tmp_path: Path) -> None:
     rows = [converse("首选药物是什么？", "答案是：肝素。"), converse("A. x\nB. y", "答案是：B"), {"conversations": []}]
     report = load_lines(tmp_path, DataFormat.sharegpt_json, *rows).report

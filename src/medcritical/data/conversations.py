@@ -57,8 +57,11 @@ def split_stem(question: str) -> tuple[str, dict[str, str]]:
 
 
 def _read_gold(reply: str, options: dict[str, str]) -> str:
-    """The letters after the marker: given as letters, as "B. text", or as the exact text of one option."""
-    gold = reply.rpartition(ANSWER_MARK)[2].partition(BACKGROUND_MARK)[0]
+    """The letters after the marker: given as letters, as "B. text", or as the exact text of one option.
+
+    Background text is cut off first, since it may hold the marker, too, with a wrong answer.
+    """
+    gold = reply.partition(BACKGROUND_MARK)[0].rpartition(ANSWER_MARK)[2]
     gold = gold.strip().lstrip(":：").strip().rstrip("。.").strip()
     found = [letter for letter, text in options.items() if text.strip().rstrip("。.") == gold]
     labelled = split_label(gold)
