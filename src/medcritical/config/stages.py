@@ -73,6 +73,7 @@ class PrepareStage(StageConfig):
     """Data files (or the clinic's world) -> questions with their split."""
 
     stage: ClassVar[str] = "prepare"
+    version: ClassVar[int] = 2
     data: DataConfig
 
 
