@@ -5,7 +5,7 @@ import random
 import msgspec
 import pytest
 
-from medcritical.data.contamination import _ngrams, find_contamination
+from medcritical.data.contamination import _ngrams, find_contamination, find_near
 from medcritical.records import Question, Split
 
 
@@ -67,6 +67,15 @@ def test_prefix_filter_finds_what_comparing_all_pairs_finds(threshold: float) ->
     # An exact copy wins over an equally similar one; both have similarity 1.
     assert {overlap.heldout_id: overlap.similarity for overlap in report.overlaps} == pytest.approx(expected)
     assert expected
+
+
+@pytest.mark.parametrize(("threshold", "found"), [(0.6, {0, 1}), (0.67, {0}), (None, {0})])
+def test_near_ones_are_found_by_the_same_rule(threshold: float | None, found: set[int]) -> None:
+    among = [make("1", "ab cde", ["y", "x"], "test")]
+    asked = [make("2", "abcde", ["x", "y"], "train"), make("3", "abcdf", ["x", "y"], "train")]
+    others = [make("4", "vwxyz", ["x", "y"], "train")]
+    assert find_near([*asked, *others], among, threshold=threshold, ngram=3) == found
+    assert find_near(asked, [], threshold=threshold) == set()
 
 
 def test_threshold_must_be_a_similarity() -> None:

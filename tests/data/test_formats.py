@@ -154,6 +154,55 @@ def test_conversations_with_options_are_questions(tmp_path: Path, row: dict[str,
     )
 
 
+@pytest.mark.parametrize(
+    ("stem", "options"),
+    [
+        ("A 67-year-old woman has chest pain.", "A. aspirin\nB. heparin"),
+        ("A 67-year-old woman has chest pain.", "A aspirin\nB heparin"),
+        ("A 67-year-old woman has chest pain.\nA drug is given.", "(A) aspirin\n(B) heparin"),
+        ("I have chest pain, says a patient.", "A) aspirin\nB) heparin"),
+        ("A patient speaks:\nI have chest pain.", "A aspirin\nB heparin"),
+        ("Vital signs:\nT 36.5, P 80", "A. aspirin\nB. heparin"),
+        ("Which?", "B. heparin\nA. aspirin"),
+        ("Which?", "B heparin\nA aspirin"),
+    ],
+)
+def test_a_stem_that_begins_with_a_letter_is_no_option(tmp_path: Path, stem: str, options: str) -> None:
+    (question,) = load_lines(tmp_path, DataFormat.sharegpt_json, converse(f"{stem}\n{options}", "答案是：B")).questions
+    assert (question.stem, question.options) == (stem, OPTIONS)
+
+
+@pytest.mark.parametrize("options", ["A. x\nB. y\nB. z\nC. w", "A. x\nB. y\nA. z\nB. w", "A x\nB y\nA z\nC w"])
+def test_options_that_share_a_letter_are_still_rejected(tmp_path: Path, options: str) -> None:
+    report = load_lines(tmp_path, DataFormat.sharegpt_json, converse(f"Which?\n{options}", "答案是：B")).report
+    assert [fault.reason for fault in report.rejected] == ["two options have one letter"]
+
+
+@pytest.mark.parametrize("label", ["{}. ", "{} ", "({}) "])
+def test_real_vignettes_are_the_same_in_conversations(shared_data: Path, tmp_path: Path, label: str) -> None:
+    lines = (shared_data / "medqa" / "US" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines[:300]) if not any("\n" in text for text in row["options"].values())]
+    rows_as_turns = []
+    for row in rows:
+        listed = "\n".join(label.format(letter) + text for letter, text in row["options"].items())
+        rows_as_turns.append(converse(f"{row['question']}\n{listed}", f"答案是：{row['answer_idx']}"))
+    expected = load_lines(tmp_path, DataFormat.medqa_jsonl, *rows).questions
+    found = load_lines(tmp_path, DataFormat.sharegpt_json, *rows_as_turns).questions
+    assert [(one.stem, one.options, one.answer) for one in found] == [
+        (one.stem, one.options, one.answer) for one in expected
+    ]
+    assert any(one.stem.startswith("A ") for one in found)
+
+
+def test_an_answer_named_in_the_background_text_is_not_gold(tmp_path: Path) -> None:
+    reply = "有人认为答案是A。答案是：B。这是一些相关的背景信息：常被误认为答案是A"
+    only_there = "这是一些相关的背景信息：常被误认为答案是A"
+    rows = [converse("首选药物是\nA. 阿司匹林\nB. 肝素", one) for one in (reply, only_there)]
+    result = load_lines(tmp_path, DataFormat.sharegpt_json, *rows)
+    assert [question.answer for question in result.questions] == ["B"]
+    assert [fault.sentence for fault in result.report.skipped] == ["no answer"]
+
+
 def test_free_text_conversations_are_skipped_and_counted(tmp_path: Path) -> None:
     rows = [converse("首选药物是什么？", "答案是：肝素。"), converse("A. x\nB. y", "答案是：B"), {"conversations": []}]
     report = load_lines(tmp_path, DataFormat.sharegpt_json, *rows).report

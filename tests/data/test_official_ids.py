@@ -76,7 +76,7 @@ def test_lists_are_read_as_object_or_array(tmp_path: Path) -> None:
     assert read_test_ids(map(str, paths)) == {"1": "yes", "2": "", "3": ""}
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", "7", '{"1": {"QUESTION": "q"}}', "[[1]]", "{", '"ids"'])
+@pytest.mark.parametrize("text", ["{}", "[]", "7", '{"1": {"QUESTION": "q"}}', "[[1]]", "{", '"ids"', "[" * 100_000])
 def test_what_is_no_list_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "ids.json"
     path.write_text(text, encoding="utf-8")

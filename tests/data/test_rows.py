@@ -89,6 +89,15 @@ def test_too_deep_json_is_a_fault_not_a_crash() -> None:
         list(read_json(deep, PATH))
 
 
+@pytest.mark.parametrize("depth", [500, 900])
+def test_json_that_the_decoder_takes_but_is_too_deep_costs_one_record(depth: int) -> None:
+    deep = '{"a": ' + "[" * depth + "]" * depth + "}"
+    for rows in (read_json(f'[{deep}, {{"a": 1}}]', PATH), read_jsonl(f'{deep}\n{{"a": 1}}\n')):
+        bad, good = rows
+        assert "deep" in bad.fault or "recursion" in bad.fault
+        assert (bad.value, good.fault, good.value) == ({}, "", {"a": 1})
+
+
 def test_json_object_keeps_both_copies_of_a_key() -> None:
     rows = list(read_json('{"1": {"q": "x"}, "1": {"q": "y"}}', PATH))
     assert [(row.number, row.name, row.value) for row in rows] == [(1, "1", {"q": "x"}), (2, "1", {"q": "y"})]

@@ -16,7 +16,15 @@ import pytest
 from configurations import ASKED, REAL, configure
 from medcritical.config.choices import Match, Retry
 from medcritical.config.schema import Config
-from medcritical.config.stages import DpoStage, EvaluateStage, PairStage, PlayStage, ReportStage, SftStage
+from medcritical.config.stages import (
+    DpoStage,
+    EvaluateStage,
+    PairStage,
+    PlayStage,
+    ReportStage,
+    SftStage,
+    TeachStage,
+)
 from medcritical.pipeline.estimate import estimated_tokens
 from medcritical.pipeline.plan import Plan, make_plan
 
@@ -425,6 +433,15 @@ def test_every_level_of_an_ablation_shares_what_an_asked_teacher_wrote() -> None
     assert ("sft", "stage 1") in changed(both, detailed)
     recorded = [plan_of(*REAL, f"template.level={level}") for level in ("detailed", "none")]
     assert keys_of(recorded[0])[teach] != keys_of(recorded[1])[teach]
+
+
+def test_only_recorded_traces_are_compared_with_held_out_questions() -> None:
+    def limits(plan: Plan) -> list[float | None]:
+        return [call.config.contamination for call in plan.calls if isinstance(call.config, TeachStage)]
+
+    assert limits(plan_of(*REAL, "data.contamination=0.7")) == [0.7]
+    assert limits(plan_of(*REAL, "data.contamination=null")) == [None]
+    assert set(limits(plan_of(*ASKED, "data.contamination=0.7"))) == {None}
 
 
 def test_an_asked_teacher_is_known_by_its_model_and_not_by_where_it_is() -> None:

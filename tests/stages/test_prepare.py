@@ -87,9 +87,51 @@ def test_a_copy_without_an_id_of_its_own_is_flagged_too(tmp_path: Path) -> None:
     assert len({question.id for question in questions}) == len(questions) == 4
 
 
-def test_one_id_for_two_questions_is_an_error(tmp_path: Path) -> None:
+DRUG, VACCINE, NERVE, BONE = TRAIN[0], TRAIN[1], TEST[2], row(4, "Which bone breaks in a fall on the hand?")
+
+
+def test_ids_that_begin_anew_in_every_file_are_named_apart(tmp_path: Path) -> None:
+    train, dev, test = (
+        [{**one, "id": str(id)} for id, one in enumerate(rows)] for rows in ([DRUG, BONE], [VACCINE], [NERVE])
+    )
+    questions, output = prepare(own(tmp_path, train=train, dev=dev, test=test), tmp_path / "out")
+    stems = {question.id: question.stem for question in questions}
+    assert stems == {"0": DRUG["stem"], "1": BONE["stem"], "0@dev": VACCINE["stem"], "0@test": NERVE["stem"]}
+    assert output.facts["ids_named_apart"] == 2
+    said = "2 ids of dev and test files are in other splits, too: their split was added, as in '0@dev'"
+    assert said in output.facts["details"]
+
+
+def test_copies_and_other_questions_under_one_id_are_flagged_by_their_own_names(tmp_path: Path) -> None:
+    files = {"train": [DRUG], "dev": [{**NERVE, "id": "q1"}], "test": [{**DRUG, "answer": "B"}]}
+    questions, output = prepare(own(tmp_path, **files), tmp_path / "out")
+    assert sorted(question.id for question in questions) == ["q1", "q1@dev", "q1@test"]
+    assert read_flagged(output.folder) == {"q1@test"}
+
+
+def test_a_seeded_split_names_them_apart_by_where_they_are_listed(tmp_path: Path) -> None:
+    again = [{**VACCINE, "id": "q1"}, {**NERVE, "id": "q2"}]
+    config = own(
+        tmp_path, "data.split=seeded", "data.sizes={train: null, dev: 0, test: 1}", train=TRAIN[:1], test=again
+    )
+    questions, output = prepare(config, tmp_path / "out")
+    assert {question.id: question.stem for question in questions} == {
+        "q1": DRUG["stem"],
+        "q1@test": VACCINE["stem"],
+        "q2": NERVE["stem"],
+    }
+    assert output.facts["ids_named_apart"] == 1
+
+
+@pytest.mark.parametrize("others", [[BONE], [{**BONE, "id": "q1"}]])
+def test_one_id_for_two_questions_of_a_split_is_an_error(tmp_path: Path, others: list[dict[str, Any]]) -> None:
+    """Two files of one split; inside a file the second of them is rejected."""
+    more = tmp_path / "more.jsonl"
+    more.write_text(json.dumps({**VACCINE, "id": "q1"}), encoding="utf-8")
+    config = own(tmp_path, train=[DRUG], test=[NERVE, *others])
+    config.data.files.train.append(str(more))
     with pytest.raises(DataError, match="Two questions have the id 'q1'"):
-        prepare(own(tmp_path, train=TRAIN, test=[{**TEST[2], "id": "q1"}]), tmp_path / "out")
+        prepare(config, tmp_path / "out")
 
 
 def test_the_search_can_be_narrowed_and_switched_off(tmp_path: Path) -> None:

@@ -40,7 +40,9 @@ TRACES = [
 ]
 
 
-def teach(tmp_path: Path, traces: list[dict[str, Any]]) -> tuple[list[ThoughtTemplate], Output]:
+def teach(
+    tmp_path: Path, traces: list[dict[str, Any]], contamination: float | None = 0.6, count: int | None = None
+) -> tuple[list[ThoughtTemplate], Output]:
     path = tmp_path / "traces.json"
     path.write_text(json.dumps(traces), encoding="utf-8")
     (config,) = check_overrides(
@@ -70,7 +72,7 @@ def teach(tmp_path: Path, traces: list[dict[str, Any]]) -> tuple[list[ThoughtTem
         write_records(folder / QUESTIONS, [held_out])
         store.complete(ref, version=1, config={}, inputs={}, facts={}, costs=Costs())
     output = Output(tmp_path / "out", config.trainer, lambda *_: None)
-    stage = TeachStage(config.teacher, config.template, QuestionRange(0, None, 0), 0.0, 0, None, seed=0)
+    stage = TeachStage(config.teacher, config.template, QuestionRange(0, count, 0), 0.0, 0, None, contamination, seed=0)
     run(stage, Inputs(store, {"questions": ref}), output)
     return read_records(output.folder / TEMPLATES, ThoughtTemplate), output
 
@@ -93,3 +95,27 @@ def test_held_out_and_disagreeing_traces_are_rejected_and_counted(tmp_path: Path
 def test_no_usable_trace_is_an_error_with_the_reasons(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no usable template: \{.question is held out.: 1\}"):
         teach(tmp_path, TRACES[1:2])
+
+
+@pytest.mark.parametrize("stem", ["which Drug is held out?", "Which drug is held out", "Which drug is held out:"])
+def test_a_trace_on_a_near_copy_of_a_test_question_is_rejected(tmp_path: Path, stem: str) -> None:
+    traces = [TRACES[0], trace(stem, "Ibuprofen again.")]
+    _, output = teach(tmp_path, traces)
+    assert output.facts["rejected"] == {"question is nearly a held-out one": 1}
+    assert [question.stem for question in read_records(output.folder / QUESTIONS, Question)] == [TRACES[0]["Question"]]
+
+
+def test_exact_copies_alone_are_held_out_where_near_ones_are_not_looked_for(tmp_path: Path) -> None:
+    traces = [TRACES[1], trace("which Drug is held out?", "Ibuprofen again.")]
+    templates, output = teach(tmp_path, traces, contamination=None)
+    assert output.facts["rejected"] == {"question is held out": 1}
+    assert [template.question.stem for template in templates if template.is_kept] == ["which Drug is held out?"]
+
+
+def test_held_out_traces_take_no_place_among_the_templates_asked_for(tmp_path: Path) -> None:
+    stems = ["Where does the spleen lie?", "How is gout treated?", "What causes scurvy?"]
+    near = [trace(f"{TRACES[1]['Question']}{mark}", "Ibuprofen.") for mark in ("", " ?", "!", "?!")]
+    templates, output = teach(tmp_path, [*near, *(trace(stem, "Ibuprofen.") for stem in stems)], count=2)
+    assert output.facts["templates"] == 2
+    assert [template.is_kept for template in templates] == [True] * 2 + [False] * 4
+    assert output.facts["rejected"] == {"question is held out": 1, "question is nearly a held-out one": 3}

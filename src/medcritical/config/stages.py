@@ -73,6 +73,7 @@ class PrepareStage(StageConfig):
     """Data files (or the clinic's world) -> questions with their split."""
 
     stage: ClassVar[str] = "prepare"
+    version: ClassVar[int] = 2
     data: DataConfig
 
 
@@ -91,15 +92,18 @@ class TeachStage(StageConfig):
     """Questions -> thought templates and synthetic corrections; or own wrong attempts -> corrections.
 
     `shuffle_seed` orders the options of recorded traces as `prepare` orders those of its questions; None: as recorded.
+    `contamination` is the similarity from which a recorded trace's question is a copy of a held-out one; None: exact copies.
     """
 
     stage: ClassVar[str] = "teach"
+    version: ClassVar[int] = 2
     teacher: TeacherConfig
     template: TemplateConfig
     questions: Optional[QuestionRange]
     synthetic_corrections: float
     max_wrong: int
     shuffle_seed: Optional[int]
+    contamination: Optional[float]
     seed: int
 
     @property

@@ -96,6 +96,20 @@ def find_contamination(
     return ContaminationReport(len(train), len(heldout), threshold, tuple(overlaps))
 
 
+def find_near(
+    questions: Sequence[Question], among: Sequence[Question], *, threshold: float | None, ngram: int = NGRAM
+) -> set[int]:
+    """Positions of the questions whose similarity to one of `among` is at least `threshold`, exact copies included.
+
+    Without a threshold near ones are not looked for, as in `prepare`: exact copies alone.
+    """
+    if threshold is None:
+        keys = set(map(question_key, among))
+        return {number for number, question in enumerate(questions) if question_key(question) in keys}
+    index = _Index([_ngrams(question, ngram) for question in among], threshold)
+    return {number for number, question in enumerate(questions) if index.search(_ngrams(question, ngram))}
+
+
 def near_pairs(
     questions: Sequence[Question], *, threshold: float = NEAR, ngram: int = NGRAM
 ) -> Iterator[tuple[int, int]]:

@@ -9,7 +9,7 @@ from hashlib import blake2b
 import msgspec
 
 from medcritical.data.report import Fault
-from medcritical.records import Question
+from medcritical.records import Question, Split
 
 
 def question_key(question: Question) -> str:
@@ -48,19 +48,24 @@ def drop_duplicates(questions: Iterable[Question]) -> tuple[list[Question], list
     return list(kept.values()), dropped
 
 
-def name_copies_apart(questions: Iterable[Question]) -> list[Question]:
-    """The questions, and after the id of a held-out one that has the id of its copy in another split, its own split.
+def name_splits_apart(questions: Iterable[Question]) -> list[Question]:
+    """The questions, and after the id of a dev or test question that another split has, too, its own split.
 
-    Ids that are hashes of the content agree in copies, and copies across official splits are to be reported, not lost.
+    Upstream may number every file from 0, and ids that are hashes of the content agree in copies, which are to be
+    reported, not lost. A train question keeps its id, by which it is found among recorded traces. An id that one split has
+    twice is left as it is, for it names no question.
     """
-    owners: dict[str, Question] = {}
-    named = []
-    for question in questions:
-        owner = owners.setdefault(question.id, question)
-        if owner.split != question.split and question_key(owner) == question_key(question):
-            question = msgspec.structs.replace(question, id=f"{question.id}@{question.split}")
-        named.append(question)
-    return named
+    pool = list(questions)
+    owners: dict[str, list[Split]] = defaultdict(list)
+    for question in pool:
+        owners[question.id].append(question.split)
+    shared = {id for id, splits in owners.items() if 1 < len(splits) == len(set(splits))}
+    return [
+        msgspec.structs.replace(question, id=f"{question.id}@{question.split}")
+        if question.id in shared and question.split != "train"
+        else question
+        for question in pool
+    ]
 
 
 def resolve_duplicates(

@@ -117,6 +117,12 @@ def split_label(line: str) -> tuple[str, str] | None:
     return read_label(match["bracketed"] or match["spaced"] or match["marked"]), match["text"]
 
 
+def has_bare_label(line: str) -> bool:
+    """True where nothing but a space sets the label off ("A text"), so that the letter may be a word or a quantity."""
+    match = _LABEL.fullmatch(line)
+    return match is not None and match["spaced"] is not None
+
+
 def split_options(cell: str, changes: set[str]) -> dict[str, str]:
     """Letter to text of a cell with one labelled option per line.
 

@@ -196,7 +196,10 @@ def _find_fault(value: Any) -> str:
 
 
 def _make_row(number: int, value: Any, name: str = "") -> Row:
-    fault = _find_fault(value)
+    try:
+        fault = _find_fault(value)
+    except RecursionError:  # the decoder goes deeper than Python's own calls
+        fault = "JSON nested too deeply"
     if not fault and not isinstance(value, dict):
         fault = f"not a JSON object but {quote(value)}"
     return Row(number, {} if fault else value, fault, name)

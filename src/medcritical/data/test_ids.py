@@ -39,7 +39,7 @@ def read_test_ids(paths: Iterable[str]) -> dict[str, str]:
             raise DataError(f"{path} (data.files.test) does not exist: it is the list of official test ids.")
         try:
             listed = json.loads(read_text(Path(path), "utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path} is not valid JSON: {error}.") from error
         pairs = listed.items() if isinstance(listed, dict) else _unlabelled(listed)
         if not pairs or not all(isinstance(label, str) for _, label in pairs):

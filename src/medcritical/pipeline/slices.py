@@ -131,6 +131,7 @@ class Slices:
             synthetic_corrections=0.0,
             max_wrong=0,
             shuffle_seed=config.data.seed if is_recorded and config.data.shuffle_options else None,
+            contamination=config.data.contamination if is_recorded and questions is not None else None,
             seed=self.seed(*seed),
         )
 

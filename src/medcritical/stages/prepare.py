@@ -10,9 +10,9 @@ from medcritical.config.choices import DataFormat, SplitRule
 from medcritical.config.schema import DataConfig
 from medcritical.config.stages import PrepareStage
 from medcritical.data.contamination import find_contamination
-from medcritical.data.duplicates import drop_duplicates, name_copies_apart
+from medcritical.data.duplicates import drop_duplicates, name_splits_apart
 from medcritical.data.load import load_questions
-from medcritical.data.report import LoadReport
+from medcritical.data.report import LoadReport, quote
 from medcritical.data.splits import assign_splits, limit_splits
 from medcritical.data.test_ids import assign_test_ids, read_test_ids
 from medcritical.errors import DataError
@@ -81,10 +81,12 @@ def _load(data: DataConfig, output: Output) -> list[Question]:
     pools = listed if data.split is SplitRule.official else [[question for part in listed for question in part]]
     parts = [drop_duplicates(pool) for pool in pools]
     output.facts["repeated_across_files"] = sum(len(repeated) for _, repeated in parts)
-    distinct = [question for kept, _ in parts for question in kept]
+    listed_ids = [question.id for kept, _ in parts for question in kept]
+    distinct = name_splits_apart(question for kept, _ in parts for question in kept)
+    _note_named_apart([one.id for one, id in zip(distinct, listed_ids, strict=True) if one.id != id], output)
     try:
         if data.split is SplitRule.official:
-            return limit_splits(name_copies_apart(distinct), data.sizes, data.seed)
+            return limit_splits(distinct, data.sizes, data.seed)
         return assign_splits(distinct, data.sizes, data.seed, data.contamination)
     except DataError as error:
         raise DataError(f"{error} {_left_out(output)}".rstrip()) from error
@@ -120,6 +122,14 @@ def _load_files(data: DataConfig, split: Split, output: Output) -> list[Question
         questions += result.questions
         _note(result.report, output)
     return questions
+
+
+def _note_named_apart(ids: list[str], output: Output) -> None:
+    output.facts["ids_named_apart"] = len(ids)
+    if ids:
+        output.facts["details"].append(
+            f"{len(ids)} ids of dev and test files are in other splits, too: their split was added, as in {quote(ids[0])}"
+        )
 
 
 def _note(report: LoadReport, output: Output) -> None:

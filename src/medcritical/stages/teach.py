@@ -9,7 +9,7 @@ from random import Random
 from medcritical.config.choices import TeacherKind
 from medcritical.config.schema import TeacherConfig
 from medcritical.config.stages import TeachStage
-from medcritical.data.duplicates import question_key
+from medcritical.data.contamination import find_near
 from medcritical.data.traces import Trace, load_traces
 from medcritical.errors import DataError
 from medcritical.records import Attempt, Question, TaughtCorrection, ThoughtTemplate
@@ -72,16 +72,20 @@ def _write_templates(config: TeachStage, inputs: Inputs, output: Output) -> list
 
 
 def _recorded(config: TeachStage, questions: Iterable[Question], output: Output) -> list[ThoughtTemplate]:
-    """Recorded traces as templates of their own questions; a trace on a held-out question is rejected."""
-    held_out = {question_key(question) for question in questions if question.split != "train"}
+    """Recorded traces as templates of their own questions, as many as are asked for.
+
+    Traces on held-out questions, or on copies of them as `prepare` finds them, are rejected and come on top of these.
+    """
+    seed = config.shuffle_seed
+    traces = [trace if seed is None else shuffle_trace(trace, seed) for trace in _traces(config.teacher, output)]
+    refused = _held_out([trace.question for trace in traces], questions, config.contamination)
     templates = []
-    for recorded in _traces(config.teacher, output):
-        trace = recorded if config.shuffle_seed is None else shuffle_trace(recorded, config.shuffle_seed)
+    for number, trace in enumerate(traces):
         stated = extract_answer(trace.response, trace.question.options).letters
         text = "\n".join([*trace.outline, *trace.chain])
         reasons = list(length_and_language_faults(config.teacher, text, trace.question.language))
-        if question_key(trace.question) in held_out:
-            reasons.append("question is held out")
+        if number in refused:
+            reasons.append(refused[number])
         if config.teacher.checked and stated is not None and stated != trace.question.answer:
             reasons.append("trace answers otherwise")
         templates.append(
@@ -96,8 +100,20 @@ def _recorded(config: TeachStage, questions: Iterable[Question], output: Output)
             )
         )
     count = config.questions.count if config.questions else None
-    Random(config.seed).shuffle(templates)
-    return templates[:count]
+    order = list(range(len(templates)))
+    Random(config.seed).shuffle(order)
+    wanted = [number for number in order if number not in refused][:count]
+    return [templates[number] for number in (*wanted, *refused)]
+
+
+def _held_out(asked: list[Question], questions: Iterable[Question], threshold: float | None) -> dict[int, str]:
+    """Positions, in order, of what nobody may learn from, and the reason for each."""
+    held_out = [question for question in questions if question.split != "train"]
+    exact, near = (find_near(asked, held_out, threshold=limit) for limit in (None, threshold))
+    return {
+        number: "question is held out" if number in exact else "question is nearly a held-out one"
+        for number in sorted(exact | near)
+    }
 
 
 def _traces(teacher: TeacherConfig, output: Output) -> list[Trace]:
