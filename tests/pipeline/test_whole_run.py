@@ -117,11 +117,13 @@ def test_a_run_without_wandb_is_replayed_as_one_with_it(finished: tuple[Path, Ru
     )
     assert done.returncode == 0, done.stderr
     (replayed,) = first.folder.glob("wandb/offline-run-*")
+    before = [row for row in history(replayed) if "iteration" in row]
     run_toy(root, "logger=wandb")  # nothing is left to do but the export
-    (live,) = set(first.folder.glob("wandb/offline-run-*")) - {replayed}
-    rows = {place: [row for row in history(place) if "iteration" in row] for place in (replayed, live)}
-    assert rows[replayed] == rows[live]
-    assert [row["iteration"] for row in rows[live] if "accuracy/clinic-easy/test/dpo_self" in row] == [0, 1, 2]
+    (live,) = first.folder.glob("wandb/offline-run-*")
+    assert live != replayed
+    rows = [row for row in history(live) if "iteration" in row]
+    assert rows == before
+    assert [row["iteration"] for row in rows if "accuracy/clinic-easy/test/dpo_self" in row] == [0, 1, 2]
     steps = [row["dpo_self/step"] for row in history(live) if "dpo_self/step" in row]
     assert steps == sorted(set(steps))
     assert steps[-1] == 16  # two iterations of eight
