@@ -72,7 +72,9 @@ def test_data_that_are_restored_do_not_get_the_results_of_what_they_were_in_betw
     prepare_run(restored, Pace(restored.store))
     assert not restored.is_done
     assert cell_state(restored.folder, restored.folder.planned()) == "waiting"
+    assert restored.folder.is_outdated()
     execute_run(restored)
+    assert not restored.folder.is_outdated()
     assert restored.is_done
     assert shown(restored) == {"old"}
 

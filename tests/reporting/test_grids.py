@@ -60,3 +60,9 @@ def test_an_alarm_that_two_checkpoints_share_is_listed_once(make_row):
     training = Training("dpo/1", (), ("Early saturation.",))
     found = [Iteration(make_row("dpo", 1), (training,)), Iteration(make_row("dpo", 1, split="dev"), (training,))]
     assert [line["alarm"] for line in lines(alarm_list(found))] == ["Early saturation."]
+
+
+def test_an_alarm_of_what_arms_share_names_them_all(make_row):
+    found = [Iteration(make_row(arm, 1), play="play/1", play_alarms=("Format collapse.",)) for arm in ("dpo", "rs")]
+    (line,) = lines(alarm_list(found))
+    assert (line["arm"], line["alarm"]) == ("DPO; RS", "Format collapse.")

@@ -43,6 +43,11 @@ def test_a_shared_artefact_counts_once(make_row):
     assert len(pool_seeds(rows)[0].rows) == 2
 
 
+def test_one_artefact_with_two_results_is_refused(make_row):
+    with pytest.raises(DataError, match=r"made twice, in two stores, with 100 right answers in one, and 101"):
+        unique_rows([make_row("dpo", 1, 100), make_row("dpo", 1, 101)])
+
+
 def test_one_artefact_can_be_two_seeds_and_two_arms(make_row):
     rows = [make_row("base", artefact="x"), make_row("base", seed=1, artefact="x"), make_row("a", 1, artefact="x")]
     assert unique_rows(rows) == rows

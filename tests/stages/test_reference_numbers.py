@@ -4,6 +4,7 @@ import dataclasses
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from configurations import configure
@@ -88,3 +89,19 @@ def test_scores_in_other_numbers_are_refused_and_those_in_the_same_are_not(
         Machine(store, here).make("dpo", dpo.run, STAGE, wanted)
     trained = Machine(store, there).make("dpo", dpo.run, STAGE, wanted)
     assert store.manifest(trained).facts["steps"] == 2
+
+
+@pytest.mark.parametrize("has_rejected", [True, False])
+def test_a_preference_training_without_a_rejected_response_is_an_alarm(
+    tmp_path: Path, inputs: dict[str, ArtefactRef], has_rejected: bool
+) -> None:
+    store = Store(tmp_path)
+    pair = PAIR if has_rejected else msgspec.structs.replace(PAIR, rejected=None)
+    write_records(store.folder(inputs["pairs"]) / PAIRS, [pair])
+    machine = Machine(store, Precision.float32)
+    stage = ReferenceStage(CONFIG.template, CONFIG.dpo.max_length, Precision.auto)
+    scored = machine.make("reference", reference.run, stage, inputs)
+    config = dataclasses.replace(STAGE, nll_weight=1.0)
+    trained = machine.make("dpo", dpo.run, config, {"checkpoint": inputs["checkpoint"], "scored": scored})
+    alarms = [alarm for alarm in store.manifest(trained).facts["alarms"] if alarm.startswith("No contrast")]
+    assert len(alarms) == (0 if has_rejected else 1)

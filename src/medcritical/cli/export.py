@@ -64,7 +64,7 @@ def export(arguments: argparse.Namespace) -> int:
     partial = arguments.to.with_name(f".{arguments.to.name}.partial")
     with readable_write_errors(arguments.to):
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(folder / source, partial)
+        shutil.copytree(folder / source, partial, copy_function=shutil.copyfile)  # with the modes of new files
         if arguments.card:
             write_card(partial / CARD, folder, rows, is_adapter=source == ADAPTER_FOLDER)
         partial.rename(arguments.to)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +17,9 @@ from medcritical.cli.watch_cells import CellWatcher
 from medcritical.config.choices import WandbMode
 from medcritical.config.schema import Config
 from medcritical.errors import ConfigError, MedCriticalError
-from medcritical.pipeline.execute import StageFailed
 from medcritical.pipeline.pace import Pace
-from medcritical.pipeline.run import Run, execute_run, plan_run
-from medcritical.pipeline.run_folder import LOG, Failure, RunFolder
+from medcritical.pipeline.run import execute_run, failure_of, plan_run
+from medcritical.pipeline.run_folder import RunFolder
 from medcritical.pipeline.sweep import Cell, describe_sweep, distinct, in_launching_order, prepare_cells
 from medcritical.pipeline.sweep_status import cell_state
 
@@ -145,21 +143,7 @@ def run_cell(composed: DictConfig, *, stopped_by: Sequence[Path]) -> None:
     try:
         execute_run(run)
     except Exception as error:
-        run.folder.fail(_failure(error, run))
-
-
-def _failure(error: Exception, run: Run) -> Failure:
-    log = run.folder.path / LOG
-    is_readable = isinstance(error, MedCriticalError)
-    if not is_readable:
-        with log.open("a", encoding="utf-8") as file:
-            file.writelines(traceback.format_exception(error))
-    return Failure(
-        stage=error.stage if isinstance(error, StageFailed) else "",
-        message=str(error) if is_readable else "".join(traceback.format_exception_only(error)).strip(),
-        log=str(log),
-        exit_code=error.exit_code if isinstance(error, MedCriticalError) else 1,
-    )
+        run.folder.fail(failure_of(error, run))
 
 
 def conclude(cells: Sequence[Cell]) -> int:

@@ -99,6 +99,7 @@ def make_report(folders: Sequence[Path], baseline: str | None) -> Paper:
     )
     reader.warn_of_missing()
     _warn_of_lost_trainings(results)
+    _warn_of_outdated(folders)
     if measured.missing:
         print(f"warning: no result yet of {', '.join(measured.missing)}", file=sys.stderr)
     return make_paper(results, measured)
@@ -111,6 +112,18 @@ def _warn_of_lost_trainings(results: Results) -> None:
     if lost:
         print(
             f"warning: curves and pair quality leave out what the store no longer has: {', '.join(lost)}",
+            file=sys.stderr,
+        )
+
+
+def _warn_of_outdated(folders: Sequence[Path]) -> None:
+    """Say of which runs the results are those of an earlier plan: of data that have changed since."""
+    from medcritical.pipeline.run_folder import run_folders
+
+    outdated = [str(run.path) for folder in folders for run in run_folders(folder) if run.is_outdated()]
+    if outdated:
+        print(
+            f"warning: results of an earlier plan, made of other data: {', '.join(outdated)}; start the command again.",
             file=sys.stderr,
         )
 

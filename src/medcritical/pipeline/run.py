@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,15 @@ from typing import Any
 from medcritical.config.choices import ClusterKind, WandbMode
 from medcritical.config.load import to_identity, to_plain
 from medcritical.config.schema import Config, LoggerConfig
+from medcritical.errors import ArtefactError, MedCriticalError
 from medcritical.evaluation.explanations import require_packages
 from medcritical.pipeline.estimate import describe_experiment, describe_losses, describe_plan
-from medcritical.pipeline.execute import Executor, LocalExecutor
+from medcritical.pipeline.execute import Executor, LocalExecutor, StageFailed
 from medcritical.pipeline.monitor import watched_machine
 from medcritical.pipeline.pace import Pace
 from medcritical.pipeline.plan import Plan, StageCall, make_plan
 from medcritical.pipeline.ranked import RankExecutor, check_programs
-from medcritical.pipeline.run_folder import CONFIG, LOG, PlannedCall, PlannedRun, RunFolder
+from medcritical.pipeline.run_folder import CONFIG, LOG, Failure, PlannedCall, PlannedRun, RunFolder
 from medcritical.pipeline.schedule import ParallelExecutor, num_workers
 from medcritical.pipeline.sources import fingerprint_sources
 from medcritical.pipeline.watch import Watcher
@@ -73,7 +76,27 @@ def run(config: Config) -> Path | None:
         print(describe_plan(planned.plan, missing, pace))
         return None
     prepare_run(planned, pace)
-    return execute_run(planned)
+    try:
+        return execute_run(planned)
+    except MedCriticalError as error:
+        with suppress(ArtefactError):  # a full disk is what is told of, not that this cannot be noted either
+            planned.folder.fail(failure_of(error, planned))
+        raise
+
+
+def failure_of(error: Exception, run: Run) -> Failure:
+    """How a run ended, for its folder; the traceback of what is no error of a user goes into the run's log."""
+    log = run.folder.path / LOG
+    is_readable = isinstance(error, MedCriticalError)
+    if not is_readable:
+        with log.open("a", encoding="utf-8") as file:
+            file.writelines(traceback.format_exception(error))
+    return Failure(
+        stage=error.stage if isinstance(error, StageFailed) else "",
+        message=str(error) if is_readable else "".join(traceback.format_exception_only(error)).strip(),
+        log=str(log),
+        exit_code=error.exit_code if isinstance(error, MedCriticalError) else 1,
+    )
 
 
 def prepare_run(run: Run, pace: Pace, swept: Sequence[str] = ()) -> None:

@@ -105,6 +105,11 @@ class RunFolder:
         except ArtefactError:  # damaged: gathering again mends it
             return False
 
+    def is_outdated(self) -> bool:
+        """True when the results that lie here are not those of the plan that was made last."""
+        lies_here = (self.path / _GATHERED).is_file() and (self.path / PLAN).is_file()
+        return lies_here and not self._holds(self.planned().report)
+
     @contextmanager
     def gathering(self, report: ArtefactRef) -> Iterator[None]:
         """Put the results of a report here. A kill before the block has ended leaves none that count."""

@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
@@ -68,19 +69,44 @@ class Event(Record, frozen=True, kw_only=True):
     facts: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class Reporter:
-    """Writes events to the parent. A parent that is gone ends the worker (BrokenPipeError)."""
+class Interruption:
+    """The parent's order to stop: SIGINT. It counts even where Python loses the KeyboardInterrupt, as in a finaliser."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self) -> None:
+        self._is_ordered = False
+
+    def heed(self) -> None:
+        """Take SIGINT from now on; a shell that starts the parent in the background has it ignored by all."""
+        signal.signal(signal.SIGINT, self._take)
+
+    def _take(self, number: int, frame: object) -> None:
+        self._is_ordered = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if the order was given."""
+        if self._is_ordered:
+            raise KeyboardInterrupt
+
+
+class Reporter:
+    """Writes events to the parent. A parent that is gone ends the worker (BrokenPipeError).
+
+    Args:
+        check: raises where the work shall go no further; called with all progress.
+    """
+
+    def __init__(self, descriptor: int, check: Callable[[], None] = lambda: None) -> None:
         self._file = os.fdopen(descriptor, "wb", buffering=0)
-        self._last = 0.0
+        self._check, self._last = check, 0.0
 
     def tell(self, event: Event) -> None:
         """Send one event."""
         self._file.write(msgspec.json.encode(event) + b"\n")
 
     def progress(self, key: str, done: int, total: int, unit: str) -> None:
-        """Send progress at most five times a second."""
+        """Send progress at most five times a second. Raises what `check` does."""
+        self._check()
         now = time.monotonic()
         if done >= total or now - self._last >= 0.2:
             self._last = now
@@ -133,7 +159,8 @@ def run_stage(call: CallFile, store: Store, output: Output) -> None:
 
 def complete_call(call: CallFile, store: Store, output: Output, start: float, reporter: Reporter) -> None:
     """Write the manifest of what the stage has left in its folder, and say so. `start` is of `time.monotonic`."""
-    seconds = time.monotonic() - start
+    # A training that went on from a checkpoint knows what it took before, too.
+    seconds = max(time.monotonic() - start, output.facts.get("train_seconds", 0.0))
     store.complete(
         call.ref,
         version=SLICES[call.ref.stage].version,
@@ -159,16 +186,16 @@ def describe_failure(key: str, error: Exception) -> Event:
 
 def main(work_path: Path) -> int:
     """Run all calls of a work file in order, then those that standard input brings, until it ends; the exit status."""
-    # SIGINT is its parent's order to stop; a shell that starts the parent in the background has it ignored by all.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    interruption = Interruption()
+    interruption.heed()
     try:
-        return _make_all(work_path)
+        return _make_all(work_path, interruption)
     except KeyboardInterrupt:
         return 130
 
 
-def _make_all(work_path: Path) -> int:
-    reporter = Reporter(int(os.environ["MEDCRITICAL_EVENTS"]))
+def _make_all(work_path: Path, interruption: Interruption) -> int:
+    reporter = Reporter(int(os.environ["MEDCRITICAL_EVENTS"]), interruption.check)
     work = read_json(work_path, WorkFile)
     store = Store(Path(work.store))
     given = (msgspec.json.decode(line, type=CallFile) for line in sys.stdin.buffer)
@@ -180,6 +207,7 @@ def _make_all(work_path: Path) -> int:
             reporter.tell(failure)
             print(failure.traceback, file=sys.stderr)  # last: the log may lie on the disk that is full
             return failure.exit_code
+        interruption.check()  # nothing further is begun
     return 0
 
 

@@ -89,14 +89,19 @@ def pair_quality_table(iterations: Sequence[Iteration]) -> SourcedTable:
 
 
 def alarm_list(iterations: Sequence[Iteration]) -> SourcedTable:
-    """Every alarm of trainings and plays, once."""
-    found: dict[tuple[str, str], Iteration] = {}
+    """Every alarm of trainings and plays, once, with all arms that it is about."""
+    found: dict[tuple[str, str], list[Iteration]] = {}
     for each in iterations:
         for alarm in each.alarms:
-            found.setdefault(alarm, each)
+            found.setdefault(alarm, []).append(each)
     lines = [
-        [Cell(each.row.title), Cell(str(each.row.iteration)), Cell(str(each.row.seed)), Cell(sentence, (artefact,))]
-        for (artefact, sentence), each in found.items()
+        [
+            Cell("; ".join(dict.fromkeys(each.row.title for each in several))),
+            Cell(str(several[0].row.iteration)),
+            Cell(str(several[0].row.seed)),
+            Cell(sentence, (artefact,)),
+        ]
+        for (artefact, sentence), several in found.items()
     ]
     return from_cells(("arm", "iteration", "seed", "alarm"), lines, ())
 

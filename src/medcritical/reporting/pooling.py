@@ -75,10 +75,18 @@ def checkpoint_of(row: SummaryRow) -> Checkpoint:
 
 
 def unique_rows(rows: Iterable[SummaryRow]) -> list[SummaryRow]:
-    """The rows without repeats: cells of a sweep all list the checkpoints that they share. The first one stays."""
+    """The rows without repeats: cells of a sweep all list the checkpoints that they share. The first one stays.
+
+    Raises DataError where two stores hold different results under one name: trainings differ by rounding between machines.
+    """
     seen: dict[Hashable, SummaryRow] = {}
     for row in rows:
-        seen.setdefault((checkpoint_of(row), row.seed, row.artefact), row)
+        kept = seen.setdefault((checkpoint_of(row), row.seed, row.artefact), row)
+        if kept.num_correct != row.num_correct:
+            raise DataError(
+                f"{row.artefact} of run {row.run!r} was made twice, in two stores, with {kept.num_correct} right answers in one, "
+                f"and {row.num_correct} in the other: report the folders of one store at a time."
+            )
     return list(seen.values())
 
 

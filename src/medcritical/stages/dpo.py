@@ -64,6 +64,11 @@ def run(config: DpoStage, inputs: Inputs, output: Output) -> None:
     facts = {"pairs": len(pairs), "formula": formula, "match": config.match.value}
     record_training(output, result, ranks=launch.ranks.size, **facts)
     output.facts["shown"].append(formula)
+    if has_contrast and all(pair.rejected_ids is None for pair in pairs):
+        output.facts["alarms"].append(
+            f"No contrast: none of the {len(pairs)} examples has a rejected response, so that nothing but the NLL of chosen ones "
+            "was trained. Play found no wrong attempt in strict form with a right answer to it: use more questions or attempts."
+        )
 
 
 def _scored(config: DpoStage, tokenizer: PreTrainedTokenizerBase, inputs: Inputs) -> list[PairExample]:

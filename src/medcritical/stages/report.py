@@ -8,6 +8,7 @@ from medcritical.config.schema import PricesConfig
 from medcritical.config.stages import ReportRow, ReportStage
 from medcritical.records import Score
 from medcritical.reporting.contents import make_tables
+from medcritical.reporting.grids import alarm_list
 from medcritical.reporting.ledger import priced
 from medcritical.reporting.pooling import pool_seeds
 from medcritical.reporting.summary import LedgerEntry, Summary, SummaryRow, gather, write_summary
@@ -43,8 +44,11 @@ def run(config: ReportStage, inputs: Inputs, output: Output) -> None:
     tables = make_tables(results, differences, baseline)
     if config.published:
         tables = {**tables, "published": published_table(config.published, rows)}
+    iterations = read_iterations(results)
+    if (alarms := alarm_list(iterations).table).rows:
+        tables = {**tables, "alarms": alarms}
     write_report(output.folder, rows, tables)
-    for name, curves in group_curves(read_iterations(results)).items():
+    for name, curves in group_curves(iterations).items():
         curves_figure(curves, output.folder / f"{name}.png")
     write_summary(output.folder / REPORT, summary)
 
