@@ -86,6 +86,7 @@ def test_the_card_says_what_it_is_and_under_which_licences(run: SimpleNamespace,
     assert "Not a medical device" in card
     assert "| Title of dpo | 2 | clinic, test | 60 | 75.0% | 63.0% to 84.0% | 25.0% |" in card
     assert "- optimizer steps: 7" in card
+    assert "- seed: 0" in card
     assert "The questions were made by this program" in card
 
 

@@ -62,7 +62,7 @@ def explain(error: OmegaConfBaseException) -> str:
     if match := re.match(r"Key '(.+?)' (?:not in|is not in)", message):
         return unknown_key(key or match.group(1))
     if "missing mandatory value" in message.lower():
-        return f"{key} has no value: every key needs one; see the files of its group in conf/."
+        return f"{key} has no value, and none can be guessed: set it ({key}=...); docs/configuration.md says what it means."
     if "Incompatible value 'None'" in message:
         return f"{key}=null is not allowed: {key} must have a value."
     if match := re.search(r"Invalid type assigned: .* is not a subclass of \w+\. value: (.*)", message):

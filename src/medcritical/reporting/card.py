@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from medcritical.config.choices import DataFormat
+from medcritical.config.choices import DataFormat, TeacherKind
 from medcritical.data.publications import PUBLICATIONS
 from medcritical.reporting.summary import SummaryRow
 from medcritical.store import Manifest, Store, read_json
@@ -36,13 +36,13 @@ def card_lines(
         "answers can be wrong and must not be used to treat people.**",
         "",
     ]
-    lines += [f"- {name}: {value}" for name, value in _facts(own, by_stage)]
+    lines += [f"- {name}: {value}" for name, value in _facts(own, by_stage, rows)]
     lines += ["", "## Scores", "", *_scores(rows), "", "## Licences", ""]
     lines += [f"- {note}" for note in _licences(by_stage)]
     return lines
 
 
-def _facts(own: Manifest, by_stage: dict[str, Manifest]) -> Iterator[tuple[str, Any]]:
+def _facts(own: Manifest, by_stage: dict[str, Manifest], rows: Sequence[SummaryRow]) -> Iterator[tuple[str, Any]]:
     yield "artefact", own.ref
     if "student" in by_stage:
         student = by_stage["student"].config["student"]
@@ -52,7 +52,8 @@ def _facts(own: Manifest, by_stage: dict[str, Manifest]) -> Iterator[tuple[str, 
     if "teach" in by_stage:
         yield "teacher", by_stage["teach"].config["teacher"]["name"]
     yield "optimizer steps", own.facts["steps"]
-    yield "seed of the training", own.config["seed"]
+    if rows:
+        yield "seed", rows[0].seed
     if "formula" in own.facts:
         yield "loss", f"`{own.facts['formula']}`"
 
@@ -72,7 +73,8 @@ def _scores(rows: Sequence[SummaryRow]) -> list[str]:
 
 
 def _licences(by_stage: dict[str, Manifest]) -> Iterator[str]:
-    yield "These weights derive from the base model: its licence holds for them."
+    if "student" not in by_stage or by_stage["student"].config["student"]["source"]:
+        yield "These weights derive from the base model: its licence holds for them."
     if "prepare" in by_stage:
         format = DataFormat(by_stage["prepare"].config["data"]["format"])
         publication = PUBLICATIONS.get(format)
@@ -80,5 +82,5 @@ def _licences(by_stage: dict[str, Manifest]) -> Iterator[str]:
             yield "The questions were made by this program (Apache-2.0)."
         else:
             yield f"Questions: {publication.title}, {publication.publisher}; licence: {publication.licence}."
-    if "teach" in by_stage:
+    if "teach" in by_stage and by_stage["teach"].config["teacher"]["kind"] != TeacherKind.oracle.value:
         yield f"Thoughts were written by {by_stage['teach'].config['teacher']['name']}: see its terms on training models."
