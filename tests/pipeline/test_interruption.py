@@ -2,12 +2,11 @@
 
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from toy_runs import COMMAND, environment
+from toy_runs import interrupt_toy
 
 from medcritical.pipeline.worker import Interruption
 
@@ -36,23 +35,8 @@ def test_an_interrupt_that_a_finaliser_loses_is_not_forgotten() -> None:
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.timeout(90)  # a worker that goes on is killed after cluster.stop_seconds: 120
 @pytest.mark.parametrize("after", ["stage 1 ", "stage 1, second pass"])
 def test_ctrl_c_just_after_a_training_ends_the_run(tmp_path: Path, after: str) -> None:
-    process = subprocess.Popen(
-        [*COMMAND, f"paths.outputs={tmp_path / 'outputs'}"],
-        env=environment(tmp_path),
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if f"sft       {after}" in line and "steps" in line:
-            break
-    stopped = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    said = process.stderr.read()
-    assert process.wait(60) == 130, said
-    assert time.monotonic() - stopped < 20
+    status, said = interrupt_toy(tmp_path, f"sft       {after}.* steps", signal.SIGINT, delay=0.0)
+    assert status == 130, said

@@ -94,13 +94,13 @@ def test_another_beta_shares_all_that_comes_before_training(finished: tuple[Path
 
 
 def test_stopped_and_killed_runs_go_on_to_the_same_table(finished: tuple[Path, Run], tmp_path: Path) -> None:
-    status, stderr = interrupt_toy(tmp_path, r"teach .* thought templates .* s ", signal.SIGINT)
+    status, stderr = interrupt_toy(tmp_path, r"teach .* thought templates .* s ", signal.SIGINT, "cluster.isolate=true")
     assert status == 130, stderr
     assert "goes on from here" in stderr
     assert "Traceback" not in stderr
     assert not list(tmp_path.glob("store/sft/*/manifest.json"))
     assert not [path for path in tmp_path.glob("store/sft/*") if path.is_dir()], "an unfinished artefact is cleared"
-    status, _ = interrupt_toy(tmp_path, r"evaluate .*sft .* s ", signal.SIGKILL)
+    status, _ = interrupt_toy(tmp_path, r"evaluate .*sft .* s ", signal.SIGKILL, "cluster.isolate=true")
     assert status == -signal.SIGKILL
     _, uninterrupted = finished
     rest = run_toy(tmp_path)

@@ -57,10 +57,10 @@ def run_toy(root: Path, *overrides: str) -> Run:
     return Run(summary.parent, done.stdout, done.stderr, time.monotonic() - start)
 
 
-def interrupt_toy(root: Path, when: str, how: signal.Signals) -> tuple[int, str]:
-    """Start a run, send a signal when a line with `when` appears; exit status and stderr."""
+def interrupt_toy(root: Path, when: str, how: signal.Signals, *overrides: str, delay: float = 0.5) -> tuple[int, str]:
+    """Start a run, send a signal `delay` seconds after a line with `when` appears; exit status and stderr."""
     process = subprocess.Popen(
-        [*COMMAND, f"paths.outputs={root / 'outputs'}", "cluster.isolate=true"],
+        [*COMMAND, f"paths.outputs={root / 'outputs'}", *overrides],
         env=environment(root),
         cwd=root,
         stdout=subprocess.DEVNULL,
@@ -73,7 +73,7 @@ def interrupt_toy(root: Path, when: str, how: signal.Signals) -> tuple[int, str]
     for line in process.stderr:
         seen += line
         if re.search(when, line):
-            time.sleep(0.5)  # somewhere inside the next stage
+            time.sleep(delay)  # by default somewhere inside the next stage
             process.send_signal(how)
             seen += process.stderr.read()
     return process.wait(60), seen

@@ -94,16 +94,16 @@ def _match_faults(config: Config, name: str, arm: ArmConfig) -> Iterator[str]:
         yield (
             f"{key} needs {named} to name another arm of this run: add that arm, e.g. arm=[{against or 'dpo_self'},{name}]."
         )
+    elif _is_matched(config, against, other):
+        yield f"{named} is itself matched to {other.against or config.compare.arm}: name an arm with match=steps."
+    elif other.method is not Method.selfplay:
+        yield f"{named} plays no self-play: name an arm with method=selfplay."
     elif match is Match.student_tokens and config.selfplay.allocation is Allocation.uniform:
         yield f"{key} needs a budget to spend, which uniform play has not: set selfplay.allocation=adaptive."
     elif match is Match.student_tokens and not other.retry:
         yield f"{named} never retries, so that its play ends before the others': name an arm that does, see arms.{against}.retry."
     elif match is Match.student_tokens and arm.method is not Method.selfplay:
         yield f"{key} is about play, and arms.{name}.method={arm.method.value} plays none: set arms.{name}.match=tokens."
-    elif _is_matched(config, against, other):
-        yield f"{named} is itself matched to {other.against or config.compare.arm}: name an arm with match=steps."
-    elif other.method is not Method.selfplay:
-        yield f"{named} plays no self-play: name an arm with method=selfplay."
     if config.selfplay.gate is not None:
         yield (
             f"selfplay.gate may stop the arm that {key} measures arms.{name} by: leave that arm out, match it by steps, or set "

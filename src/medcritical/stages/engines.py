@@ -64,9 +64,10 @@ def asked_engine(config: EngineConfig, inputs: Inputs, output: Output) -> Iterat
 def _state_of(model: str) -> str:
     """What changes when a model's file, or one in its folder, is replaced; empty for a model that is no path here."""
     path = Path(model).expanduser()
-    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
-    states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
-    return hash_json(states) if model and states else ""
+    if not model or not path.exists():
+        return ""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return hash_json([(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()])
 
 
 def converted_gguf(name: str, above: Path) -> Path:

@@ -147,9 +147,8 @@ class Store:
     def executions(self, ref: ArtefactRef) -> int:
         """How often the artefact was made to its end in this store: 1, but for what was damaged or done twice."""
         told = read_appended(self._beside(ref, "executions.jsonl"), Execution)
-        return len(told) or int(
-            self.is_complete(ref)
-        )  # none: not made, made before they were counted, or they are damaged
+        # None: it was not made, made before executions were counted, or the file is damaged.
+        return len(told) or int(self.is_complete(ref))
 
     def _beside(self, ref: ArtefactRef, kind: str) -> Path:
         """A file about an artefact that outlives its folder."""
