@@ -69,7 +69,6 @@ class ThoughtTemplate(Record, frozen=True, kw_only=True):
     chain: tuple[str, ...]
     answer: str
     letters: str | None
-    teacher: str
     rejections: tuple[str, ...] = ()
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -104,8 +103,31 @@ class Completion(Record, frozen=True, kw_only=True):
     is_finished: bool
 
 
+class Answered(Record, frozen=True, kw_only=True):
+    """What a checkpoint said to a held-out question whose options stood in `order` (letters), a completion a sample.
+
+    Nothing is read or judged yet. Written by `answer`, read by `score`.
+    """
+
+    question: Question
+    order: str
+    completions: tuple[Completion, ...]
+
+
+class PermutedAnswers(Record, frozen=True, kw_only=True):
+    """Answers to one question under several orders of its options, in the letters of the question itself.
+
+    The first order is the question's own. Written by `score`.
+    """
+
+    question_id: str
+    answer: str
+    orders: tuple[str, ...]
+    letters: tuple[str | None, ...]
+
+
 class Attempt(Record, frozen=True, kw_only=True):
-    """One try of the student at a question. Written by `play` and `evaluate`.
+    """One try of the student at a question. Written by `play` and `score`.
 
     `letters` is the extracted answer (None: unparsed), `rule` the extraction rule that fired. `is_well_formed` holds
     when the response keeps the template's strict form to the end, whatever it answers.
@@ -226,7 +248,6 @@ class Agreement(Record, frozen=True, kw_only=True):
     has the same opinion of all of them and it is not defined.
     """
 
-    judge: str
     right: Judged
     wrong: Judged
     unparsed: Judged
@@ -245,9 +266,9 @@ class ExplanationScore(Record, frozen=True, kw_only=True):
 
 
 class Score(Tally, frozen=True, kw_only=True):
-    """Accuracy of one checkpoint on one split. Written by `evaluate`, read by `report`.
+    """Accuracy of one checkpoint on one split. Written by `score`, read by `report`.
 
-    `verifier` is "exact" or the judge's name. `single` and `multi` part the questions with one right letter from those
+    `single` and `multi` part the questions with one right letter from those
     with several; both are None where all are of one kind. `agreement` is there where a judge decided, `explanation`
     where it was asked for.
 
@@ -257,11 +278,9 @@ class Score(Tally, frozen=True, kw_only=True):
     share of questions with one and the same answer in all.
     """
 
-    data: str
     split: Split
     num_sound: int | None
     mean_tokens: float
-    verifier: str = "exact"
     single: Tally | None = None
     multi: Tally | None = None
     slices: tuple[Slice, ...] = ()

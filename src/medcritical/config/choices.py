@@ -218,6 +218,14 @@ class Precision(str, Enum):
     bfloat16 = "bfloat16"
 
 
+class Arithmetic(str, Enum):
+    """What a forward pass computes in, and what its weights are kept in."""
+
+    float32 = "float32"
+    bfloat16_autocast = "bfloat16 autocast"
+    bfloat16_weights = "bfloat16 weights, float32 master"
+
+
 class Batching(str, Enum):
     """packed: rows of several questions, each prompt once with all of its responses; padded: a row for every response."""
 

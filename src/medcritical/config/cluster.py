@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from medcritical.config.choices import ClusterKind, StrategyKind
+from medcritical.config.choices import Arithmetic, ClusterKind, Precision, StrategyKind
 from medcritical.config.schema import Config
 
 ZERO_STAGES = {
@@ -30,6 +30,18 @@ OFFLOADING = (StrategyKind.zero2_offload, StrategyKind.zero3_offload)
 def zero_stage(kind: StrategyKind) -> int:
     """Stage of ZeRO; 0 without DeepSpeed."""
     return ZERO_STAGES.get(kind, 0)
+
+
+def stated_arithmetic(precision: Precision, strategy: StrategyKind) -> Arithmetic | None:
+    """What trainings and reference scores are computed in as far as the configuration says; None for `auto`.
+
+    ZeRO trains bfloat16 weights where the other strategies keep float32 ones and narrow the arithmetic.
+    """
+    if precision is Precision.auto:
+        return None
+    if precision is Precision.float32:
+        return Arithmetic.float32
+    return Arithmetic.bfloat16_weights if zero_stage(strategy) else Arithmetic.bfloat16_autocast
 
 
 def is_of_launcher(name: str) -> bool:

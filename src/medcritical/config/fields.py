@@ -21,15 +21,39 @@ _BOUNDS: dict[str, tuple[Callable[[float, float], bool], str]] = {
 }
 
 
-def key(doc: str, *, machine: bool = False, **bounds: float) -> Any:
+_NO_NEUTRAL = object()
+
+
+def key(doc: str, *, semantic: bool = True, neutral: Any = _NO_NEUTRAL, **bounds: float) -> Any:
     """A required configuration field: `doc` is its meaning and unit, `bounds` any of gt, ge, lt, le.
 
-    `machine` says where or how fast something is done and not what comes out: it is left out of artefacts' keys.
+    A field that is not `semantic` changes no result: a label, a place, a memory or speed setting. It is in no artefact's
+    key. A value equal to `neutral` is left out of keys too: a field added later with the value that was in force before
+    it changes no key that exists.
     """
     unknown = set(bounds) - set(_BOUNDS)
     if unknown:
         raise TypeError(f"unknown bounds {sorted(unknown)}")
-    return dataclasses.field(default=MISSING, metadata={"doc": doc, "bounds": bounds, "machine": machine})
+    metadata = {"doc": doc, "bounds": bounds, **_in_keys(semantic, neutral)}
+    return dataclasses.field(default=MISSING, metadata=metadata)
+
+
+def sliced(*, semantic: bool = True, neutral: Any = _NO_NEUTRAL) -> Any:
+    """A field of a stage's slice that enters keys as `key` says; its default is the neutral value, if it has one."""
+    metadata = _in_keys(semantic, neutral)
+    if neutral is _NO_NEUTRAL:
+        return dataclasses.field(metadata=metadata)
+    return dataclasses.field(default=neutral, metadata=metadata)
+
+
+def is_in_key(field: dataclasses.Field[Any], value: Any) -> bool:
+    """True when this value of the field is a part of artefacts' keys."""
+    metadata = field.metadata
+    return bool(metadata.get("semantic", True)) and not ("neutral" in metadata and metadata["neutral"] == value)
+
+
+def _in_keys(semantic: bool, neutral: Any) -> dict[str, Any]:
+    return {"semantic": semantic} if neutral is _NO_NEUTRAL else {"semantic": semantic, "neutral": neutral}
 
 
 def range_faults(config: Any, prefix: str = "") -> Iterator[str]:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from medcritical.config.check import contradictions
-from medcritical.config.fields import range_faults
+from medcritical.config.fields import is_in_key, range_faults
 from medcritical.config.schema import Config
 from medcritical.errors import ConfigError
 
@@ -45,10 +45,10 @@ def to_plain(config: Any) -> Any:
 
 
 def to_identity(config: Any) -> Any:
-    """As `to_plain`, without the fields that cannot change a result (`key(machine=True)`): what artefacts are keyed by."""
+    """As `to_plain`, without what is in no key (see `config.fields.key`): what artefacts are keyed by."""
     if dataclasses.is_dataclass(config):
-        fields = [field for field in dataclasses.fields(config) if not field.metadata.get("machine", False)]
-        return {field.name: to_identity(getattr(config, field.name)) for field in fields}
+        values = [(field, getattr(config, field.name)) for field in dataclasses.fields(config)]
+        return {field.name: to_identity(value) for field, value in values if is_in_key(field, value)}
     if isinstance(config, dict):
         return {name: to_identity(value) for name, value in config.items()}
     if isinstance(config, (list, tuple)):

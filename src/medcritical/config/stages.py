@@ -1,7 +1,9 @@
 """What each stage is told: its own slice of the configuration and nothing else.
 
-A slice, the stage's `version` and the keys of its inputs make the artefact's key, so whatever cannot change a result
-(paths, loggers, worker counts) has no place here. Raise `version` when a stage's meaning changes.
+A slice, the stage's `version` and the keys of its inputs make the artefact's key. What changes no result is left out of the
+key: fields that are not semantic, here or in the schema. Of a template a slice holds the texts that the stage reads, and of
+the others their tags alone (`pipeline.slices.reading`). A field that is added later gets the neutral value that was in
+force before it (`sliced(neutral=...)`), so that no key changes. Raise `version` when a stage's meaning changes.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from typing import ClassVar, Optional
 
 from medcritical.config.choices import (
     Allocation,
+    Arithmetic,
     Chosen,
     CorrectionForm,
     EngineKind,
@@ -20,6 +23,7 @@ from medcritical.config.choices import (
     Retry,
     RightBy,
 )
+from medcritical.config.fields import sliced
 from medcritical.config.schema import (
     DataConfig,
     EngineConfig,
@@ -124,8 +128,8 @@ class SftStage(StageConfig):
     correction_form: CorrectionForm
     template: TemplateConfig
     lora: Optional[LoraConfig]
-    precision: Precision
     seed: int
+    arithmetic: Optional[Arithmetic] = sliced(neutral=None)
 
 
 @dataclass
@@ -146,8 +150,8 @@ class PlayStage(StageConfig):
     max_rounds: int
     corrections: int
     verifier: VerifierConfig
-    precision: Precision
     seed: int
+    precision: Precision = sliced(neutral=Precision.auto)
 
     @property
     def engines(self) -> list[EngineConfig]:
@@ -183,7 +187,7 @@ class ReferenceStage(StageConfig):
     ranked: ClassVar[bool] = True
     template: TemplateConfig
     max_length: int
-    precision: Precision
+    arithmetic: Optional[Arithmetic] = sliced(neutral=None)
 
 
 @dataclass
@@ -201,8 +205,8 @@ class DpoStage(StageConfig):
     starts_at_reference: bool
     template: TemplateConfig
     lora: Optional[LoraConfig]
-    precision: Precision
     seed: int
+    arithmetic: Optional[Arithmetic] = sliced(neutral=None)
 
 
 @dataclass
@@ -214,39 +218,53 @@ class GateStage(StageConfig):
 
 
 @dataclass
-class EvaluateStage(StageConfig):
-    """Held-out questions + checkpoint -> predictions and their score.
+class AnswerStage(StageConfig):
+    """Held-out questions + checkpoint -> responses, as many `samples` for each question: all of scoring that generates.
 
-    `votes` samples a question are counted where there is more than one. Without `count_undecided`, questions that the judge
-    left undecided are in no number. `seed` draws samples and the orders of
-    `permutations`.
+    With `orders` > 1 the questions are asked in so many orders of their options, drawn by `order_seed`, but for their own
+    order, in which another call asks them. `needs_explanations` refuses data without them before anything is generated.
     """
 
-    stage: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 2
+    stage: ClassVar[str] = "answer"
     engine: EngineConfig
-    data: str
+    template: TemplateConfig
     split: str
     questions: Optional[int]
-    confidence: float
-    verifier: VerifierConfig
     chat_template: bool
-    count_undecided: bool
-    explanation: bool
-    permutations: int
-    votes: int
+    samples: int
     temperature: float
     top_p: float
-    seed: int
     max_new_tokens: int
-    batch_tokens: int
-    precision: Precision
-    template: TemplateConfig
+    seed: int
+    batch_tokens: int = sliced(semantic=False)
+    needs_explanations: bool = sliced(semantic=False)
+    orders: int = sliced(neutral=1)
+    order_seed: int = sliced(neutral=0)
+    precision: Precision = sliced(neutral=Precision.auto)
 
     @property
     def engines(self) -> list[EngineConfig]:
         """See `StageConfig`."""
-        return [self.engine, *_judge_engines(self.verifier)]
+        return [self.engine]
+
+
+@dataclass
+class ScoreStage(StageConfig):
+    """Responses -> predictions and their score: reading, verification, the vote over samples.
+
+    Without `count_undecided`, questions that the judge left undecided are in no number.
+    """
+
+    stage: ClassVar[str] = "score"
+    template: TemplateConfig
+    verifier: VerifierConfig
+    count_undecided: bool = sliced(neutral=True)
+    explanation: bool = sliced(neutral=False)
+
+    @property
+    def engines(self) -> list[EngineConfig]:
+        """See `StageConfig`."""
+        return _judge_engines(self.verifier)
 
 
 @dataclass
@@ -280,6 +298,8 @@ class ReportStage(StageConfig):
     stage: ClassVar[str] = "report"
     version: ClassVar[int] = 3
     name: str
+    data: str
+    verifier: str
     rows: list[ReportRow]
     published: list[PublishedValue]
     report: ReportConfig

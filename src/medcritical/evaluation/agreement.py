@@ -8,17 +8,17 @@ from collections.abc import Iterable, Sequence
 from medcritical.records import Agreement, Attempt, Judged
 
 
-def measure_agreement(attempts: Iterable[Attempt], judge: str) -> Agreement:
+def measure_agreement(attempts: Iterable[Attempt]) -> Agreement:
     """What the judge decided about the attempts that it was asked about, by what the rule found."""
     counts = Counter((_rule_outcome(attempt), attempt.judgement) for attempt in attempts if attempt.judgement)
 
     def judged(rule: str) -> Judged:
         return Judged(right=counts[rule, "right"], wrong=counts[rule, "wrong"], undecided=counts[rule, "undecided"])
 
-    return agreement_of(judge, judged("right"), judged("wrong"), judged("unparsed"))
+    return agreement_of(judged("right"), judged("wrong"), judged("unparsed"))
 
 
-def agreement_of(judge: str, right: Judged, wrong: Judged, unparsed: Judged) -> Agreement:
+def agreement_of(right: Judged, wrong: Judged, unparsed: Judged) -> Agreement:
     """The agreement with its kappa, from the counts by the rule's outcome."""
     kappa = cohen_kappa(
         both=right.right,
@@ -26,7 +26,7 @@ def agreement_of(judge: str, right: Judged, wrong: Judged, unparsed: Judged) -> 
         only_second=wrong.right + unparsed.right,
         neither=wrong.wrong + unparsed.wrong,
     )
-    return Agreement(judge=judge, right=right, wrong=wrong, unparsed=unparsed, kappa=kappa)
+    return Agreement(right=right, wrong=wrong, unparsed=unparsed, kappa=kappa)
 
 
 def add_agreements(agreements: Sequence[Agreement]) -> Agreement:
@@ -40,7 +40,6 @@ def add_agreements(agreements: Sequence[Agreement]) -> Agreement:
         )
 
     return agreement_of(
-        agreements[0].judge,
         added([agreement.right for agreement in agreements]),
         added([agreement.wrong for agreement in agreements]),
         added([agreement.unparsed for agreement in agreements]),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from statistics import fmean
+from typing import Any
 
-from medcritical.records import Attempt
+from medcritical.records import Attempt, PermutedAnswers
 
 
 def accuracy_without(attempts: Sequence[Attempt], flagged: Collection[str]) -> float | None:
@@ -24,3 +25,12 @@ def consistency(answers: Sequence[Sequence[str | None]]) -> float:
     if not answers:
         raise ValueError("there is no question to be consistent on")
     return fmean(len(set(given)) == 1 and None not in given for given in answers)
+
+
+def permuted_score(answers: Sequence[PermutedAnswers]) -> dict[str, Any]:
+    """What several orders show, as fields of a `Score`: their number, mean accuracy over all answers, and consistency."""
+    return {
+        "permutations": len(answers[0].orders),
+        "permuted_accuracy": fmean(fmean(letters == item.answer for letters in item.letters) for item in answers),
+        "consistency": consistency([item.letters for item in answers]),
+    }

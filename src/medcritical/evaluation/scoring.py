@@ -17,10 +17,8 @@ MOST_VALUES = 60
 """An annotation with more values than this tells questions apart instead of grouping them; CMExam has at most 36."""
 
 
-def score_attempts(
-    attempts: Sequence[Attempt], *, data: str, split: Split, confidence: float, judge: str | None = None
-) -> Score:
-    """Score of one prediction per question. `judge` names the LLM that decided; None: the exact rule did.
+def score_attempts(attempts: Sequence[Attempt], *, split: Split, confidence: float, is_judged: bool = False) -> Score:
+    """Score of one prediction per question. `is_judged`: an LLM decided; else the exact rule did.
 
     Unparsed answers and those a judge left undecided count as not right; of several letters all must be right.
     """
@@ -31,15 +29,13 @@ def score_attempts(
     sound = [attempt.is_sound for attempt in attempts if attempt.is_sound is not None]
     return Score(
         **msgspec.structs.asdict(tally(attempts, confidence)),
-        data=data,
         split=split,
         num_sound=sum(sound) if sound else None,
         mean_tokens=fmean(attempt.completion_tokens for attempt in attempts),
-        verifier="exact" if judge is None else judge,
         single=tally(single, confidence) if single and multi else None,
         multi=tally(multi, confidence) if single and multi else None,
         slices=tuple(slice_attempts(attempts, confidence)),
-        agreement=None if judge is None else measure_agreement(attempts, judge),
+        agreement=measure_agreement(attempts) if is_judged else None,
     )
 
 

@@ -13,11 +13,12 @@ from medcritical.config.choices import Allocation, TeacherKind
 from medcritical.config.schema import Config, PricesConfig
 from medcritical.config.stages import (
     CORRECTING,
+    AnswerStage,
     DpoStage,
-    EvaluateStage,
     PlayStage,
     PrepareStage,
     ReportStage,
+    ScoreStage,
     TeachStage,
 )
 from medcritical.pipeline.comparison import equal_in, title_of
@@ -175,8 +176,8 @@ def estimated_tokens(call: StageCall, plan: Plan) -> int:
         corrections = config.corrections if set(config.retry) & set(CORRECTING) else 0
         per_attempt = config.generation.max_new_tokens + corrections * config.generation.correction_max_new_tokens
         return questions * config.attempts * per_attempt
-    if isinstance(config, EvaluateStage):
-        return (config.questions or _split_size(plan, config.split)) * _answers(config) * config.max_new_tokens
+    if isinstance(config, AnswerStage):
+        return _num_answers(config, plan) * config.max_new_tokens
     if isinstance(config, TeachStage) and config.teacher.kind is not TeacherKind.recorded:
         source = plan_call(plan, call.inputs["attempts"].key) if config.questions is None else None
         if source is not None and isinstance(source.config, PlayStage):
@@ -191,25 +192,27 @@ def estimated_tokens(call: StageCall, plan: Plan) -> int:
 def estimated_judge_tokens(call: StageCall, plan: Plan) -> int:
     """Upper bound of the tokens that a judge writes about what a call generates; 0 where none decides."""
     config = call.config
-    if not isinstance(config, PlayStage | EvaluateStage) or config.verifier.judge is None:
+    if not isinstance(config, PlayStage | ScoreStage) or config.verifier.judge is None:
         return 0
-    if isinstance(config, EvaluateStage):
-        decisions = (config.questions or _split_size(plan, config.split)) * _answers(config)
+    if isinstance(config, ScoreStage):
+        answers = plan_call(plan, call.inputs["answers"].key).config
+        decisions = _num_answers(answers, plan) if isinstance(answers, AnswerStage) else 0
     else:
         more = config.max_rounds if config.allocation is Allocation.adaptive else config.attempts * config.corrections
         decisions = (config.questions.count or _train_size(plan)) * (config.attempts + more)
     return decisions * config.verifier.judge.max_new_tokens
 
 
-def _answers(config: EvaluateStage) -> int:
-    """Answers to one question: votes, and one for each further order of its options."""
-    return config.votes + config.permutations - 1
+def _num_answers(config: AnswerStage, plan: Plan) -> int:
+    """Answers to all questions: so many samples, or one for each order of the options but the own."""
+    each = config.samples * max(config.orders - 1, 1)
+    return (config.questions or _split_size(plan, config.split)) * each
 
 
 def is_uncounted(call: StageCall, plan: Plan) -> bool:
     """True for a call that asks all questions of a split whose size no key gives."""
     config = call.config
-    if isinstance(config, EvaluateStage):
+    if isinstance(config, AnswerStage):
         return config.questions is None and not _split_size(plan, config.split)
     if isinstance(config, PlayStage):
         return config.questions.count is None and not _train_size(plan)
@@ -231,7 +234,7 @@ def plan_call(plan: Plan, key: str) -> StageCall:
 
 
 def _thought_tokens(plan: Plan) -> int:
-    return max((c.config.max_new_tokens for c in plan.calls if isinstance(c.config, EvaluateStage)), default=0)
+    return max((c.config.max_new_tokens for c in plan.calls if isinstance(c.config, AnswerStage)), default=0)
 
 
 def _train_size(plan: Plan) -> int:

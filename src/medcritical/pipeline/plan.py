@@ -19,13 +19,12 @@ from medcritical.config.choices import (
     TeacherKind,
 )
 from medcritical.config.load import to_identity
-from medcritical.config.schema import ArmConfig, Config
+from medcritical.config.schema import ArmConfig, Config, TemplateConfig
 from medcritical.config.stages import (
-    EvaluateStage,
+    AnswerStage,
     GateStage,
     PrepareStage,
     QuestionRange,
-    ReferenceStage,
     ReportRow,
     ReportStage,
     StageConfig,
@@ -102,18 +101,16 @@ class _Planner:
         questions = self.add(PrepareStage(data=config.data), {}, "questions")
         for name in config.baselines:
             baseline = config.baselines[name]
-            model = self.add(slices.student(baseline.student, baseline.template), {}, f"baseline {name}")
+            model = self.add(slices.student(baseline.student, baseline.template, 0), {}, f"baseline {name}")
             row = ReportRow(name, baseline.title, "base", 0, None, config.seed)
-            self.evaluate(questions, model, row, slices.baseline(baseline))
-        is_trained = config.evaluation.sft or bool(config.arms)
-        if config.evaluation.base or is_trained:
-            base = self.add(slices.student(config.student, config.template), {}, "base student")
-            if config.evaluation.base:
-                self.evaluate(
-                    questions, base, ReportRow("base", "Student before training", "base", 0, None, config.seed)
-                )
-            if is_trained:
-                self._arms(self._stage_one(questions, base))
+            self.evaluate(questions, model, row, slices.baseline_answers(baseline), baseline.template)
+        if config.evaluation.base:  # once for every set of questions: the seed of training is nothing to it
+            untrained = self.add(slices.student(config.student, config.template, config.data.seed), {}, "base student")
+            row = ReportRow("base", "Student before training", "base", 0, None, config.seed)
+            self.evaluate(questions, untrained, row, slices.answers(config.data.seed))
+        if config.evaluation.sft or config.arms:
+            base = self.add(slices.student(config.student, config.template, config.seed), {}, "student to train")
+            self._arms(self._stage_one(questions, base))
         self._report()
         return Plan(tuple(self.calls.values()))
 
@@ -125,12 +122,22 @@ class _Planner:
         return ref
 
     def evaluate(
-        self, questions: ArtefactRef, checkpoint: ArtefactRef, row: ReportRow, stage: EvaluateStage | None = None
+        self,
+        questions: ArtefactRef,
+        checkpoint: ArtefactRef,
+        row: ReportRow,
+        answers: AnswerStage | None = None,
+        template: TemplateConfig | None = None,
     ) -> None:
-        """Score a checkpoint and give it a row in the report."""
+        """Have a checkpoint answer, score it and give it a row in the report."""
         label = row.arm if row.iteration == 0 else f"{row.arm} iteration {row.iteration}"
-        inputs = {"questions": questions, "checkpoint": checkpoint}
-        self.rows.append((row, self.add(stage or self.slices.evaluation(), inputs, label), checkpoint))
+        asked, answers = {"questions": questions, "checkpoint": checkpoint}, answers or self.slices.answers(row.seed)
+        inputs = {"questions": questions, "answers": self.add(answers, asked, label)}
+        if self.config.evaluation.permutations > 1 and answers.samples == 1:
+            other_orders = self.slices.in_other_orders(answers)
+            inputs["permuted"] = self.add(other_orders, asked, f"{label}, other orders")
+        score = self.add(self.slices.score(template or self.config.template), inputs, label)
+        self.rows.append((row, score, checkpoint))
 
     def _stage_one(self, questions: ArtefactRef, base: ArtefactRef) -> _Loop:
         """Templates, the second pass's corrections if there is one, and the stage-1 checkpoint: where every loop begins."""
@@ -169,7 +176,7 @@ class _Planner:
             arm = config.arms[name]
             if arm.method is Method.majority_vote:
                 row = ReportRow(name, arm.title, "sft", 0, None, config.seed)
-                self.evaluate(start.questions, start.sft, row, self.slices.majority_vote())
+                self.evaluate(start.questions, start.sft, row, self.slices.votes())
                 continue
             loop = dataclasses.replace(start)  # its own place to stand, the same record of what was trained
             for iteration in range(1, config.selfplay.iterations + 1):
@@ -204,8 +211,8 @@ class _Planner:
         reference = loop.policy if config.selfplay.reference is Reference.previous else loop.sft
         inputs = {"pairs": pairs, "checkpoint": start}
         if arm.objective is Objective.dpo:
-            stage = ReferenceStage(config.template, config.dpo.max_length, config.trainer.precision)
-            made["reference"] = self.add(stage, {"pairs": pairs, "checkpoint": reference}, label)
+            scored_by = {"pairs": pairs, "checkpoint": reference}
+            made["reference"] = self.add(self.slices.reference(), scored_by, label)
             inputs = {"scored": made["reference"], "checkpoint": start}
         inputs |= self._target(name, arm, iteration, loop)
         dpo = self.slices.dpo(name, arm, iteration, at_reference=start == reference)
@@ -252,13 +259,13 @@ class _Planner:
         """What the loop goes on from, decided by accuracy on dev questions."""
         gate = self.config.selfplay.gate
         assert gate is not None
-        on_dev = self.slices.dev(gate.questions)
+        on_dev, score = self.slices.dev_answers(gate.questions), self.slices.dev_score()
         inputs = {"candidate": candidate, "best": loop.policy}
         scored = {"score": candidate} | ({"best_score": loop.sft} if loop.policy == loop.sft else {})
         for role, checkpoint in scored.items():
-            questions_and_model = {"questions": loop.questions, "checkpoint": checkpoint}
-            place = label if role == "score" else "sft"
-            inputs[role] = self.add(on_dev, questions_and_model, f"{place}, dev")
+            place = f"{label if role == 'score' else 'sft'}, dev"
+            answers = self.add(on_dev, {"questions": loop.questions, "checkpoint": checkpoint}, place)
+            inputs[role] = self.add(score, {"questions": loop.questions, "answers": answers}, place)
         return self.add(GateStage(gate), inputs, label)
 
     def _target(self, name: str, arm: ArmConfig, iteration: int, loop: _Loop) -> Inputs:
@@ -277,6 +284,8 @@ class _Planner:
         rows = sorted(self.rows, key=lambda item: order.index(item[0].arm))
         stage = ReportStage(
             name=config.name,
+            data=config.data.name,
+            verifier="exact" if config.verifier.judge is None else config.verifier.judge.name,
             rows=[row for row, _, _ in rows],
             published=list(published_values(config)),
             report=config.report,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medcritical.config.choices import ClusterKind, WandbMode
+from medcritical.config.cluster import stated_arithmetic
 from medcritical.config.load import to_identity, to_plain
 from medcritical.config.schema import Config, LoggerConfig
 from medcritical.errors import ArtefactError, MedCriticalError
@@ -34,7 +35,6 @@ from medcritical.store.hashing import hash_json
 from medcritical.store.jsonl import read_json, readable_write_errors, write_json
 
 REPORT = "report.json"  # the same in the store, where it is no run of its own
-MACHINE_SIDE = ("paths", "plan", "cluster", "sweep", "strategy", "logger", "trainer")
 
 
 @dataclass(frozen=True)
@@ -167,11 +167,8 @@ def run_folder(config: Config) -> Path:
 
 def run_identity(config: Config) -> dict[str, Any]:
     """All of a configuration that can change a result, as plain JSON values: what runs are told apart by."""
-    plain: dict[str, Any] = to_identity(config)
-    for machine_side in MACHINE_SIDE:
-        del plain[machine_side]
-    plain["precision"] = config.trainer.precision.value
-    return plain
+    arithmetic = stated_arithmetic(config.trainer.precision, config.strategy.kind)
+    return {**to_identity(config), "arithmetic": arithmetic and arithmetic.value}
 
 
 def _executor(config: Config, store: Store, folder: Path) -> Executor:

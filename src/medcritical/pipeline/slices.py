@@ -1,13 +1,22 @@
-"""What each stage is told: the slices of a configuration. Pure; the plan joins them up."""
+"""What each stage is told: the slices of a configuration. Pure; the plan joins them up.
+
+A slice holds what its stage reads. What it does not read under this configuration has one fixed value, so that changing it
+changes no key.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from medcritical.config.choices import (
     Allocation,
+    AnswerForm,
+    Arithmetic,
+    Chosen,
     Corrector,
+    Fallback,
     Match,
     Objective,
     Replay,
@@ -15,7 +24,9 @@ from medcritical.config.choices import (
     RightBy,
     StudentKind,
     TeacherKind,
+    TemplateLevel,
 )
+from medcritical.config.cluster import stated_arithmetic
 from medcritical.config.schema import (
     ArmConfig,
     BaselineConfig,
@@ -27,19 +38,29 @@ from medcritical.config.schema import (
 )
 from medcritical.config.stages import (
     CORRECTING,
+    AnswerStage,
     DpoStage,
-    EvaluateStage,
     PairStage,
     PlayStage,
     PublishedValue,
     QuestionRange,
+    ReferenceStage,
+    ScoreStage,
     SftStage,
     StudentStage,
     TeachStage,
 )
 from medcritical.pipeline.comparison import trained_match
 from medcritical.store.hashing import derive_seed
-from medcritical.text.prompts import tags_of
+from medcritical.text.prompts import tags_in, tags_of
+
+ASKED = ("system", "question", "option", "option_separator", "attempt")
+FORM = ("level", "outline", "outline_separator", "chain", "chain_separator", "answer", "part_separator", "insight")
+CORRECTED = ("correction", "step_correction", "step")
+WRITTEN = ("answer_as", "wrong_answer")
+TAUGHT = ("teach", "teach_correction", "teach_gold")
+"""Fields of a template by who reads them: prompts of attempts, the form of responses, prompts of corrections, what a teacher
+writes, what a teacher is asked."""
 
 
 class Slices:
@@ -49,90 +70,107 @@ class Slices:
         self.config = config
 
     def seed(self, *names: str | int) -> int:
-        """The seed of one use of randomness. Arms share it, so that they differ in nothing but what they do."""
+        """The seed of one use of randomness in training. Arms share it, so that they differ in nothing but what they do."""
         return derive_seed(self.config.seed, *names)
 
-    def student(self, student: StudentConfig, template: TemplateConfig) -> StudentStage:
-        """A model as it comes. Adapters come with training."""
+    def student(self, student: StudentConfig, template: TemplateConfig, root: int) -> StudentStage:
+        """A model as it comes. Adapters come with training. The weights of one from scratch are drawn from `root`."""
         is_scratch = student.kind is StudentKind.scratch
         return StudentStage(
             student=dataclasses.replace(student, lora=None),
             words=[*tags_of(template), template.option, template.outline_separator] if is_scratch else [],
-            seed=self.seed("student") if is_scratch else 0,
+            seed=derive_seed(root, "student") if is_scratch else 0,
         )
 
-    def evaluation(self) -> EvaluateStage:
-        """How the student is scored: with the configured prompt at test, if that is another one than in training."""
+    def answers(self, root: int) -> AnswerStage:
+        """How the student is asked: with the configured prompt at test, if that is another one than in training.
+
+        Samples are drawn from `root`.
+        """
         config, evaluation = self.config, self.config.evaluation
         template = config.template
         if evaluation.prompt:
             template = dataclasses.replace(template, attempt=evaluation.prompt)
-        is_sampled = evaluation.temperature > 0
-        return EvaluateStage(
+        return AnswerStage(
             engine=config.engine,
-            data=config.data.name,
+            template=reading(template, *ASKED),
             split=evaluation.split,
             questions=evaluation.questions,
-            confidence=evaluation.confidence,
-            verifier=config.verifier,
             chat_template=evaluation.chat_template,
-            count_undecided=evaluation.count_undecided,
-            explanation=evaluation.explanation,
-            permutations=evaluation.permutations,
-            votes=1,
+            samples=1,
             temperature=evaluation.temperature,
-            top_p=evaluation.top_p if is_sampled else 1.0,
-            seed=self.seed("permutations") if is_sampled or evaluation.permutations > 1 else 0,
+            top_p=evaluation.top_p if evaluation.temperature > 0 else 1.0,
             max_new_tokens=evaluation.max_new_tokens or config.generation.max_new_tokens,
+            seed=derive_seed(root, "answers") if evaluation.temperature > 0 else 0,
             batch_tokens=config.generation.batch_tokens,
+            needs_explanations=evaluation.explanation,
             precision=config.trainer.precision,
-            template=template,
         )
 
-    def baseline(self, baseline: BaselineConfig) -> EvaluateStage:
-        """How a published model is scored: asked in its own way."""
+    def baseline_answers(self, baseline: BaselineConfig) -> AnswerStage:
+        """How a published model is asked: in its own way, once for every set of questions."""
         is_sampled = baseline.temperature > 0
         return dataclasses.replace(
-            self.evaluation(),
-            template=baseline.template,
+            self.answers(self.config.data.seed),
+            template=reading(baseline.template, *ASKED),
             chat_template=True,
             temperature=baseline.temperature,
             top_p=baseline.top_p if is_sampled else 1.0,
-            seed=self.seed("permutations") if is_sampled or self.config.evaluation.permutations > 1 else 0,
+            seed=derive_seed(self.config.data.seed, "answers") if is_sampled else 0,
             max_new_tokens=baseline.max_new_tokens,
         )
 
-    def majority_vote(self) -> EvaluateStage:
-        """Self-consistency: samples drawn as generation says, and the commonest answer."""
+    def votes(self) -> AnswerStage:
+        """Samples for self-consistency, drawn as generation says."""
         drawn = self.config.generation
         return dataclasses.replace(
-            self.evaluation(),
-            votes=self.config.evaluation.votes,
+            self.answers(self.config.seed),
+            samples=self.config.evaluation.votes,
             temperature=drawn.temperature,
             top_p=drawn.top_p,
-            permutations=1,
             seed=self.seed("votes"),
         )
 
-    def dev(self, questions: int | None) -> EvaluateStage:
-        """How the gate scores a policy."""
+    def dev_answers(self, questions: int | None) -> AnswerStage:
+        """How the gate asks a policy."""
         return dataclasses.replace(
-            self.evaluation(), split="dev", questions=questions, explanation=False, permutations=1
+            self.answers(self.config.seed), split="dev", questions=questions, needs_explanations=False
         )
+
+    def in_other_orders(self, answers: AnswerStage) -> AnswerStage:
+        """The same questions in further orders of their options; which ones is drawn with the questions."""
+        order_seed = derive_seed(self.config.data.seed, "permutations")
+        return dataclasses.replace(answers, orders=self.config.evaluation.permutations, order_seed=order_seed)
+
+    def score(self, template: TemplateConfig) -> ScoreStage:
+        """How responses are read and scored. A judge is shown the question as the template writes it."""
+        config = self.config
+        shown = ("question", "option", "option_separator") if config.verifier.judge is not None else ()
+        return ScoreStage(
+            template=reading(template, *FORM, *shown),
+            verifier=config.verifier,
+            count_undecided=config.evaluation.count_undecided,
+            explanation=config.evaluation.explanation,
+        )
+
+    def dev_score(self) -> ScoreStage:
+        """How the gate scores a policy."""
+        return dataclasses.replace(self.score(self.config.template), explanation=False)
 
     def teach(self, questions: QuestionRange | None, *seed: str | int) -> TeachStage:
         """Thought templates on questions; without questions, corrections of the attempts that are its input."""
         config = self.config
         is_recorded = config.teacher.kind is TeacherKind.recorded
+        is_asked = config.teacher.kind is TeacherKind.engine
         return TeachStage(
             teacher=config.teacher,
-            template=_taught(config),
+            template=reading(_taught(config), *FORM, *WRITTEN, *((*ASKED, *TAUGHT) if is_asked else ())),
             questions=questions,
             synthetic_corrections=0.0,
             max_wrong=0,
             shuffle_seed=config.data.seed if is_recorded and config.data.shuffle_options else None,
             contamination=config.data.contamination if is_recorded and questions is not None else None,
-            seed=self.seed(*seed),
+            seed=derive_seed(config.teacher.seed, *seed),
         )
 
     def sft(self, optim: OptimConfig, *seed: str | int) -> SftStage:
@@ -142,19 +180,24 @@ class Slices:
             optim=optim,
             match=Match.steps,
             correction_form=config.sft.correction_form,
-            template=config.template,
+            template=reading(config.template, *ASKED, *FORM, *CORRECTED),
             lora=config.student.lora,
-            precision=config.trainer.precision,
             seed=self.seed(*seed),
+            arithmetic=self.arithmetic,
         )
 
+    @property
+    def arithmetic(self) -> Arithmetic | None:
+        """What is computed in as far as the configuration says."""
+        return stated_arithmetic(self.config.trainer.precision, self.config.strategy.kind)
+
     def own_errors(self, questions: QuestionRange, attempts: int, *seed: str | int) -> PlayStage:
-        """Attempts, as many on every question, without corrections."""
+        """Attempts, as many on every question, without retries or corrections."""
         config = self.config
         return PlayStage(
             engine=config.engine,
-            generation=config.generation,
-            template=config.template,
+            generation=dataclasses.replace(config.generation, correction_max_new_tokens=0),
+            template=reading(config.template, *ASKED, *FORM),
             questions=questions,
             attempts=attempts,
             retry=[],
@@ -164,34 +207,39 @@ class Slices:
             max_rounds=0,
             corrections=0,
             verifier=config.verifier,
-            precision=config.trainer.precision,
             seed=self.seed("play", *seed),
+            precision=config.trainer.precision,
         )
 
     def play(self, arm: ArmConfig, iteration: int) -> PlayStage:
         """Attempts and retries of one iteration."""
         loop = self.config.selfplay
+        stage = dataclasses.replace(
+            self.own_errors(self.questions_of(iteration), loop.attempts, iteration), right_by=loop.right_by
+        )
+        if corrects(arm):
+            stage.generation = self.config.generation
+            stage.template = reading(self.config.template, *ASKED, *FORM, *CORRECTED)
+        if not arm.retry or (loop.allocation is Allocation.uniform and not corrects(arm)):
+            return stage
+        if loop.allocation is Allocation.uniform:
+            return dataclasses.replace(stage, retry=arm.retry, corrections=loop.corrections)
         return dataclasses.replace(
-            self.own_errors(self.questions_of(iteration), loop.attempts, iteration),
-            retry=arm.retry,
-            right_by=loop.right_by,
-            allocation=loop.allocation,
-            budget=loop.budget,
-            max_rounds=loop.max_rounds,
-            corrections=loop.corrections,
+            stage, retry=arm.retry, allocation=loop.allocation, budget=loop.budget, max_rounds=loop.max_rounds
         )
 
     def matched_play(self, arm: ArmConfig, iteration: int) -> PlayStage:
         """The same until as many tokens are written as in another arm's play; more attempts where the arm has no retries."""
-        return dataclasses.replace(self.play(arm, iteration), retry=arm.retry or [Retry.resample], budget=0)
+        retrying = dataclasses.replace(arm, retry=arm.retry or [Retry.resample])
+        return dataclasses.replace(self.play(retrying, iteration), budget=0)
 
     def pair(self, arm: ArmConfig, iteration: int) -> PairStage:
         """The pairs of one iteration."""
         loop = self.config.selfplay
         return PairStage(
-            template=self.config.template,
+            template=reading(self.config.template, *FORM, *WRITTEN),
             chosen=arm.chosen,
-            fallback=loop.fallback,
+            fallback=loop.fallback if arm.chosen is Chosen.student else Fallback.own,
             filters=loop.filters,
             trains_corrector=loop.corrector is Corrector.trained and corrects(arm),
             iteration=iteration,
@@ -209,11 +257,16 @@ class Slices:
             nll_weight=config.dpo.nll_weight,
             match=trained_match(config, name),
             starts_at_reference=has_contrast and at_reference,
-            template=config.template,
+            template=reading(config.template, *ASKED, *CORRECTED),
             lora=config.student.lora,
-            precision=config.trainer.precision,
             seed=self.seed("dpo", iteration),
+            arithmetic=self.arithmetic,
         )
+
+    def reference(self) -> ReferenceStage:
+        """The scoring of pairs by the reference."""
+        template = reading(self.config.template, *ASKED, *CORRECTED)
+        return ReferenceStage(template, self.config.dpo.max_length, self.arithmetic)
 
     def beta(self, iteration: int) -> float:
         """Beta of one iteration."""
@@ -232,6 +285,18 @@ class Slices:
         if self.config.teacher.kind is not TeacherKind.recorded and sft.templates is not None:
             first = sft.templates + (sft.correction.questions if sft.correction else 0)
         return QuestionRange(first + (iteration - 1) * (loop.questions or 0), loop.questions, first)
+
+
+def reading(template: TemplateConfig, *fields: str) -> TemplateConfig:
+    """The template for a stage that reads these fields: of its other texts the tags stay, which data may not use."""
+
+    def unread(value: Any) -> Any:
+        if isinstance(value, TemplateLevel):
+            return TemplateLevel.both
+        return AnswerForm.letter if isinstance(value, AnswerForm) else " ".join(sorted(tags_in(value)))
+
+    others = [item.name for item in dataclasses.fields(template) if item.name not in (*fields, "name")]
+    return dataclasses.replace(template, **{name: unread(getattr(template, name)) for name in others})
 
 
 def scheduled(values: Sequence[float], otherwise: float, iteration: int) -> float:
@@ -263,18 +328,18 @@ def published_values(config: Config) -> Iterator[PublishedValue]:
             accuracy=experiment.published,
             source=experiment.source,
             fidelity=experiment.fidelity,
-            settings=_settings(Slices(config).evaluation()),
+            settings=_settings(config, config.template, Slices(config).answers(config.seed)),
         )
     for name, baseline in config.baselines.items():
-        settings = _settings(Slices(config).baseline(baseline))
+        settings = _settings(config, baseline.template, Slices(config).baseline_answers(baseline))
         yield PublishedValue(name, baseline.published, baseline.source, "official", settings)
 
 
-def _settings(stage: EvaluateStage) -> str:
+def _settings(config: Config, template: TemplateConfig, stage: AnswerStage) -> str:
     sampled = f"temperature {stage.temperature:g}, top_p {stage.top_p:g}" if stage.temperature > 0 else "greedy"
-    verifier = "exact letters" if stage.verifier.judge is None else f"judge {stage.verifier.judge.name}"
-    asked = f"template {stage.template.name}" + ("" if stage.chat_template else " without the chat template")
-    return f"{stage.data} {stage.split}, {asked}, {sampled}, {stage.max_new_tokens} tokens, {verifier}"
+    verifier = "exact letters" if config.verifier.judge is None else f"judge {config.verifier.judge.name}"
+    asked = f"template {template.name}" + ("" if stage.chat_template else " without the chat template")
+    return f"{config.data.name} {stage.split}, {asked}, {sampled}, {stage.max_new_tokens} tokens, {verifier}"
 
 
 def _taught(config: Config) -> TemplateConfig:

@@ -50,7 +50,7 @@ def agreement_table(results: Results) -> Table:
         for rule, judged in _by_rule(agreement).items():
             counts = (str(judged.right), str(judged.wrong), str(judged.undecided))
             kappa = None if agreement.kappa is None else f"{agreement.kappa:.3f}"
-            lines.append((*(column.cell(pool) for column in leading), agreement.judge, rule, *counts, kappa))
+            lines.append((*(column.cell(pool) for column in leading), pool.rows[0].verifier, rule, *counts, kappa))
     header = ("judge", "rule found", "judge right", "judge wrong", "undecided", "kappa")
     notes = ("kappa: Cohen's, right against not right, over the answers that the judge decided on",)
     return Table((*(column.heading for column in leading), *header), tuple(lines), notes)

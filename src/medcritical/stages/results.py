@@ -1,4 +1,5 @@
 """Names of what training and scoring leave for the report, which reads them without loading torch."""
 
 METRICS = "metrics.jsonl"
-PREDICTIONS, SCORE = "predictions.jsonl", "score.json"
+ANSWERS, PREDICTIONS, SCORE = "answers.jsonl", "predictions.jsonl", "score.json"
+PERMUTATIONS = "permutations.jsonl"

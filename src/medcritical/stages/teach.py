@@ -95,7 +95,6 @@ def _recorded(config: TeachStage, questions: Iterable[Question], output: Output)
                 chain=trace.chain,
                 answer=written_answer(config.template, trace.question, trace.question.answer),
                 letters=trace.question.answer,
-                teacher=config.teacher.name,
                 rejections=tuple(reasons),
             )
         )
@@ -126,7 +125,7 @@ def _traces(teacher: TeacherConfig, output: Output) -> list[Trace]:
             teacher.chain,
             encoding=teacher.encoding,
             language=teacher.language,
-            source=teacher.name,
+            source=teacher.format.value,
             on_error=teacher.on_error,
         )
         output.facts.setdefault("load_reports", []).append(result.report.to_dict())

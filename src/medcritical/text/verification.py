@@ -96,7 +96,6 @@ def _template(
         chain=split_steps(thought.chain),
         answer=thought.answer,
         letters=letters,
-        teacher=teacher.name,
         rejections=reasons if teacher.checked else (),
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,

@@ -11,7 +11,6 @@ from medcritical.records import Question, Record, ThoughtTemplate
 from medcritical.world.case import Case, Kind, read_case, write_chain, write_outline
 from medcritical.world.knowledge import DrugStep, KnowledgeBase, load_knowledge
 
-TEACHER = "oracle"
 STEPS = ("s1", "s2", "s3", "s4")
 MAX_TRIES = 50  # of `corrupt`: some steps of some cases have no plausible way to go wrong
 SKIPPED_CHECK = 0.7  # share of overlooked contraindications among broken drug steps, where there is one to overlook
@@ -50,7 +49,6 @@ def write_template(question: Question) -> ThoughtTemplate:
         chain=chain,
         answer=answer,
         letters=question.answer,
-        teacher=TEACHER,
         completion_tokens=len(" ".join((*outline, *chain, answer)).split()),
     )
 

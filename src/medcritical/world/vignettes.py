@@ -170,12 +170,12 @@ def _rank_distractors(rng: random.Random, knowledge: KnowledgeBase, case: Case) 
 
 def _ask(case: Case, options: dict[str, str], world: WorldConfig, seed: int, split: Split, number: int) -> Question:
     return Question(
-        id=f"clinic-{world.name}-{seed}-{split}-{number:06d}",
+        id=f"clinic-{seed}-{split}-{number:06d}",
         stem=write_stem(case),
         options=options,
         answer=next(letter for letter, text in options.items() if text == case.conclusion),
         language="en",
         split=split,
-        source=f"clinic-{world.name}",
+        source="clinic",
         meta=case.to_meta(),
     )

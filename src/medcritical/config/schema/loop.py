@@ -101,4 +101,6 @@ class GenerationConfig:
     top_p: float = key("nucleus mass", gt=0, le=1)
     max_new_tokens: int = key("longest response, tokens", ge=1)
     correction_max_new_tokens: int = key("longest correction, tokens", ge=1)
-    batch_tokens: int = key("embedded engine: tokens, prompts and longest responses, decoded together", ge=1)
+    batch_tokens: int = key(
+        "embedded engine: tokens, prompts and longest responses, decoded together", semantic=False, ge=1
+    )

@@ -23,32 +23,32 @@ class EngineConfig:
 
     kind: EngineKind = key("embedded, server or managed")
     model: str = key("teacher: model id or folder, as the server knows it; student: empty, its checkpoint is the model")
-    url: str = key("server: its API root, e.g. http://host:8000/v1; else empty", machine=True)
+    url: str = key("server: its API root, e.g. http://host:8000/v1; else empty", semantic=False)
     serves_checkpoint: bool = key(
         "what you vouch for: the server loads whatever folder of this machine a request names as its model",
-        machine=True,
+        semantic=False,
     )
-    api_key_env: str = key("NAME of the environment variable that holds the API key; empty for none", machine=True)
+    api_key_env: str = key("NAME of the environment variable that holds the API key; empty for none", semantic=False)
     command: list[str] = key("managed: what starts the server; {model}, {host} and {port} are filled in")
     gpus: int = key(
         "managed: GPUs that one server gets, {gpus} in its command; of a machine's ranks one in so many starts a server",
-        machine=True,
+        semantic=False,
         ge=1,
     )
-    health: str = key("managed: path that answers 200 when the server is ready", machine=True)
-    start_timeout: float = key("managed: seconds until it must be ready", machine=True, gt=0)
-    concurrency: int = key("requests on their way at a time", machine=True, ge=1)
+    health: str = key("managed: path that answers 200 when the server is ready", semantic=False)
+    start_timeout: float = key("managed: seconds until it must be ready", semantic=False, gt=0)
+    concurrency: int = key("requests on their way at a time", semantic=False, ge=1)
     samples_per_request: int = key(
-        "most choices asked for in one request; 1 for a server without n", machine=True, ge=1
+        "most choices asked for in one request; 1 for a server without n", semantic=False, ge=1
     )
     extra: dict[str, Any] = key("fields of the server's own that every request carries, e.g. {top_k: 20}")
-    timeout: float = key("seconds that one request may take", machine=True, gt=0)
-    retries: int = key("times that a failed request is sent again", machine=True, ge=0)
-    backoff: float = key("seconds before the first of them, doubled with each, with jitter", machine=True, gt=0)
+    timeout: float = key("seconds that one request may take", semantic=False, gt=0)
+    retries: int = key("times that a failed request is sent again", semantic=False, ge=0)
+    backoff: float = key("seconds before the first of them, doubled with each, with jitter", semantic=False, gt=0)
     keep_every: int = key(
         "responses of one process after which they are kept on disk, for a stage that has to start again; ranks wait for "
         "each other as often",
-        machine=True,
+        semantic=False,
         ge=1,
     )
 
@@ -61,14 +61,16 @@ class TeacherSamplingConfig:
     top_p: float = key("nucleus mass", gt=0, le=1)
     max_new_tokens: int = key("longest answer, tokens", ge=1)
     stop: list[str] = key("texts that end an answer before they are written")
-    batch_tokens: int = key("embedded teacher: tokens, prompts and longest answers, decoded together", ge=1)
+    batch_tokens: int = key(
+        "embedded teacher: tokens, prompts and longest answers, decoded together", semantic=False, ge=1
+    )
 
 
 @dataclass
 class TeacherConfig:
     """Who writes thought templates and corrections."""
 
-    name: str = key("teacher name in tables")
+    name: str = key("teacher name in messages", semantic=False)
     kind: TeacherKind = key("oracle, recorded or engine")
     engine: Optional[EngineConfig] = key("who is asked; null unless kind is engine")
     sampling: Optional[TeacherSamplingConfig] = key("how it answers; null unless kind is engine")
@@ -91,6 +93,7 @@ class TeacherConfig:
     language: str = key("language of the traces: en or zh")
     encoding: str = key("text encoding of the trace files")
     on_error: OnError = key("what a bad row does")
+    seed: int = key("what a teacher draws: synthetic errors, which traces are taken, samples", ge=0)
 
 
 @dataclass
@@ -118,7 +121,7 @@ class LoraConfig:
 class StudentConfig:
     """The model that is trained."""
 
-    name: str = key("student name in tables")
+    name: str = key("student name in messages", semantic=False)
     kind: StudentKind = key("scratch or pretrained")
     source: str = key("Hugging Face id, local folder, or package:NAME/FILE.gguf; empty for scratch")
     revision: str = key("revision of a Hugging Face id; empty for the default branch")
@@ -134,7 +137,7 @@ class TemplateConfig:
     {placeholders} are filled once; text from data can never add a placeholder or close a tag.
     """
 
-    name: str = key("what the template is called; part of the artefacts' keys")
+    name: str = key("template name in tables and messages", semantic=False)
     level: TemplateLevel = key("parts of the thought that are taught")
     answer_as: AnswerForm = key("answer by option text or by letter")
     system: str = key("system message; empty for none")

@@ -13,7 +13,7 @@ from medcritical.config.fields import key
 class WorldConfig:
     """Size and difficulty of the synthetic clinic."""
 
-    name: str = key("name in tables")
+    name: str = key("the world in names of runs and tables", semantic=False)
     diagnosis: float = key("share of questions that ask for the diagnosis", ge=0, le=1)
     test: float = key("share that ask for the test", ge=0, le=1)
     treatment: float = key("share that ask for the treatment", ge=0, le=1)
@@ -46,14 +46,14 @@ class SplitSizes:
 class DataConfig:
     """Questions: where they come from and how they are split."""
 
-    name: str = key("data set name in tables")
+    name: str = key("data set name in tables", semantic=False)
     format: DataFormat = key("upstream format")
     language: str = key("en or zh")
     files: DataFiles = key("files per split; empty for the clinic")
     encoding: str = key("text encoding of the files; utf-8 also accepts a byte order mark")
     split: SplitRule = key("official files, official test ids, or a seeded re-split")
     sizes: SplitSizes = key("questions per split")
-    seed: int = key("seed of the split, or of the clinic's questions", ge=0)
+    seed: int = key("what is drawn of questions: splits, orders of options, the clinic's questions", ge=0)
     on_error: OnError = key("what a bad row does")
     contamination: Optional[float] = key(
         "Jaccard similarity to a train question from which a held-out one is flagged as its copy; null: no search",

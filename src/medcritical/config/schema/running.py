@@ -14,7 +14,7 @@ class ExperimentConfig:
     """What an overlay from experiments/ says of itself."""
 
     fidelity: str = key("official (the published code), paper (its text) or corrected (their flaws mended)")
-    command: str = key("what runs it")
+    command: str = key("what runs it", semantic=False)
     row: str = key("the row of the table that it is about; empty for none")
     published: Optional[float] = key("published accuracy of that row, percent; null: none", ge=0, le=100)
     source: str = key("where that was published, and on what")

@@ -28,13 +28,15 @@ class BaselineConfig:
 class JudgeConfig:
     """An LLM that is limited to one decision about an answer: 1 for right, 2 for wrong."""
 
-    name: str = key("judge name in tables")
+    name: str = key("judge name in tables", semantic=False)
     engine: EngineConfig = key("who is asked; its model must be named")
     system: str = key("system message; empty for none")
     prompt: str = key("{question}, {gold} and {reply}: what the judge is asked, with 1 and 2 as the only answers")
     max_new_tokens: int = key("longest decision, tokens; one that thinks first needs room for it", ge=1)
     only_digits: bool = key("published flaw: one token, 1 or 2, is all that the judge can write, so it cannot think")
-    batch_tokens: int = key("embedded judge: tokens, prompts and longest decisions, decoded together", ge=1)
+    batch_tokens: int = key(
+        "embedded judge: tokens, prompts and longest decisions, decoded together", semantic=False, ge=1
+    )
 
 
 @dataclass
@@ -51,7 +53,7 @@ class EvaluationConfig:
 
     split: str = key("dev or test")
     questions: Optional[int] = key("questions scored; null: all", ge=1)
-    confidence: float = key("level of the Wilson interval", gt=0, lt=1)
+    confidence: float = key("level of intervals in tables and figures", gt=0, lt=1)
     base: bool = key("also score the student before any training")
     sft: bool = key("also score the student after stage 1; without arms, false leaves stage 1 out")
     temperature: float = key("softmax temperature; 0 is greedy", ge=0, le=5)

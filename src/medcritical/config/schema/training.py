@@ -78,26 +78,35 @@ class DpoConfig(OptimConfig, LossConfig):
 class TrainerConfig:
     """The machine's side of training; no key here changes what is computed but `precision`."""
 
-    accelerator: Accelerator = key("where the model is")
-    precision: Precision = key("numbers of the forward pass")
-    threads: Optional[int] = key("CPU threads of one worker; null: torch's choice", ge=1)
-    batching: Batching = key("layout of a forward pass: packed does the least work; padded runs any architecture")
+    accelerator: Accelerator = key("where the model is", semantic=False)
+    precision: Precision = key("numbers of the forward pass; auto: by device and size", neutral=Precision.auto)
+    threads: Optional[int] = key("CPU threads of one worker; null: torch's choice", ge=1, semantic=False)
+    batching: Batching = key(
+        "layout of a forward pass: packed does the least work; padded runs any architecture", semantic=False
+    )
     micro_batch_tokens: int = key(
         "packed: tokens per forward pass, shared prompts counted once; the batch is accumulated from these. A single pair "
         "may be longer",
         ge=1,
+        semantic=False,
     )
-    micro_batch_size: int = key("padded: examples per forward pass; the batch is accumulated from these", ge=1)
-    gradient_checkpointing: bool = key("compute activations again in the backward pass: less memory, a third slower")
-    log_every_n_steps: int = key("optimizer steps between logged metrics", ge=1)
+    micro_batch_size: int = key(
+        "padded: examples per forward pass; the batch is accumulated from these", ge=1, semantic=False
+    )
+    gradient_checkpointing: bool = key(
+        "compute activations again in the backward pass: less memory, a third slower", semantic=False
+    )
+    log_every_n_steps: int = key("optimizer steps between logged metrics", ge=1, semantic=False)
     checkpoint_every_steps: Optional[int] = key(
-        "optimizer steps between checkpoints to go on from; null: only when told to stop", ge=1
+        "optimizer steps between checkpoints to go on from; null: only when told to stop", ge=1, semantic=False
     )
     time_limit: Optional[float] = key(
-        "seconds after the command's start by which a training has saved its state and stopped; null: none", gt=0
+        "seconds after the command's start by which a training has saved its state and stopped; null: none",
+        gt=0,
+        semantic=False,
     )
     records_per_file: int = key(
-        "records of an artefact from which on they are cut into compressed files of so many", ge=1
+        "records of an artefact from which on they are cut into compressed files of so many", ge=1, semantic=False
     )
 
 
