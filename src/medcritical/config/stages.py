@@ -2,7 +2,7 @@
 
 A slice, the stage's `version` and the keys of its inputs make the artefact's key. What changes no result is left out of the
 key: fields that are not semantic, here or in the schema. Of a template a slice holds the texts that the stage reads, and of
-the others their tags alone (`pipeline.slices.reading`). A field that is added later gets the neutral value that was in
+the others their tags alone (`pipeline.template_texts.reading`). A field that is added later gets the neutral value that was in
 force before it (`sliced(neutral=...)`), so that no key changes. Raise `version` when a stage's meaning changes.
 """
 

@@ -30,7 +30,8 @@ from medcritical.config.stages import (
     StageConfig,
 )
 from medcritical.pipeline.comparison import equal_in, match_of, title_of, trained_match
-from medcritical.pipeline.slices import Slices, corrects, optim_of, published_values
+from medcritical.pipeline.published import published_values
+from medcritical.pipeline.slices import Slices, corrects, optim_of
 from medcritical.store.artefact import ArtefactRef, artefact_key
 
 Inputs = dict[str, ArtefactRef]
@@ -212,7 +213,7 @@ class _Planner:
         inputs = {"pairs": pairs, "checkpoint": start}
         if arm.objective is Objective.dpo:
             scored_by = {"pairs": pairs, "checkpoint": reference}
-            made["reference"] = self.add(self.slices.reference(), scored_by, label)
+            made["reference"] = self.add(self.slices.reference(arm), scored_by, label)
             inputs = {"scored": made["reference"], "checkpoint": start}
         inputs |= self._target(name, arm, iteration, loop)
         dpo = self.slices.dpo(name, arm, iteration, at_reference=start == reference)

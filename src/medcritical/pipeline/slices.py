@@ -7,14 +7,13 @@ changes no key.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from medcritical.config.choices import (
     Allocation,
-    AnswerForm,
     Arithmetic,
     Chosen,
+    CorrectionForm,
     Corrector,
     Fallback,
     Match,
@@ -24,7 +23,6 @@ from medcritical.config.choices import (
     RightBy,
     StudentKind,
     TeacherKind,
-    TemplateLevel,
 )
 from medcritical.config.cluster import stated_arithmetic
 from medcritical.config.schema import (
@@ -42,7 +40,6 @@ from medcritical.config.stages import (
     DpoStage,
     PairStage,
     PlayStage,
-    PublishedValue,
     QuestionRange,
     ReferenceStage,
     ScoreStage,
@@ -51,16 +48,9 @@ from medcritical.config.stages import (
     TeachStage,
 )
 from medcritical.pipeline.comparison import trained_match
+from medcritical.pipeline.template_texts import ASKED, FORM, TAUGHT, WRITTEN, correcting_texts, reading
 from medcritical.store.hashing import derive_seed
-from medcritical.text.prompts import tags_in, tags_of
-
-ASKED = ("system", "question", "option", "option_separator", "attempt")
-FORM = ("level", "outline", "outline_separator", "chain", "chain_separator", "answer", "part_separator", "insight")
-CORRECTED = ("correction", "step_correction", "step")
-WRITTEN = ("answer_as", "wrong_answer")
-TAUGHT = ("teach", "teach_correction", "teach_gold")
-"""Fields of a template by who reads them: prompts of attempts, the form of responses, prompts of corrections, what a teacher
-writes, what a teacher is asked."""
+from medcritical.text.prompts import tags_of
 
 
 class Slices:
@@ -164,7 +154,9 @@ class Slices:
         is_asked = config.teacher.kind is TeacherKind.engine
         return TeachStage(
             teacher=config.teacher,
-            template=reading(_taught(config), *FORM, *WRITTEN, *((*ASKED, *TAUGHT) if is_asked else ())),
+            template=reading(
+                _taught(config), *WRITTEN, "answer_as", "wrong_answer", *((*ASKED, *TAUGHT) if is_asked else ())
+            ),
             questions=questions,
             synthetic_corrections=0.0,
             max_wrong=0,
@@ -180,7 +172,7 @@ class Slices:
             optim=optim,
             match=Match.steps,
             correction_form=config.sft.correction_form,
-            template=reading(config.template, *ASKED, *FORM, *CORRECTED),
+            template=reading(config.template, *ASKED, *WRITTEN, *self._taught_corrections()),
             lora=config.student.lora,
             seed=self.seed(*seed),
             arithmetic=self.arithmetic,
@@ -219,7 +211,7 @@ class Slices:
         )
         if corrects(arm):
             stage.generation = self.config.generation
-            stage.template = reading(self.config.template, *ASKED, *FORM, *CORRECTED)
+            stage.template = reading(self.config.template, *ASKED, *FORM, *correcting_texts(arm))
         if not arm.retry or (loop.allocation is Allocation.uniform and not corrects(arm)):
             return stage
         if loop.allocation is Allocation.uniform:
@@ -235,9 +227,10 @@ class Slices:
 
     def pair(self, arm: ArmConfig, iteration: int) -> PairStage:
         """The pairs of one iteration."""
-        loop = self.config.selfplay
+        loop, is_written = self.config.selfplay, arm.chosen is not Chosen.student
+        written = (*WRITTEN, "answer_as") if is_written else ()
         return PairStage(
-            template=reading(self.config.template, *FORM, *WRITTEN),
+            template=reading(self.config.template, *written),
             chosen=arm.chosen,
             fallback=loop.fallback if arm.chosen is Chosen.student else Fallback.own,
             filters=loop.filters,
@@ -257,16 +250,26 @@ class Slices:
             nll_weight=config.dpo.nll_weight,
             match=trained_match(config, name),
             starts_at_reference=has_contrast and at_reference,
-            template=reading(config.template, *ASKED, *CORRECTED),
+            template=self._paired(arm),
             lora=config.student.lora,
             seed=self.seed("dpo", iteration),
             arithmetic=self.arithmetic,
         )
 
-    def reference(self) -> ReferenceStage:
+    def reference(self, arm: ArmConfig) -> ReferenceStage:
         """The scoring of pairs by the reference."""
-        template = reading(self.config.template, *ASKED, *CORRECTED)
-        return ReferenceStage(template, self.config.dpo.max_length, self.arithmetic)
+        return ReferenceStage(self._paired(arm), self.config.dpo.max_length, self.arithmetic)
+
+    def _paired(self, arm: ArmConfig) -> TemplateConfig:
+        """The template for whoever encodes pairs: those for the corrector answer its prompts."""
+        is_trained = self.config.selfplay.corrector is Corrector.trained
+        return reading(self.config.template, *ASKED, *(correcting_texts(arm) if is_trained else ()))
+
+    def _taught_corrections(self) -> tuple[str, ...]:
+        """The prompts of corrections that stage 1 teaches."""
+        form = self.config.sft.correction_form
+        whole, step = form is not CorrectionForm.step, form is not CorrectionForm.whole
+        return (*(["correction"] if whole else []), *(["step_correction"] if step else []))
 
     def beta(self, iteration: int) -> float:
         """Beta of one iteration."""
@@ -287,18 +290,6 @@ class Slices:
         return QuestionRange(first + (iteration - 1) * (loop.questions or 0), loop.questions, first)
 
 
-def reading(template: TemplateConfig, *fields: str) -> TemplateConfig:
-    """The template for a stage that reads these fields: of its other texts the tags stay, which data may not use."""
-
-    def unread(value: Any) -> Any:
-        if isinstance(value, TemplateLevel):
-            return TemplateLevel.both
-        return AnswerForm.letter if isinstance(value, AnswerForm) else " ".join(sorted(tags_in(value)))
-
-    others = [item.name for item in dataclasses.fields(template) if item.name not in (*fields, "name")]
-    return dataclasses.replace(template, **{name: unread(getattr(template, name)) for name in others})
-
-
 def scheduled(values: Sequence[float], otherwise: float, iteration: int) -> float:
     """The value of an iteration, which count from 1: the last one stays; `otherwise` where there is none."""
     return values[min(iteration, len(values)) - 1] if values else otherwise
@@ -317,29 +308,6 @@ def optim_of(config: OptimConfig) -> OptimConfig:
 def loss_of(config: LossConfig) -> LossConfig:
     """The preference loss of a `dpo` group, likewise."""
     return LossConfig(**{item.name: getattr(config, item.name) for item in dataclasses.fields(LossConfig)})
-
-
-def published_values(config: Config) -> Iterator[PublishedValue]:
-    """What was published of rows of this run: of its baselines, and what the experiment says of itself."""
-    experiment = config.experiment
-    if experiment.row:
-        yield PublishedValue(
-            arm=experiment.row,
-            accuracy=experiment.published,
-            source=experiment.source,
-            fidelity=experiment.fidelity,
-            settings=_settings(config, config.template, Slices(config).answers(config.seed)),
-        )
-    for name, baseline in config.baselines.items():
-        settings = _settings(config, baseline.template, Slices(config).baseline_answers(baseline))
-        yield PublishedValue(name, baseline.published, baseline.source, "official", settings)
-
-
-def _settings(config: Config, template: TemplateConfig, stage: AnswerStage) -> str:
-    sampled = f"temperature {stage.temperature:g}, top_p {stage.top_p:g}" if stage.temperature > 0 else "greedy"
-    verifier = "exact letters" if config.verifier.judge is None else f"judge {config.verifier.judge.name}"
-    asked = f"template {template.name}" + ("" if stage.chat_template else " without the chat template")
-    return f"{config.data.name} {stage.split}, {asked}, {sampled}, {stage.max_new_tokens} tokens, {verifier}"
 
 
 def _taught(config: Config) -> TemplateConfig:

@@ -58,11 +58,10 @@ def run(config: PairStage, inputs: Inputs, output: Output) -> None:
 
 def _teach(config: PairStage, inputs: Inputs) -> Teach | None:
     """Who writes what is preferred where it is not the student."""
-    template, rng = config.template, Random(config.seed)
-    form = ThoughtFormat(template)
+    if config.chosen is Chosen.student:
+        return None
+    template, rng, form = config.template, Random(config.seed), ThoughtFormat(config.template)
     match config.chosen:
-        case Chosen.student:
-            return None
         case Chosen.answer:
             return lambda trial: _right_answer(template, form, trial, rng)
         case Chosen.teacher:
