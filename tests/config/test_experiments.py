@@ -7,7 +7,7 @@ import yaml
 
 from configurations import ASKED
 from medcritical.cli.compose import check_overrides, configuration_folder
-from medcritical.config.stages import DpoStage, EvaluateStage, ReportStage
+from medcritical.config.stages import AnswerStage, DpoStage, ReportStage
 from medcritical.errors import ConfigError
 from medcritical.pipeline.estimate import describe_experiment, describe_losses
 from medcritical.pipeline.plan import Plan, make_plan
@@ -73,7 +73,7 @@ def test_overlay_goes_with_real_questions_unchanged(name: str) -> None:
         return
     no_synthetic = ["sft.synthetic_corrections=0"]
     stages = {call.ref.stage for call in plan_of(f"experiments={name}", *ASKED, *no_synthetic).calls}
-    assert stages >= {"prepare", "student", "evaluate", "report"}
+    assert stages >= {"prepare", "student", "answer", "score", "report"}
 
 
 def test_overlay_sets_no_data_and_no_model() -> None:
@@ -99,7 +99,7 @@ def test_the_official_settings() -> None:
     optim = dpo.optim
     assert (optim.learning_rate, optim.epochs, optim.batch_size) == (1e-5, 10, 16)
     assert (optim.schedule.value, optim.warmup_share, optim.max_length) == ("cosine", 0.05, 2048)
-    tested = [call.config for call in make_plan(config, {}).calls if isinstance(call.config, EvaluateStage)]
+    tested = [call.config for call in make_plan(config, {}).calls if isinstance(call.config, AnswerStage)]
     assert {(stage.temperature, stage.top_p, stage.max_new_tokens) for stage in tested} == {(0.7, 0.9, 450)}
     assert all("{question}" in stage.template.attempt for stage in tested)
     assert tested[0].template.attempt != config.template.attempt
@@ -140,8 +140,8 @@ def test_no_flaw_goes_unlisted() -> None:
 
 def test_baselines_are_evaluation_only_and_asked_in_their_own_way() -> None:
     plan = plan_of("experiments=baselines")
-    assert [call.ref.stage for call in plan.calls] == ["prepare", *["student", "evaluate"] * 4, "report"]
-    stages = [call.config for call in plan.calls if isinstance(call.config, EvaluateStage)]
+    assert [call.ref.stage for call in plan.calls] == ["prepare", *["student", "answer", "score"] * 4, "report"]
+    stages = [call.config for call in plan.calls if isinstance(call.config, AnswerStage)]
     assert len({stage.template.attempt for stage in stages}) == 4
     assert isinstance(plan.report.config, ReportStage)
     cards = {value.arm: value.accuracy for value in plan.report.config.published}
@@ -162,7 +162,7 @@ def test_any_hugging_face_id_is_a_baseline() -> None:
         "report.baseline=base",
     )
     assert [call.label for call in plan.calls] == [
-        *("questions", "baseline any", "any", "base student", "base", "tables and figures")
+        *("questions", "baseline any", "any", "any", "base student", "base", "base", "tables and figures")
     ]
     with pytest.raises(ConfigError, match=r"baselines\.any\.(student\.source|title) has no value"):
         plan_of("baseline=any")

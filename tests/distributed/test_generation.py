@@ -18,7 +18,7 @@ from configurations import configure
 from medcritical.config.choices import EngineKind
 from medcritical.config.load import to_plain
 from medcritical.config.schema import EngineConfig
-from medcritical.config.stages import EvaluateStage, PlayStage, StageConfig
+from medcritical.config.stages import AnswerStage, PlayStage, StageConfig
 from medcritical.pipeline.execute import call_file
 from medcritical.pipeline.plan import StageCall, make_plan
 from medcritical.pipeline.worker import CallFile, run_stage
@@ -75,7 +75,7 @@ def served(engine: EngineConfig, asked: Path, gpus: int) -> EngineConfig:
     return dataclasses.replace(engine, kind=EngineKind.managed, command=command, gpus=gpus, start_timeout=60)
 
 
-def with_server(stage: EvaluateStage, asked: Path, gpus: int) -> EvaluateStage:
+def with_server(stage: AnswerStage, asked: Path, gpus: int) -> AnswerStage:
     """The stage with a server as its student."""
     return dataclasses.replace(stage, engine=served(stage.engine, asked, gpus), permutations=2)
 
@@ -115,7 +115,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     store, calls = Store(root / "store"), prepared(Store(root / "store"))
     play, evaluate = calls["play"].config, calls["evaluate"].config
     assert isinstance(play, PlayStage)
-    assert isinstance(evaluate, EvaluateStage)
+    assert isinstance(evaluate, AnswerStage)
     for name in ("1", "2", "machines", "judge"):
         (found.asked / name).mkdir(parents=True)
     stages: dict[int, StageConfig] = {
@@ -201,7 +201,7 @@ def test_judge_and_student_are_not_taken_for_each_other(made: Made) -> None:
 def test_two_machines_of_two_ranks_have_one_server_each(made: Made, tmp_path: Path) -> None:
     root = made.ranks.parent
     play, evaluate, *_ = json.loads((root / "calls.json").read_text())
-    stage = msgspec.convert(evaluate["config"], EvaluateStage)
+    stage = msgspec.convert(evaluate["config"], AnswerStage)
     asked_of_servers = {**evaluate, "config": to_plain(with_server(stage, made.asked / "machines", gpus=2))}
     (tmp_path / "calls.json").write_text(json.dumps([play, evaluate, asked_of_servers]))
     meet = ("--nnodes", "2", "--master-addr", "127.0.0.1", "--master-port", "29733", "--node-rank")

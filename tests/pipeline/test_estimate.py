@@ -22,12 +22,12 @@ def tokens(plan: Plan) -> dict[tuple[str, str], int]:
 
 def test_estimates_by_hand() -> None:
     found = tokens(plan_of("arm=dpo_self"))
-    assert found["evaluate", "base"] == 1000 * 50
+    assert found["answer", "base"] == 1000 * 50
     assert found["play", "own errors for stage 1"] == 120 * 4 * 50
     assert found["play", "dpo_self iteration 1"] == 800 * max(113, 2 * 50)
     assert found["teach", "thought templates"] == 120 * 1.5 * 50
     assert found["teach", "corrections of own errors"] == 120 * 2 * 64
-    assert all(found[stage, label] == 0 for stage, label in found if stage not in ("play", "teach", "evaluate"))
+    assert all(found[stage, label] == 0 for stage, label in found if stage not in ("play", "teach", "answer"))
 
 
 def test_uniform_allocation_pays_for_every_correction() -> None:
@@ -42,7 +42,7 @@ def test_recorded_traces_cost_nothing() -> None:
 
 def test_each_order_of_the_options_is_asked() -> None:
     found = tokens(plan_of("arm=dpo_self", "evaluation.permutations=4"))
-    assert found["evaluate", "base"] == 4 * 1000 * 50
+    assert (found["answer", "base"], found["answer", "base, other orders"]) == (1000 * 50, 3 * 1000 * 50)
 
 
 def test_questions_that_no_key_counts_are_named() -> None:
@@ -62,10 +62,10 @@ def test_a_judge_decides_once_for_every_reply() -> None:
     judged = ["verifier=judge", "verifier.judge.engine.model=some/judge", "verifier.judge.max_new_tokens=3"]
     plan = plan_of("arm=dpo_self", "selfplay.iterations=1", *judged)
     found = {(call.ref.stage, call.label): estimated_judge_tokens(call, plan) for call in plan.calls}
-    assert found["evaluate", "base"] == 1000 * 3
+    assert found["score", "base"] == 1000 * 3
     assert found["play", "own errors for stage 1"] == 120 * 4 * 3
     assert found["play", "dpo_self iteration 1"] == 800 * (2 + 24) * 3
-    assert {count for (stage, _), count in found.items() if stage not in ("play", "evaluate")} == {0}
+    assert {count for (stage, _), count in found.items() if stage not in ("play", "score")} == {0}
     described = describe_plan(plan, {call.ref.key for call in plan.calls}, Pace(NO_STORE))
     assert re.search(f", and {sum(found.values()):,} judge tokens; about [0-9]+ (s|min).$", described)
     assert "judge" not in describe_plan(plan_of("arm=dpo_self"), set(), Pace(NO_STORE))
@@ -99,10 +99,10 @@ def test_money_stands_beside_tokens_where_there_are_prices() -> None:
     described = describe_plan(plan, {call.ref.key for call in plan.calls}, Pace(NO_STORE))
     (taught,) = (line for line in described.splitlines() if "thought templates" in line)
     assert taught.endswith("<= 9,000 tokens, 0.1800 USD")  # 120 * 1.5 * 50 tokens at 20 a million
-    (scored,) = (
-        line for line in described.splitlines() if line.split()[-6:-1] and " base " in line and "evaluate" in line
-    )
-    assert scored.endswith("<= 50,000 tokens + 2,048,000 of the judge, 20.6300 USD")  # 0.15 + 20.48
+    lines = [line for line in described.splitlines() if line.split()[-6:-1] and " base " in line]
+    (answered,), (scored,) = ([line for line in lines if stage in line] for stage in ("answer/", "score/"))
+    assert answered.endswith("<= 50,000 tokens, 0.1500 USD")
+    assert scored.endswith("<= 2,048,000 tokens of the judge, 20.4800 USD")
     found = [estimated_costs(call, plan) for call in plan.calls]
     teacher = sum(costs.teacher_tokens for costs in found) * 20 / 1e6
     student = sum(costs.student_tokens for costs in found) * 3 / 1e6

@@ -1,24 +1,20 @@
 """The plan: pure, the same everywhere, and no artefact made twice."""
 
 import copy
-import dataclasses
 import itertools
 import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from enum import Enum
 from typing import Any
 
 import pytest
 
 from configurations import ASKED, REAL, configure
 from medcritical.config.choices import Match, Retry
-from medcritical.config.schema import Config
 from medcritical.config.stages import (
+    AnswerStage,
     DpoStage,
-    EvaluateStage,
     PairStage,
     PlayStage,
     ReportStage,
@@ -92,7 +88,8 @@ def test_what_the_arms_of_the_demo_share() -> None:
         "pair": 2 + 6,
         "reference": 2 * 2,  # for the two arms with a contrast
         "dpo": 6 * 2,
-        "evaluate": 2 + 7 * 2,
+        "answer": 2 + 7 * 2,
+        "score": 2 + 7 * 2,
         "report": 1,
     }
 
@@ -106,8 +103,8 @@ def test_an_arm_makes_the_same_artefacts_alone_and_in_company() -> None:
 
 def test_beta_is_known_to_the_training_and_what_follows_alone() -> None:
     names = changed(plan_of(ALONE, "selfplay.beta=0.1"), plan_of(ALONE, "selfplay.beta=0.3"))
-    first = {(stage, "dpo_self iteration 1") for stage in ("dpo", "evaluate")}
-    second = {(stage, "dpo_self iteration 2") for stage in ("play", "pair", "reference", "dpo", "evaluate")}
+    first = {(stage, "dpo_self iteration 1") for stage in ("dpo", "answer", "score")}
+    second = {(stage, "dpo_self iteration 2") for stage in ("play", "pair", "reference", "dpo", "answer", "score")}
     assert names == first | second | {("report", "tables and figures")}
 
 
@@ -135,7 +132,8 @@ def test_cells_of_a_grid_share_what_comes_before_the_first_training() -> None:
         "play": 2,
         "pair": 1,
         "reference": 1,
-        "evaluate": 2,
+        "answer": 2,
+        "score": 2,
     }
 
 
@@ -166,7 +164,8 @@ def test_the_report_reads_a_score_and_a_checkpoint_for_every_row() -> None:
     for number, row in enumerate(rows):
         checkpoint = plan.report.inputs[f"checkpoint-{number}"]
         assert checkpoint.stage == {"base": "student"}.get(row.stage, row.stage)
-        assert made_by[plan.report.inputs[f"score-{number}"]].inputs["checkpoint"] == checkpoint
+        answers = made_by[plan.report.inputs[f"score-{number}"]].inputs["answers"]
+        assert made_by[answers].inputs["checkpoint"] == checkpoint
     assert [row.beta for row in rows if row.arm in ("dpo_self", "sft", "rejection_sft")] == [None, 0.1, 0.1, None, None]
 
 
@@ -240,10 +239,11 @@ def test_a_gated_loop_goes_on_from_its_gates() -> None:
     assert (first.inputs["best"], second.inputs["best"]) == (sft, first.ref)
     assert ("best_score" in first.inputs, "best_score" in second.inputs) == (True, False)
     assert calls["play", "dpo_self iteration 2"].inputs["policy"] == first.ref
-    assert calls["evaluate", "dpo_self iteration 1"].inputs["checkpoint"] == first.ref
-    dev = calls["evaluate", "dpo_self iteration 1, dev"].config
-    assert (dev.split, dev.permutations) == ("dev", 1)
-    assert calls["evaluate", "sft, dev"].inputs["checkpoint"] == sft
+    assert calls["answer", "dpo_self iteration 1"].inputs["checkpoint"] == first.ref
+    dev = calls["answer", "dpo_self iteration 1, dev"].config
+    assert (dev.split, dev.orders) == ("dev", 1)
+    assert "permuted" not in calls["score", "dpo_self iteration 1, dev"].inputs
+    assert calls["answer", "sft, dev"].inputs["checkpoint"] == sft
 
 
 def test_a_stopped_loop_asks_no_teacher() -> None:
@@ -353,16 +353,20 @@ def test_an_arms_own_match_goes_before_compare_at() -> None:
 
 def test_a_majority_vote_asks_the_stage_one_model_several_times() -> None:
     plan = plan_of("arm=majority_vote", "evaluation.votes=5", "evaluation.permutations=2")
-    stages = {call.label: call for call in plan.calls if isinstance(call.config, EvaluateStage)}
-    vote, greedy = stages["majority_vote"], stages["sft"]
-    assert vote.inputs == greedy.inputs
-    assert (vote.config.votes, vote.config.temperature, vote.config.permutations) == (5, 1.0, 1)
-    assert (greedy.config.votes, greedy.config.temperature) == (1, 0)
+    stages = {call.label: call for call in plan.calls if isinstance(call.config, AnswerStage)}
+    vote, greedy, other = stages["majority_vote"], stages["sft"], stages["sft, other orders"]
+    assert vote.inputs == greedy.inputs == other.inputs
+    assert [(call.config.samples, call.config.temperature, call.config.orders) for call in (vote, greedy, other)] == [
+        (5, 1.0, 1),
+        (1, 0, 1),
+        (1, 0, 2),
+    ]
+    assert "majority_vote, other orders" not in stages
 
 
 def test_stage_one_is_left_out_where_nothing_needs_it() -> None:
     plan = plan_of("arm=[]", "evaluation.sft=false", "report.baseline=base")
-    assert [call.ref.stage for call in plan.calls] == ["prepare", "student", "evaluate", "report"]
+    assert [call.ref.stage for call in plan.calls] == ["prepare", "student", "answer", "score", "report"]
 
 
 def test_how_corrections_are_taught_is_known_to_stage_one_alone() -> None:
@@ -377,19 +381,11 @@ def test_the_loss_is_known_to_the_training_and_what_follows_alone() -> None:
     one, other = (plan_of(ALONE, "selfplay.iterations=1", f"dpo.loss={loss}") for loss in ("sigmoid", "hinge"))
     assert changed(one, other) == {
         ("dpo", "dpo_self iteration 1"),
-        ("evaluate", "dpo_self iteration 1"),
+        ("answer", "dpo_self iteration 1"),
+        ("score", "dpo_self iteration 1"),
         ("report", "tables and figures"),
     }
     assert changed(plan_of("arm=rejection_sft"), plan_of("arm=rejection_sft", "dpo.loss=hinge")) == set()
-
-
-def test_the_seed_reaches_everything() -> None:
-    assert changed(plan_of(), plan_of("seed=1")) == set(keys_of(plan_of()))
-
-
-def test_a_fixed_seed_of_the_data_keeps_the_questions() -> None:
-    names = changed(plan_of("data.seed=5"), plan_of("data.seed=5", "seed=1"))
-    assert set(keys_of(plan_of())) - names == {("prepare", "questions")}
 
 
 SOURCES = {
@@ -406,7 +402,7 @@ def test_a_data_file_is_known_by_its_content() -> None:
     assert set(keys_of(here)) - changed(here, content) == {("student", "base student")}
     traces = plan_of(*REAL, sources=SOURCES | {"data/huatuo_o1/demo_data.json": "5" * 64})
     kept = set(keys_of(here)) - changed(here, traces)
-    assert kept == {("student", "base student"), ("prepare", "questions"), ("evaluate", "base")}
+    assert kept == {("student", "base student"), ("prepare", "questions"), ("answer", "base"), ("score", "base")}
 
 
 def test_a_data_file_is_not_known_by_where_it_lies() -> None:
@@ -454,85 +450,24 @@ def test_an_asked_teacher_is_known_by_its_model_and_not_by_where_it_is() -> None
 def test_the_students_engine_is_known_to_whoever_lets_it_answer() -> None:
     served = plan_of(*REAL, "engine=vllm", "trainer.accelerator=cpu")
     names = changed(plan_of(*REAL, "trainer.accelerator=cpu"), served)
-    assert {("evaluate", "base"), ("play", "dpo_self iteration 1")} <= names
+    assert {("answer", "base"), ("play", "dpo_self iteration 1")} <= names
     assert ("sft", "stage 1") not in names
 
 
 def test_a_judge_is_known_to_whatever_it_decides_and_to_nothing_else() -> None:
     judged = ["verifier=judge", "verifier.judge.engine.model=some/judge"]
     names = changed(plan_of(ALONE), plan_of(ALONE, *judged))
-    assert {("evaluate", "base"), ("play", "own errors for stage 1"), ("play", "dpo_self iteration 1")} <= names
-    assert not names & {("prepare", "questions"), ("teach", "thought templates"), ("sft", "stage 1")}
+    assert {("score", "base"), ("play", "own errors for stage 1"), ("play", "dpo_self iteration 1")} <= names
+    assert not names & {
+        ("prepare", "questions"),
+        ("teach", "thought templates"),
+        ("sft", "stage 1"),
+        ("answer", "base"),
+    }
     prompt = "verifier.judge.prompt='{question} {gold} {reply} 1 or 2?'"
-    assert ("evaluate", "base") in changed(plan_of(ALONE, *judged), plan_of(ALONE, *judged, prompt))
+    assert ("score", "base") in changed(plan_of(ALONE, *judged), plan_of(ALONE, *judged, prompt))
 
 
 def test_prices_are_known_to_the_report_alone() -> None:
     prices = ["report=priced", "report.prices.teacher.prompt=0.5", "report.prices.teacher.completion=2"]
     assert changed(plan_of(ALONE), plan_of(ALONE, *prices)) == {("report", "tables and figures")}
-
-
-MACHINE_SIDE = {
-    "plan",
-    *("paths.store", "paths.outputs", "paths.data"),
-    *("trainer.accelerator", "trainer.threads", "trainer.log_every_n_steps"),
-    *("trainer.batching", "trainer.micro_batch_tokens", "trainer.micro_batch_size", "trainer.gradient_checkpointing"),
-    *("logger.wandb", "logger.project", "logger.entity", "logger.tags", "logger.samples", "logger.system_seconds"),
-    *("cluster.kind", "cluster.isolate", "cluster.workers", "cluster.max_restarts", "cluster.timeout_seconds"),
-    "cluster.stop_seconds",
-    *("cluster.nproc_per_node", "cluster.nnodes", "cluster.node_rank", "cluster.rdzv_endpoint", "strategy.kind"),
-    *("cluster.spread_generation", "trainer.records_per_file", "engine.gpus", "engine.keep_every"),
-    *("sweep.on_error", "sweep.failed"),
-    *("engine.url", "engine.api_key_env", "engine.serves_checkpoint", "engine.health", "engine.start_timeout"),
-    *("engine.concurrency", "engine.samples_per_request", "engine.timeout", "engine.retries", "engine.backoff"),
-}
-"""What changes where and how a run is done and shown, never what comes out."""
-
-WITHOUT_EFFECT = {
-    "arms.dpo_self.against",  # it is the arm that the others are compared with
-    *("evaluation.top_p", "evaluation.votes"),  # greedy, and nobody votes
-    "selfplay.replay_iterations",  # nothing is replayed
-    *("experiment.command", "experiment.fidelity", "experiment.source"),  # nothing was published of a row of this run
-}
-"""What only says something together with another key."""
-
-
-def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, Any]]:
-    """(dotted name, holder, field or entry, value) of everything in a configuration that has a value."""
-    names = [field.name for field in dataclasses.fields(config)] if dataclasses.is_dataclass(config) else list(config)
-    for name in names:
-        value = config[name] if isinstance(config, dict) else getattr(config, name)
-        if dataclasses.is_dataclass(value) or isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{name}.")
-        elif value is not None:
-            yield f"{prefix}{name}", config, name, value
-
-
-def another(value: Any) -> Any:
-    """A value of the same type; None where there is no other."""
-    if isinstance(value, Enum):
-        return next((choice for choice in type(value) if choice is not value), None)
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, list):
-        return [*value, "more"]
-    return f"{value}x" if isinstance(value, str) else value + 1
-
-
-def without_influence(config: Config) -> set[str]:
-    """Names of the values that can be changed without any artefact being another one."""
-    before, found = {call.ref for call in make_plan(config, {}).calls}, set()
-    for name, holder, field, value in leaves(config):
-        other = another(value)
-        if other is None or name.endswith(".match"):  # a match needs a partner; see above
-            continue
-        setattr(holder, field, other)
-        if {call.ref for call in make_plan(config, {}).calls} == before:
-            found.add(name)
-        setattr(holder, field, value)
-    return found
-
-
-def test_what_changes_no_key_is_the_machines_side_and_nothing_else() -> None:
-    config = configure("arm=[dpo_self,rejection_sft]", "trainer.threads=1", "logger.tags=[a]", "cluster.workers=2")
-    assert without_influence(config) == MACHINE_SIDE | WITHOUT_EFFECT

@@ -9,7 +9,7 @@ import pytest
 
 from chat_server import ChatServer, text_of
 from configurations import REAL, configure
-from medcritical.config.stages import EvaluateStage
+from medcritical.config.stages import AnswerStage
 from medcritical.errors import DataError
 from medcritical.generation.engine import Sampling, Usage
 from medcritical.pipeline.plan import make_plan
@@ -79,7 +79,7 @@ def score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
 
         monkeypatch.setattr(evaluate, "student_engine", engine)
         of = configure(*REAL, *overrides)
-        stage = next(call.config for call in make_plan(of, {}).calls if isinstance(call.config, EvaluateStage))
+        stage = next(call.config for call in make_plan(of, {}).calls if isinstance(call.config, AnswerStage))
         store = Store(tmp_path / "store")
         with store.build(QUESTION_FILE) as folder:
             write_records(folder / QUESTIONS, questions)

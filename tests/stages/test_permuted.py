@@ -4,20 +4,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from medcritical.stages.permuted import PERMUTATIONS, PermutedAnswers, ask_permuted
 
 from configurations import REAL, configure
-from medcritical.config.stages import EvaluateStage
+from medcritical.config.stages import AnswerStage
 from medcritical.generation.engine import Sampling, Usage
 from medcritical.pipeline.plan import make_plan
 from medcritical.records import Attempt, Completion, Prompt, Question
 from medcritical.stages.context import Output
-from medcritical.stages.permuted import PERMUTATIONS, PermutedAnswers, ask_permuted
 from medcritical.store import read_records
 from medcritical.text.permutation import permute_options
 from medcritical.text.prompts import attempt_prompt
 
 CONFIG = configure(*REAL, "evaluation.permutations=4")
-STAGE = next(call.config for call in make_plan(CONFIG, {}).calls if isinstance(call.config, EvaluateStage))
+STAGE = next(call.config for call in make_plan(CONFIG, {}).calls if isinstance(call.config, AnswerStage))
 GREEDY = Sampling(temperature=0, top_p=1, max_new_tokens=8, batch_tokens=4)
 
 
@@ -118,7 +118,7 @@ def test_answers_of_several_letters_come_back_sorted(tmp_path: Path) -> None:
 def test_orders_are_drawn_by_the_runs_seed() -> None:
     def seeds(*overrides: str) -> set[int]:
         calls = make_plan(configure(*REAL, *overrides), {}).calls
-        return {call.config.seed for call in calls if isinstance(call.config, EvaluateStage)}
+        return {call.config.seed for call in calls if isinstance(call.config, AnswerStage)}
 
     assert seeds("seed=1") == {0}  # nothing is drawn
     assert seeds("evaluation.permutations=4", "seed=1") != seeds("evaluation.permutations=4", "seed=2")

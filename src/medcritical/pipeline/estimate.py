@@ -154,14 +154,12 @@ def prices_of(plan: Plan) -> PricesConfig | None:
 
 def _shown(costs: Costs, prices: PricesConfig | None) -> str:
     """A stage's tokens and what they cost; empty where it writes none."""
-    tokens = costs.teacher_tokens + costs.student_tokens
-    if not tokens:
-        return ""
-    judge = f" + {costs.judge_tokens:,} of the judge" if costs.judge_tokens else ""
-    if prices is None:
-        return f"  <= {tokens:,} tokens{judge}"
+    written = {"": costs.teacher_tokens + costs.student_tokens, " of the judge": costs.judge_tokens}
+    tokens = " + ".join(f"{count:,} tokens{whose}" for whose, count in written.items() if count)
+    if not tokens or prices is None:
+        return f"  <= {tokens}" if tokens else ""
     money = priced(costs, prices)
-    return f"  <= {tokens:,} tokens{judge}, {money.teacher + money.student + money.judge:,.4f} {money.currency}"
+    return f"  <= {tokens}, {money.teacher + money.student + money.judge:,.4f} {money.currency}"
 
 
 def estimated_tokens(call: StageCall, plan: Plan) -> int:
@@ -181,7 +179,7 @@ def estimated_tokens(call: StageCall, plan: Plan) -> int:
     if isinstance(config, TeachStage) and config.teacher.kind is not TeacherKind.recorded:
         source = plan_call(plan, call.inputs["attempts"].key) if config.questions is None else None
         if source is not None and isinstance(source.config, PlayStage):
-            words = _answer_tokens(config) or source.config.generation.correction_max_new_tokens
+            words = _answer_tokens(config) or _correction_tokens(plan)
             return (source.config.questions.count or _train_size(plan)) * config.max_wrong * words
         questions = (config.questions.count if config.questions else None) or _train_size(plan)
         each = _answer_tokens(config) or _thought_tokens(plan)
@@ -235,6 +233,12 @@ def plan_call(plan: Plan, key: str) -> StageCall:
 
 def _thought_tokens(plan: Plan) -> int:
     return max((c.config.max_new_tokens for c in plan.calls if isinstance(c.config, AnswerStage)), default=0)
+
+
+def _correction_tokens(plan: Plan) -> int:
+    """Longest correction that is asked of the student; where none is, its longest answer."""
+    limits = [c.config.generation for c in plan.calls if isinstance(c.config, PlayStage)]
+    return max((limit.correction_max_new_tokens or limit.max_new_tokens for limit in limits), default=0)
 
 
 def _train_size(plan: Plan) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from medcritical.config.schema import Config, TemplateConfig
+from medcritical.config.schema import BaselineConfig, Config, TemplateConfig
 from medcritical.config.stages import AnswerStage, PublishedValue
 from medcritical.pipeline.slices import Slices
 
@@ -21,8 +21,12 @@ def published_values(config: Config) -> Iterator[PublishedValue]:
             settings=_settings(config, config.template, Slices(config).answers(config.seed)),
         )
     for name, baseline in config.baselines.items():
-        settings = _settings(config, baseline.template, Slices(config).baseline_answers(baseline))
-        yield PublishedValue(name, baseline.published, baseline.source, "official", settings)
+        yield _of_baseline(config, name, baseline)
+
+
+def _of_baseline(config: Config, name: str, baseline: BaselineConfig) -> PublishedValue:
+    settings = _settings(config, baseline.template, Slices(config).baseline_answers(baseline))
+    return PublishedValue(name, baseline.published, baseline.source, "official", settings)
 
 
 def _settings(config: Config, template: TemplateConfig, stage: AnswerStage) -> str:
