@@ -290,7 +290,7 @@ def test_only_who_corrects_has_a_corrector() -> None:
 @pytest.mark.parametrize(("at", "shared"), [("tokens", "trained tokens"), ("seconds", "training time")])
 def test_compare_at_matches_every_other_arm_and_the_table_says_so(at: str, shared: str) -> None:
     arms = "arm=[sft_continued,rejection_sft,dpo_self,dpo_samples]"
-    plan = plan_of(arms, f"compare.at={at}", "selfplay.iterations=1")
+    plan = plan_of(arms, f"compare.at={at}", "cluster.workers=1", "selfplay.iterations=1")
     calls = by_label(plan)
     target = calls["dpo", "dpo_self iteration 1"].ref
     for stage, name in (("sft", "sft_continued"), ("dpo", "rejection_sft"), ("dpo", "dpo_samples")):
