@@ -30,7 +30,7 @@ def print_run(folder: Path, file: TextIO | None = None) -> None:
     figures = sorted(path.name for path in folder.glob("*.png"))
     if file.isatty():
         tables = sorted(path.name for path in folder.glob("*.md"))
-        print(f"\n{folder}: {', '.join([*tables, *figures, SUMMARY])}", file=file)
+        print(f"{folder}: {', '.join([*tables, *figures, SUMMARY])}", file=file)
         if (folder / "alarms.md").is_file():
             print(
                 f"ALARM: {len(_read(folder / 'alarms.md').rows)} in alarms.md; read them before the results.", file=file
@@ -96,14 +96,13 @@ def _draw(table: Table, title: str, file: TextIO, is_brief: bool) -> None:
 
     width, height = shutil.get_terminal_size()
     table = fitting(table, width)
-    grid = Grid(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True
-    )
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for heading, text in zip(table.header, text_columns(table), strict=True):
         grid.add_column(Text(heading), justify="left" if text else "right")
     for row in table.rows:  # Text, since rich reads "[...]" in a string as markup
         grid.add_row(*(Text(MISSING if cell is None else cell) for cell in row))
     console = Console(file=file, width=width, height=height)  # without both it takes a plain terminal for 80 columns
+    console.print(Text(f"\n{title}", style="bold"))
     for note in table.notes:
-        console.print(Text(f"  {note}", style="dim"), no_wrap=is_brief, overflow="ellipsis" if is_brief else None)
+        console.print(Text(f"- {note}", style="dim"), no_wrap=is_brief, overflow="ellipsis" if is_brief else None)
     console.print(grid)
