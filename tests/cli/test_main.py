@@ -92,6 +92,10 @@ def test_version(medcritical) -> None:  # type: ignore[no-untyped-def]
         ("--cfg job foo", "foo is no override: overrides look like group=option or key=value."),
         ("seed=1,2", "seed=1,2 names 2 values: add -m to sweep over them."),
         ("-m selfplay.beta=0.1,-2", "in cell selfplay.beta=-2: selfplay.beta=-2 is out of range"),
+        (
+            "-m seed=1,2 arm=[dpo_self,rejection_sft_seconds] cluster.workers=1 hydra/launcher=joblib",
+            "arms.rejection_sft_seconds is matched by seconds, and hydra/launcher=joblib may run other cells",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence_before_anything_runs(  # type: ignore[no-untyped-def]

@@ -182,6 +182,11 @@ def test_every_fault_is_told_at_once() -> None:
             ["arm=[sft_continued,rejection_sft_tokens]", "arms.rejection_sft_tokens.against=sft_continued"],
             ["arms.rejection_sft_tokens.against=sft_continued", "method=selfplay"],
         ),
+        (
+            ["arm=[dpo_self,rejection_sft_seconds]"],
+            ["arms.rejection_sft_seconds", "cluster.workers=null", "workers=1."],
+        ),
+        (["compare.at=seconds", "cluster.workers=2"], ["arms.dpo_samples", "cluster.workers=2", "cluster.workers=1."]),
         ([TOKENS, "selfplay=gated"], ["selfplay.gate", "arms.rejection_sft_tokens.match=tokens", "by steps"]),
         (["compare.at=tokens", "compare.arm=none"], ["compare.at=tokens needs compare.arm=none", "arm=[none,"]),
         (["compare.at=tokens", "compare.arm=sft_continued"], ["compare.arm=sft_continued plays no self-play"]),

@@ -52,7 +52,7 @@ CELLS = {
 CPU = ("trainer.accelerator=cpu",)
 PARTNERS: dict[str, Sequence[str]] = {
     "arm/rejection_sft_tokens": ["arm=[dpo_self,rejection_sft_tokens]"],
-    "arm/rejection_sft_seconds": ["arm=[dpo_self,rejection_sft_seconds]"],
+    "arm/rejection_sft_seconds": ["arm=[dpo_self,rejection_sft_seconds]", "cluster.workers=1"],
     **{f"arm/{name}": [f"arm={name}", "sft.correction_form=both"] for name in ("dpo_step", "dpo_mix")},
     "baseline/any": ["baselines.any.student.source=some/model"],
     "data/medqa": REAL,

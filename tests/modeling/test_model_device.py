@@ -1,4 +1,6 @@
+import platform
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -7,7 +9,7 @@ from packed_rows import build, gradients, sequences, with_adapters
 from medcritical.batching import pack_row
 from medcritical.config.choices import Accelerator, Precision
 from medcritical.errors import ConfigError
-from medcritical.modeling.device import narrow_frozen, resolve_device, resolve_dtype
+from medcritical.modeling.device import device_name, narrow_frozen, resolve_device, resolve_dtype
 from medcritical.modeling.fused import fused
 from medcritical.modeling.packed import packed, response_logps
 
@@ -23,6 +25,15 @@ def test_missing_gpu_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="sees no CUDA GPU"):
         resolve_device(Accelerator.gpu)
+
+
+def test_a_device_is_named_by_its_model(monkeypatch, tmp_path: Path):
+    cpu, cpuinfo = torch.device("cpu"), tmp_path / "cpuinfo"
+    assert device_name(cpu, cpuinfo) == platform.machine()  # nothing to read, as on macOS
+    cpuinfo.write_text("processor\t: 0\nmodel name\t: AMD EPYC 9R14\nprocessor\t: 1\nmodel name\t: other\n")
+    assert device_name(cpu, cpuinfo) == "AMD EPYC 9R14"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
+    assert device_name(torch.device("cuda"), cpuinfo) == "NVIDIA H200"
 
 
 @pytest.mark.parametrize("precision", list(Precision))

@@ -13,7 +13,7 @@ from medcritical.pipeline.schedule import MOST_WORKERS, Schedule, num_workers
 
 @pytest.fixture(scope="module")
 def calls() -> tuple[StageCall, ...]:
-    return make_plan(configure("arm=[dpo_self,rejection_sft_seconds]"), {}).calls
+    return make_plan(configure("arm=[dpo_self,rejection_sft_tokens]"), {}).calls
 
 
 def drain(calls: tuple[StageCall, ...], workers: int) -> list[StageCall]:

@@ -77,19 +77,19 @@ def test_every_input_is_made_before_it_is_read(overrides: tuple[str, ...]) -> No
 
 
 def test_what_the_arms_of_the_demo_share() -> None:
-    """Seven arms, two iterations. Before the first training there are two kinds of play, with and without a corrector;
+    """Six arms, two iterations. Before the first training there are two kinds of play, with and without a corrector;
     after it every arm has a policy of its own."""
     assert Counter(call.ref.stage for call in plan_of().calls) == {
         "prepare": 1,
         "student": 1,
         "teach": 2,  # templates, corrections of own errors
         "sft": 2 + 2,  # two passes of stage 1, two iterations of continued SFT
-        "play": 1 + 2 + 6,  # own errors for stage 1, two kinds at first, then six policies
-        "pair": 2 + 6,
+        "play": 1 + 2 + 5,  # own errors for stage 1, two kinds at first, then five policies
+        "pair": 2 + 5,
         "reference": 2 * 2,  # for the two arms with a contrast
-        "dpo": 6 * 2,
-        "answer": 2 + 7 * 2,
-        "score": 2 + 7 * 2,
+        "dpo": 5 * 2,
+        "answer": 2 + 6 * 2,
+        "score": 2 + 6 * 2,
         "report": 1,
     }
 
@@ -138,7 +138,7 @@ def test_cells_of_a_grid_share_what_comes_before_the_first_training() -> None:
 
 
 def test_a_matched_control_comes_after_its_target() -> None:
-    plan = plan_of("arm=[rejection_sft_tokens,rejection_sft_seconds,dpo_self]")
+    plan = plan_of("arm=[rejection_sft_tokens,rejection_sft_seconds,dpo_self]", "cluster.workers=1")
     by_label = {(call.ref.stage, call.label): call for call in plan.calls}
     for iteration in (1, 2):
         target = by_label["dpo", f"dpo_self iteration {iteration}"]
@@ -290,7 +290,7 @@ def test_only_who_corrects_has_a_corrector() -> None:
 @pytest.mark.parametrize(("at", "shared"), [("tokens", "trained tokens"), ("seconds", "training time")])
 def test_compare_at_matches_every_other_arm_and_the_table_says_so(at: str, shared: str) -> None:
     arms = "arm=[sft_continued,rejection_sft,dpo_self,dpo_samples]"
-    plan = plan_of(arms, f"compare.at={at}", "selfplay.iterations=1")
+    plan = plan_of(arms, f"compare.at={at}", "cluster.workers=1", "selfplay.iterations=1")
     calls = by_label(plan)
     target = calls["dpo", "dpo_self iteration 1"].ref
     for stage, name in (("sft", "sft_continued"), ("dpo", "rejection_sft"), ("dpo", "dpo_samples")):
@@ -345,7 +345,8 @@ def test_epochs_are_no_equal_steps() -> None:
 
 
 def test_an_arms_own_match_goes_before_compare_at() -> None:
-    plan = plan_of("arm=[dpo_self,rejection_sft,rejection_sft_tokens]", "compare.at=seconds", "selfplay.iterations=1")
+    arms = "arm=[dpo_self,rejection_sft,rejection_sft_tokens]"
+    plan = plan_of(arms, "compare.at=seconds", "cluster.workers=1", "selfplay.iterations=1")
     assert isinstance(plan.report.config, ReportStage)
     titles = [row.title for row in plan.report.config.rows if row.iteration]
     assert [title.rpartition(", same ")[2] for title in titles[1:]] == ["training time", "trained tokens"]

@@ -1,6 +1,7 @@
 """The whole method at toy size, through the real command: once uninterrupted, once stopped and killed on the way."""
 
 import csv
+import io
 import json
 import signal
 import subprocess
@@ -9,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from toy_runs import Run, environment, interrupt_toy, run_toy
 
+from medcritical.modeling.device import device_name
+from medcritical.reporting.markup import display_width
 from medcritical.reporting.summary import read_summary
+from medcritical.reporting.terminal import print_run
 from wandb_log import history, table
 
 
@@ -22,6 +27,34 @@ def test_table_has_every_checkpoint(finished: tuple[Path, Run]) -> None:
     assert [row["iteration"] for row in rows] == ["0", "0", "1", "2", "1", "2"]
     assert (run.folder / "table.md").read_text(encoding="utf-8") in run.stdout
     assert (run.folder / "accuracy.png").stat().st_size > 5_000
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_of_120_columns_and_30_lines_shows_the_results_last(
+    finished: tuple[Path, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "dumb")
+    file = Terminal()
+    print_run(finished[1].folder, file)
+    lines = file.getvalue().splitlines()
+    assert len(lines) < 30
+    titles = ["Student before training", "SFT on thought templates", *["MedCritical"] * 2, *["Rejection SFT"] * 2]
+    for line, title in zip(lines[-6:], titles, strict=True):
+        assert line.startswith(title)
+        assert display_width(line) <= 120
+
+
+def test_a_row_of_equal_seconds_names_the_device_that_they_were_counted_on(finished: tuple[Path, Run]) -> None:
+    arms = "arm=[dpo_self,rejection_sft_seconds]"
+    run = run_toy(finished[0], arms, "selfplay.iterations=1", "cluster.workers=1", "trainer.accelerator=cpu")
+    (row,) = [row for row in read_summary(run.folder / "summary.json").rows if row.arm == "rejection_sft_seconds"]
+    assert row.equal == f"training time of dpo_self on {device_name(torch.device('cpu'))}"
+    assert row.equal in (run.folder / "table.md").read_text(encoding="utf-8")
 
 
 def test_summary_follows_from_the_store(finished: tuple[Path, Run]) -> None:

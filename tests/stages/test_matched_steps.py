@@ -12,7 +12,7 @@ from medcritical.config.schema import OptimConfig
 from medcritical.errors import TrainingError
 from medcritical.selfplay.formula import step_formula
 from medcritical.stages.context import Inputs
-from medcritical.stages.matching import matched_steps, with_warmup
+from medcritical.stages.matching import match_facts, matched_steps, with_warmup
 from medcritical.store import ArtefactRef, Costs, Store
 
 OPTIM = OptimConfig(
@@ -36,7 +36,7 @@ def inputs(tmp_path: Path) -> Inputs:
     store = Store(tmp_path)
     refs = {}
     for role, name, facts, seconds in (
-        ("target", "dpo", {"trained_tokens": 3000, "train_seconds": 6.0}, 7.0),
+        ("target", "dpo", {"trained_tokens": 3000, "train_seconds": 6.0, "trained_on": "AMD EPYC"}, 7.0),
         ("target_reference", "reference", {}, 3.0),
     ):
         refs[role] = ArtefactRef(stage=name, key="0" * 64)
@@ -68,6 +68,13 @@ def test_same_tokens(inputs: Inputs) -> None:
 
 def test_same_seconds_count_the_reference_too(inputs: Inputs) -> None:
     assert matched_steps(Match.seconds, OPTIM, CHOSEN, inputs) == 45  # 9 of the target's seconds are worth 4,500 tokens
+
+
+def test_the_device_whose_seconds_were_counted_is_a_fact(inputs: Inputs) -> None:
+    assert match_facts(Match.seconds, inputs) == {"match": "seconds", "timed_on": "AMD EPYC"}
+    assert match_facts(Match.tokens, inputs) == {"match": "tokens"}
+    older = Inputs(inputs.store, {"target": inputs.refs["target_reference"]})  # its manifest names no device
+    assert match_facts(Match.seconds, older)["timed_on"] == "an unknown device"
 
 
 def test_own_reference_scoring_takes_of_the_same_seconds(inputs: Inputs) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from medcritical.cli.compose import Composed, hydra_initialized
 from medcritical.cli.exits import end_in_good_order
 from medcritical.cli.watch_cells import CellWatcher
+from medcritical.config.arms import timed_arms
 from medcritical.config.choices import WandbMode
 from medcritical.config.schema import Config
 from medcritical.errors import ConfigError, MedCriticalError
@@ -39,13 +40,14 @@ def run_sweep(composed: Sequence[Composed]) -> int:
     """Run all cells of a sweep, or with `plan: true` say what that would do; the exit status.
 
     It is 0 when every cell is done and that of the first failed cell otherwise. Raises ConfigError for a sweeper of
-    Hydra's other than its basic one.
+    Hydra's other than its basic one, and for a launcher that would run an arm that is timed beside other cells.
     """
     whole = composed[0].whole
     if whole.hydra.sweeper.get("_target_") != _BASIC_SWEEPER:
         raise ConfigError(
             "hydra/sweeper is not for this program: name values after -m, a file in sweeps/, or sweep=study."
         )
+    _check_timed(composed)
     config: Config = composed[0].config
     if config.sweep.study is not None:
         from medcritical.cli.study import run_study
@@ -56,6 +58,19 @@ def run_sweep(composed: Sequence[Composed]) -> int:
         return 0
     launch(whole, cells)
     return conclude(cells)
+
+
+def _check_timed(composed: Sequence[Composed]) -> None:
+    """Raises ConfigError where cells would run side by side on one machine while the seconds of one are counted."""
+    hydra = composed[0].whole.hydra
+    launcher = hydra.runtime.choices["hydra/launcher"]
+    is_side_by_side = launcher == "submitit_local" or (launcher == "joblib" and hydra.launcher.n_jobs != 1)
+    timed = [arm for one in composed for arm in timed_arms(one.config)]
+    if timed and is_side_by_side:
+        raise ConfigError(
+            f"arms.{timed[0]} is matched by seconds, and hydra/launcher={launcher} may run other cells on the same machine "
+            "while they are counted: set hydra/launcher=basic."
+        )
 
 
 def plan_cells(composed: Sequence[Composed]) -> list[Cell]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
-from pathlib import Path
 
 from omegaconf import DictConfig
 
@@ -68,17 +67,7 @@ def _run(composed: DictConfig) -> int:
 
     summary = run(load_config(composed))
     if summary is not None:
-        _show_results(summary.parent)
-        print(summary)
+        from medcritical.reporting.terminal import print_run
+
+        print_run(summary.parent)
     return 0
-
-
-def _show_results(folder: Path) -> None:
-    from medcritical.reporting.contents import PRINTED
-
-    for name in PRINTED:
-        path = folder / f"{name}.md"
-        if path.is_file():
-            print(path.read_text(encoding="utf-8"))
-    for figure in sorted(folder.glob("*.png")):
-        print(f"figure: {figure}")

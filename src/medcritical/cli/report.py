@@ -58,7 +58,7 @@ def report(folders: Sequence[Path], baseline: str | None, as_json: bool, to: Pat
     if as_json:
         print(to_json(paper))
     else:
-        for name in (*PRINTED, *ALSO_PRINTED):
+        for name in (*ALSO_PRINTED, *PRINTED):
             if name in paper.tables:
                 print_table(paper.tables[name].table, HEADINGS[name])
     if to is not None:

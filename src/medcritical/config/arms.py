@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from medcritical.config.choices import (
     Allocation,
     Chosen,
+    ClusterKind,
     CorrectionForm,
     Corrector,
     DataFormat,
@@ -35,6 +36,7 @@ def arm_faults(config: Config) -> Iterator[str]:
         yield from _method_faults(name, arm)
         yield from _retry_faults(config, name, arm)
         yield from _match_faults(config, name, arm)
+    yield from _clock_faults(config)
     yield from _row_faults(config)
     yield from _loss_faults(config)
     yield from _loop_faults(config)
@@ -114,6 +116,29 @@ def _match_faults(config: Config, name: str, arm: ArmConfig) -> Iterator[str]:
 def _is_matched(config: Config, name: str, arm: ArmConfig) -> bool:
     """True when another arm says for how long this one trains or plays."""
     return name != (arm.against or config.compare.arm) and (arm.match or config.compare.at) is not Match.steps
+
+
+def timed_arms(config: Config) -> list[str]:
+    """Names of the arms that train for as many seconds as another one: a clock decides their results."""
+    trained = {name: arm for name, arm in config.arms.items() if arm.method is not Method.majority_vote}
+    return [
+        name
+        for name, arm in trained.items()
+        if (arm.match or config.compare.at) is Match.seconds and _is_matched(config, name, arm)
+    ]
+
+
+def _clock_faults(config: Config) -> Iterator[str]:
+    """Trainings that are timed while other stages may run. Asked of the configuration, so that every machine says the same."""
+    cluster, timed = config.cluster, timed_arms(config)
+    counts_cores = cluster.workers is None and config.trainer.threads is not None and not cluster.isolate
+    is_shared = counts_cores or (cluster.workers or 1) > 1
+    if timed and is_shared and cluster.kind is ClusterKind.local:
+        workers = "null" if cluster.workers is None else cluster.workers
+        yield (
+            f"arms.{timed[0]} is matched by seconds, and cluster.workers={workers} may run other stages on the same machine "
+            "while they are counted: set cluster.workers=1."
+        )
 
 
 def _row_faults(config: Config) -> Iterator[str]:

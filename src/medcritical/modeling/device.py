@@ -1,6 +1,9 @@
-"""Where a model lives and in which numbers its weights are kept."""
+"""Where a model lives, what that device is, and in which numbers its weights are kept."""
 
 from __future__ import annotations
+
+import platform
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -21,6 +24,15 @@ def resolve_device(accelerator: Accelerator) -> torch.device:
             "trainer.accelerator=gpu, but torch sees no CUDA GPU: use auto or cpu, or install a CUDA build of torch."
         )
     return torch.device("cuda" if has_gpu and accelerator is not Accelerator.cpu else "cpu")
+
+
+def device_name(device: torch.device, cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Return the model of a GPU as CUDA names it, of a CPU as Linux does; without such a name the CPU's architecture."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.machine())
 
 
 def resolve_dtype(precision: Precision, device: torch.device) -> torch.dtype:

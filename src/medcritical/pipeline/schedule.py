@@ -1,7 +1,7 @@
 """Stage calls side by side: which may begin, and the worker processes that make them.
 
-What a call makes depends on its configuration and inputs alone, so the artefacts are the same for any number of workers;
-only an arm matched to another one's seconds (arm=rejection_sft_seconds) follows the clock.
+What a call makes depends on its configuration and inputs alone, so the artefacts are the same for any number of workers. An arm
+that is matched to another one's seconds follows the clock, and is refused where more than one worker may run.
 """
 
 from __future__ import annotations

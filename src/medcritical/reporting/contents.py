@@ -20,8 +20,8 @@ TITLES = {
     "ledger": "Ledger",
     "slices": "Slices",
 }
-PRINTED = ("table", "costs", "stages", "agreement", "explanation", "robustness")
-"""What a terminal is shown; ledger and slices are long and go to files."""
+PRINTED = ("costs", "stages", "agreement", "explanation", "robustness", "table")
+"""What is printed, the results last; ledger and slices are long and go to files."""
 
 
 def make_tables(

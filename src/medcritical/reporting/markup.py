@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import unicodedata
 
 from medcritical.reporting.tables import Table
@@ -26,6 +27,13 @@ def to_markdown(table: Table) -> str:
     if table.notes:
         lines += ["", *(f"- {_escape(note)}" for note in table.notes)]
     return "\n".join(lines) + "\n"
+
+
+def from_markdown(text: str) -> Table:
+    """The table that `to_markdown` wrote, spaces in cells and notes as they stand there."""
+    header, _, *rows = (_cells(line) for line in text.splitlines() if line.startswith("|"))
+    notes = tuple(_unescape(line.removeprefix("- ")) for line in text.splitlines() if line.startswith("- "))
+    return Table(tuple(map(_unescape, header)), tuple(tuple(map(_missing, row)) for row in rows), notes)
 
 
 def to_csv(table: Table) -> str:
@@ -52,6 +60,19 @@ def display_width(text: str) -> int:
 def _escape(cell: str) -> str:
     """The cell on one line, with the column mark escaped."""
     return " ".join(cell.split()).replace("|", "\\|")
+
+
+def _unescape(cell: str) -> str:
+    return cell.replace("\\|", "|")
+
+
+def _cells(line: str) -> list[str]:
+    """The cells of a line, still escaped."""
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def _missing(cell: str) -> str | None:
+    return None if cell == MISSING else _unescape(cell)
 
 
 def _pad(cell: str, width: int, is_text: bool) -> str:

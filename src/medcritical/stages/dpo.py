@@ -13,7 +13,7 @@ from medcritical.records import PreferencePair, ScoredPair
 from medcritical.selfplay.formula import step_formula
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.examples import chosen_and_rejected
-from medcritical.stages.matching import matched_steps, with_warmup
+from medcritical.stages.matching import match_facts, matched_steps, with_warmup
 from medcritical.stages.pair import PAIRS
 from medcritical.stages.reference import SCORED, check_numbers
 from medcritical.stages.results import METRICS
@@ -61,7 +61,7 @@ def run(config: DpoStage, inputs: Inputs, output: Output) -> None:
         )
         save_result(output, inputs["checkpoint"], student, model, result)
     formula = step_formula(config.loss, config.beta, config.nll_weight)
-    facts = {"pairs": len(pairs), "formula": formula, "match": config.match.value}
+    facts = {"pairs": len(pairs), "formula": formula, **match_facts(config.match, inputs)}
     record_training(output, result, ranks=launch.ranks.size, **facts)
     output.facts["shown"].append(formula)
     if has_contrast and all(pair.rejected_ids is None for pair in pairs):

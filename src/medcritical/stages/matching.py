@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Any
 
 from medcritical.batching import Example, PairExample, num_steps
 from medcritical.config.choices import Match
@@ -35,6 +36,16 @@ def matched_steps(match: Match, optim: OptimConfig, examples: Sequence[Example |
             )
         tokens *= seconds / target["train_seconds"]
     return max(1, round(tokens / (optim.batch_size * fmean(map(num_tokens, examples)))))
+
+
+def match_facts(match: Match, inputs: Inputs) -> dict[str, Any]:
+    """In what a training was made equal; for seconds also the device that its target's were counted on (`timed_on`)."""
+    facts: dict[str, Any] = {"match": match.value}
+    if match is Match.seconds and "target" in inputs:
+        facts["timed_on"] = inputs.manifest("target").facts.get(
+            "trained_on", "an unknown device"
+        )  # of an older version
+    return facts
 
 
 def num_tokens(example: Example | PairExample) -> int:

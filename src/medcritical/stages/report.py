@@ -75,6 +75,12 @@ def _ledger(prices: PricesConfig | None, inputs: Inputs) -> dict[str, LedgerEntr
     }
 
 
+def _equal(row: ReportRow, number: int, inputs: Inputs) -> str:
+    """In what the row was made equal with another one; seconds are those of a device, which is named."""
+    device = inputs.manifest(f"checkpoint-{number}").facts.get("timed_on")
+    return row.equal if device is None else f"{row.equal} on {device}"
+
+
 def _row(config: ReportStage, row: ReportRow, number: int, inputs: Inputs) -> SummaryRow:
     score = _score(number, inputs)
     costs = inputs.store.total_costs(inputs.refs[f"checkpoint-{number}"])
@@ -104,5 +110,5 @@ def _row(config: ReportStage, row: ReportRow, number: int, inputs: Inputs) -> Su
         artefact=str(inputs.refs[f"score-{number}"]),
         chance=score.chance,
         commonest_letter_accuracy=score.commonest_letter_accuracy,
-        equal=row.equal,
+        equal=_equal(row, number, inputs),
     )

@@ -9,7 +9,7 @@ from medcritical.config.stages import SftStage
 from medcritical.records import TaughtCorrection, ThoughtTemplate
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.examples import correction_examples, template_examples, within_length
-from medcritical.stages.matching import matched_steps, with_warmup
+from medcritical.stages.matching import match_facts, matched_steps, with_warmup
 from medcritical.stages.results import METRICS
 from medcritical.stages.teach import CORRECTIONS, TEMPLATES
 from medcritical.stages.training import (
@@ -47,7 +47,7 @@ def run(config: SftStage, inputs: Inputs, output: Output) -> None:
             launch=launch,
         )
         save_result(output, inputs["checkpoint"], student, model, result)
-    facts = {"examples": len(examples), "too_long": too_long, "match": config.match.value}
+    facts = {"examples": len(examples), "too_long": too_long, **match_facts(config.match, inputs)}
     record_training(output, result, ranks=launch.ranks.size, **facts)
 
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from medcritical.config.schema import LoraConfig
 from medcritical.modeling.checkpoint import Student, load_checkpoint, save_trained
-from medcritical.modeling.device import resolve_device
+from medcritical.modeling.device import device_name, resolve_device
 from medcritical.modeling.lora import add_lora
 from medcritical.stages.context import Output
 from medcritical.stages.engines import prepare_process
@@ -69,11 +69,12 @@ def save_result(
 
 
 def record_training(output: Output, result: TrainingResult, **facts: Any) -> None:
-    """Steps, tokens, seconds, last metrics and alarms as facts."""
+    """Steps, tokens, seconds and where they were counted, last metrics and alarms as facts."""
     output.facts.update(facts)
     output.facts["steps"] = result.steps
     output.facts["trained_tokens"] = result.trained_tokens
     output.facts["train_seconds"] = round(result.seconds, 3)
+    output.facts["trained_on"] = device_name(resolve_device(output.trainer.accelerator))
     output.facts["metrics"] = result.metrics
     output.facts["alarms"] = list(result.alarms)
     rate = result.trained_tokens / max(result.seconds, 1e-9)
