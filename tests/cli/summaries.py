@@ -58,7 +58,7 @@ def scored(
         teacher_tokens=1000,
         student_tokens=2000 * iteration,
         seconds=1.5,
-        artefact=artefact or f"evaluate/{arm}{iteration}{seed}",
+        artefact=artefact or f"score/{arm}{iteration}{seed}",
         chance=0.25,
         commonest_letter_accuracy=0.27,
     )
@@ -75,8 +75,9 @@ def summarise(rows: Sequence[SummaryRow], scores: Mapping[str, Score], store: st
         predictions={row.artefact: f"{row.artefact}/predictions.jsonl" for row in rows},
         scores=dict(scores),
         lineage={row.artefact: ("teach/shared",) if row.arm == "sft" else ("teach/shared", "play/1") for row in rows},
+        scoring={row.artefact: (row.artefact,) for row in rows},
         ledger={"teach/shared": teach, "play/1": play}
-        | {row.artefact: LedgerEntry(stage="evaluate", costs=Costs(seconds=1)) for row in rows},
+        | {row.artefact: LedgerEntry(stage="score", costs=Costs(seconds=1)) for row in rows},
     )
 
 

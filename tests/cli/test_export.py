@@ -48,12 +48,14 @@ def run(tmp_path: Path) -> SimpleNamespace:
                 ref, version=1, config={"seed": 5}, inputs={"questions": prepare}, facts=facts, costs=Costs()
             )
     rows = [
-        row(arm, iteration, f"evaluate/{n}") for n, (arm, iteration) in enumerate([("sft", 0), ("dpo", 1), ("dpo", 2)])
+        row(arm, iteration, f"score/{n}") for n, (arm, iteration) in enumerate([("sft", 0), ("dpo", 1), ("dpo", 2)])
     ]
     lineage = {item.artefact: (str(prepare), str(ref)) for item, ref in zip(rows, refs, strict=True)}
     folder = tmp_path / "run"
     folder.mkdir()
-    summary = Summary(store="../store", rows=tuple(rows), predictions={}, scores={}, lineage=lineage, ledger={})
+    summary = Summary(
+        store="../store", rows=tuple(rows), predictions={}, scores={}, lineage=lineage, scoring={}, ledger={}
+    )
     write_summary(folder / "summary.json", summary)
     return SimpleNamespace(folder=folder, store=store, refs=refs)
 
@@ -128,7 +130,7 @@ def test_a_folder_above_runs_is_told_from_a_run(
 
 def test_a_published_model_is_no_arm_to_export(run: SimpleNamespace, tmp_path: Path) -> None:
     summary = read_summary(run.folder / "summary.json")
-    published = msgspec.structs.replace(row("published", 0, "evaluate/9"), stage="base")
+    published = msgspec.structs.replace(row("published", 0, "score/9"), stage="base")
     rows = (published, *(item for item in summary.rows if item.arm == "dpo"))
     write_summary(run.folder / "summary.json", msgspec.structs.replace(summary, rows=rows))
     assert medcritical_export(run.folder, "--to", tmp_path / "a", "--merge") == 0
@@ -140,6 +142,6 @@ def test_several_arms_after_stage_1_are_a_choice(
 ) -> None:
     path = run.folder / "summary.json"
     summary = read_summary(path)
-    write_summary(path, replace(summary, rows=(*summary.rows, row("other", 1, "evaluate/1"))))
+    write_summary(path, replace(summary, rows=(*summary.rows, row("other", 1, "score/1"))))
     assert medcritical_export(run.folder, "--to", tmp_path / "a") == 2
     assert "has several arms: choose one with --arm, of sft, dpo, other." in capsys.readouterr().err

@@ -59,12 +59,12 @@ def test_json_holds_rows_and_differences(runs, call):
 def test_json_holds_scores_and_ledger(runs, call):
     content = json.loads(call(runs, "--json")[1])
     assert {name: score["num_correct"] for name, score in content["scores"].items()} == {
-        "evaluate/sft00": 20,
-        "evaluate/sft01": 20,
-        "evaluate/dpo_self10": 30,
-        "evaluate/dpo_self11": 34,
+        "score/sft00": 20,
+        "score/sft01": 20,
+        "score/dpo_self10": 30,
+        "score/dpo_self11": 34,
     }
-    assert content["lineage"]["evaluate/dpo_self10"] == ["teach/shared", "play/1"]
+    assert content["lineage"]["score/dpo_self10"] == ["teach/shared", "play/1"]
     assert content["ledger"]["teach/shared"]["costs"]["teacher_prompt_tokens"] == 250
 
 
@@ -116,11 +116,11 @@ def test_files_are_written_and_repeat_byte_for_byte(runs, call, tmp_path):
 
 
 def test_lost_predictions_leave_a_seed_out_and_say_so(runs, call, tmp_path):
-    (tmp_path / "store/evaluate/dpo_self11/predictions.jsonl").unlink()
+    (tmp_path / "store/score/dpo_self11/predictions.jsonl").unlink()
     status, out, err = call(runs, "--json")
     assert status == 0
     assert json.loads(out)["differences"][0]["value"] == pytest.approx(0.25)  # seed 0 alone
-    assert "evaluate/dpo_self11" in err
+    assert "score/dpo_self11" in err
     assert len(err.splitlines()) == 1
 
 

@@ -67,7 +67,7 @@ def test_a_sweep_over_a_key_that_no_column_shows_names_its_cells(tmp_path: Path,
     for value, right in (("previous", MORE), ("sft", MOST)):
         folder = tmp_path / "outputs" / value
         sft = scored("sft", 0, 0, HALF, "SFT")
-        arm = scored("dpo_self", 2, 0, right, "DPO", artefact=f"evaluate/{value}")
+        arm = scored("dpo_self", 2, 0, right, "DPO", artefact=f"score/{value}")
         write_run(folder, tmp_path / "store", sft, arm)
         plan(folder, f"selfplay.reference={value}", "seed=0")
     status, told, _ = call(tmp_path / "outputs", "--json")
@@ -84,7 +84,7 @@ def test_a_run_of_its_own_and_a_cell_in_two_sweeps_join_those_of_the_same_value(
 
     def write(place: str, value: str, seed: int, right: list[bool], *swept: str) -> None:
         folder = tmp_path / "outputs" / place
-        arm = scored("dpo_self", 2, seed, right, "DPO", artefact=f"evaluate/{value}-{seed}")
+        arm = scored("dpo_self", 2, seed, right, "DPO", artefact=f"score/{value}-{seed}")
         write_run(folder, tmp_path / "store", scored("sft", 0, seed, HALF, "SFT"), arm)
         write_json(folder / "config.json", {"selfplay": {"reference": value}, "seed": seed})
         plan(folder, *swept)

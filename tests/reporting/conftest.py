@@ -31,7 +31,6 @@ def make_row() -> MakeRow:
             "iteration": iteration,
             "beta": None if arm in ("base", "sft") else 0.1,
             "seed": seed,
-            "data": "clinic",
             "split": "test",
             "num_questions": 200,
             "num_correct": num_correct,
@@ -46,7 +45,7 @@ def make_row() -> MakeRow:
             "teacher_tokens": 90_000,
             "student_tokens": 1_234_567 * iteration,
             "seconds": 41.2,
-            "artefact": f"evaluate/{arm}-{iteration}-{seed}",
+            "artefact": f"score/{arm}-{iteration}-{seed}",
             "chance": 0.25,
             "commonest_letter_accuracy": 0.275,
         }
@@ -61,7 +60,6 @@ def make_score() -> MakeScore:
 
     def make(**changes: object) -> Score:
         fields: dict[str, object] = {
-            "data": "clinic",
             "split": "test",
             "num_questions": 200,
             "num_correct": 100,
@@ -93,11 +91,12 @@ def make_results(make_score: MakeScore) -> MakeResults:
         spent: dict[str, dict[str, LedgerEntry]] | None = None,
     ) -> Results:
         scores, spent = scores or {}, spent or {}
-        scoring = {row.artefact: LedgerEntry(stage="evaluate", costs=Costs(seconds=1)) for row in rows}
+        scoring = {row.artefact: LedgerEntry(stage="score", costs=Costs(seconds=1)) for row in rows}
         return Results(
             rows=list(rows),
             scores={row.artefact: scores.get(row.artefact, make_score()) for row in rows},
             lineage={row.artefact: tuple(spent.get(row.artefact, {})) for row in rows},
+            scoring={row.artefact: (row.artefact,) for row in rows},
             ledger={name: entry for entries in spent.values() for name, entry in entries.items()} | scoring,
         )
 
@@ -251,7 +250,8 @@ def write_run(root: Path, make_row: MakeRow, make_score: MakeScore) -> Path:
         predictions={},
         scores={row.artefact: make_score(slices=(part,)) for row in rows},
         lineage=lineage,
-        ledger=ledger | {row.artefact: LedgerEntry(stage="evaluate", costs=Costs()) for row in rows},
+        scoring={row.artefact: (row.artefact,) for row in rows},
+        ledger=ledger | {row.artefact: LedgerEntry(stage="score", costs=Costs()) for row in rows},
     )
     folder = root / "demo-0123abcd"
     write_summary(folder / "summary.json", summary)

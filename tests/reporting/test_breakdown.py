@@ -37,7 +37,7 @@ def lines(table: Table) -> list[dict[str, str | None]]:
 
 def test_slices_have_counts_interval_and_levels(make_row, make_score, make_results):
     score = make_score(slices=(slice_of("department", "surgery", 40, 20), slice_of("department", "儿科", 10, 8)))
-    table = slice_table(make_results([make_row()], {"evaluate/sft-0-0": score}))
+    table = slice_table(make_results([make_row()], {"score/sft-0-0": score}))
     assert lines(table) == [
         {
             "arm": "SFT",
@@ -68,7 +68,7 @@ def test_slices_have_counts_interval_and_levels(make_row, make_score, make_resul
 
 def test_one_and_several_right_letters_stand_apart_with_the_letters_in_common(make_row, make_score, make_results):
     score = make_score(single=tally(180, 99), multi=tally(20, 5, jaccard=0.61))
-    first, second = lines(slice_table(make_results([make_row()], {"evaluate/sft-0-0": score})))
+    first, second = lines(slice_table(make_results([make_row()], {"score/sft-0-0": score})))
     assert (first["annotation"], first["value"], first["accuracy %"], first["n"]) == (
         "right letters",
         "one",
@@ -121,7 +121,7 @@ def test_explanations_are_percent(make_row, make_score, make_results):
     explanation = ExplanationScore(
         num_questions=150, bleu_1=0.1234, bleu_4=0.02, rouge_1=0.3, rouge_2=0.1, rouge_l=0.25
     )
-    table = explanation_table(make_results([make_row()], {"evaluate/sft-0-0": make_score(explanation=explanation)}))
+    table = explanation_table(make_results([make_row()], {"score/sft-0-0": make_score(explanation=explanation)}))
     assert table.rows == (("SFT", "0", "12.3", "2.0", "30.0", "10.0", "25.0", "150"),)
 
 
@@ -141,7 +141,7 @@ def test_robustness_says_what_is_left_without_copies_and_over_orders(make_row, m
 def test_a_report_has_no_empty_tables(make_row, make_score, make_results):
     assert list(make_tables(make_results([make_row()]), {}, None)) == ["table", "costs", "stages", "ledger"]
     score = make_score(slices=(slice_of("kind", "test", 20, 14),))
-    tables = make_tables(make_results([make_row()], {"evaluate/sft-0-0": score}), {}, None)
+    tables = make_tables(make_results([make_row()], {"score/sft-0-0": score}), {}, None)
     assert list(tables) == ["table", "costs", "stages", "ledger", "slices"]
 
 

@@ -30,7 +30,7 @@ def test_equal_lines_have_no_leader():
 
 def test_the_table_starts_from_stage_1_and_says_who_is_ahead(make_row):
     rows = [
-        make_row(student_tokens=0, artefact="evaluate/s"),
+        make_row(student_tokens=0, artefact="score/s"),
         make_row("dpo", 1, 104, student_tokens=100),
         make_row("dpo", 2, 140, student_tokens=200),
         make_row("rs", 1, 120, student_tokens=100),

@@ -59,7 +59,7 @@ class TestLines:
     def test_labels_name_beta_and_run_where_they_differ(self, make_row):
         rows = [make_row("dpo", 1, beta=0.1), make_row("dpo", 1, beta=0.5), make_row("rs", 1)]
         assert [line.label for line in accuracy_lines(pool_seeds(rows))] == ["DPO, beta 0.1", "DPO, beta 0.5", "RS"]
-        rows = [make_row("dpo", 1), make_row("dpo", 1, run="other", artefact="evaluate/other")]
+        rows = [make_row("dpo", 1), make_row("dpo", 1, run="other", artefact="score/other")]
         assert [line.label for line in accuracy_lines(pool_seeds(rows))] == ["DPO (demo)", "DPO (other)"]
 
     def test_a_line_of_several_runs_is_there_once(self, make_row):

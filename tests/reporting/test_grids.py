@@ -30,7 +30,7 @@ def test_grid_is_beta_by_iteration_and_what_was_not_run_is_missing(make_row):
         ("DPO", "0.1", None, "60.0 ± 0.0", None),
         ("DPO", "0.3", None, "60.0 ± 0.0", "65.0 (1)"),
     )
-    assert sourced.sources[2] == ((), (), (), ("e/0.30", "e/0.31"), ("evaluate/dpo-2-0",))
+    assert sourced.sources[2] == ((), (), (), ("e/0.30", "e/0.31"), ("score/dpo-2-0",))
 
 
 def iteration(row, artefact, **quality):

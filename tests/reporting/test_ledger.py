@@ -29,7 +29,7 @@ def spent(prices: PricesConfig | None = None, play: Costs = PLAY) -> dict[str, d
     """SFT is made from teaching; DPO from these and two plays."""
     sft = {"teach/1": entry("teach", TEACH, prices), "sft/1": entry("sft", SFT, prices)}
     plays = {"play/1": entry("play", play, prices), "play/2": entry("play", play, prices)}
-    return {"evaluate/sft-0-0": sft, "evaluate/dpo-1-0": sft | plays}
+    return {"score/sft-0-0": sft, "score/dpo-1-0": sft | plays}
 
 
 def test_a_million_tokens_cost_their_price():
@@ -69,7 +69,7 @@ def test_a_judge_has_its_own_columns(make_row, make_results):
 
 
 def test_the_ledger_has_a_line_per_arm_and_stage(make_row, make_results):
-    rows = [make_row(), make_row("dpo", 1, artefact="evaluate/first"), make_row("dpo", 2, artefact="evaluate/dpo-1-0")]
+    rows = [make_row(), make_row("dpo", 1, artefact="score/first"), make_row("dpo", 2, artefact="score/dpo-1-0")]
     table = ledger_table(make_results(rows, spent=spent()))
     assert table.header == (
         *("arm", "iteration", "stage", "artefacts", "teacher read", "teacher written"),
@@ -78,11 +78,11 @@ def test_the_ledger_has_a_line_per_arm_and_stage(make_row, make_results):
     assert table.rows == (
         ("SFT", "0", "teach", "1", "10,000", "40,000", "0", "0", "3", "60"),
         ("SFT", "0", "sft", "1", "0", "0", "0", "0", "0", "100"),
-        ("SFT", "0", "evaluate", "1", "0", "0", "0", "0", "0", "1"),
+        ("SFT", "0", "score", "1", "0", "0", "0", "0", "0", "1"),
         ("DPO", "2", "teach", "1", "10,000", "40,000", "0", "0", "3", "60"),
         ("DPO", "2", "sft", "1", "0", "0", "0", "0", "0", "100"),
         ("DPO", "2", "play", "2", "0", "0", "500,000", "1,000,000", "0", "40"),
-        ("DPO", "2", "evaluate", "1", "0", "0", "0", "0", "0", "1"),
+        ("DPO", "2", "score", "1", "0", "0", "0", "0", "0", "1"),
     )
 
 
@@ -98,6 +98,6 @@ def test_the_ledger_is_a_mean_over_seeds(make_row, make_results):
 
 def test_two_currencies_are_refused(make_row, make_results):
     other = entry("sft", SFT, dataclasses.replace(PRICES, currency="CNY"))
-    made_of = {"evaluate/sft-0-0": {"teach/1": entry("teach", TEACH, PRICES), "sft/1": other}}
+    made_of = {"score/sft-0-0": {"teach/1": entry("teach", TEACH, PRICES), "sft/1": other}}
     with pytest.raises(DataError, match="CNY and USD"):
         cost_table(make_results([make_row()], spent=made_of))

@@ -40,14 +40,14 @@ def test_a_note_says_in_what_arms_are_equal(make_row, table_of):
     rows += [make_row("rs", 1, 104, equal="trained tokens of dpo"), make_row("nll", 1, equal="trained tokens of dpo")]
     notes = [note for note in table_of(rows).table.notes if note.startswith("equal")]
     assert notes == ["equal between arms: optimizer steps as configured (dpo); trained tokens of dpo (rs, nll)"]
-    rows.append(make_row("rs", 1, run="other", artefact="evaluate/x", equal="student tokens of dpo"))
+    rows.append(make_row("rs", 1, run="other", artefact="score/x", equal="student tokens of dpo"))
     (note,) = [note for note in table_of(rows).table.notes if note.startswith("equal")]
     assert note.endswith("trained tokens of dpo (demo:rs, nll); student tokens of dpo (other:rs)")
     assert not [note for note in table_of(rows[:1]).table.notes if note.startswith("equal")]
 
 
 def test_data_sets_are_columns_and_a_missing_one_is_no_zero(make_row, table_of):
-    rows = [make_row(), make_row(data="cmexam", run="cmexam", artefact="evaluate/x"), make_row("dpo", 1, 120)]
+    rows = [make_row(), make_row(data="cmexam", run="cmexam", artefact="score/x"), make_row("dpo", 1, 120)]
     sft, dpo = lines(table_of(rows))
     assert (sft["clinic test: accuracy %"], sft["cmexam test: accuracy %"]) == ("50.0", "50.0")
     assert (dpo["clinic test: accuracy %"], dpo["cmexam test: accuracy %"]) == ("60.0", None)
@@ -56,7 +56,7 @@ def test_data_sets_are_columns_and_a_missing_one_is_no_zero(make_row, table_of):
 
 
 def test_several_runs_of_one_data_set_are_lines_of_their_own(make_row, table_of):
-    rows = [make_row(), make_row(run="other", artefact="evaluate/x")]
+    rows = [make_row(), make_row(run="other", artefact="score/x")]
     assert [(line["arm"], line["run"]) for line in lines(table_of(rows))] == [("SFT", "demo"), ("SFT", "other")]
 
 

@@ -73,10 +73,10 @@ def test_every_link_has_a_target_and_every_target_is_one(page):
 
 def test_numbers_say_where_they_come_from_and_missing_ones_that_they_are(page):
     cells = {text: attributes for attributes, text in reversed(Page(page).cells)}
-    assert cells["50.0"]["title"] == "evaluate/sft-0-0"
-    assert cells["60.0"]["title"] == "evaluate/dpo-1-0, play/1"
+    assert cells["50.0"]["title"] == "score/sft-0-0"
+    assert cells["60.0"]["title"] == "score/dpo-1-0, play/1"
     assert cells["–"]["class"] == "missing"
-    assert '<a href="#evaluate/dpo-1-0">60.0</a>' in page
+    assert '<a href="#score/dpo-1-0">60.0</a>' in page
     assert cells["0"]["title"] == "unknown/1"
 
 
@@ -100,7 +100,7 @@ class TestTrace:
         sourced = trace(result_table(rows, {}, None), pools, make_results(rows))
         place = sourced.table.header.index("accuracy %")
         assert [sources[place] for sources in sourced.sources] == [
-            ("evaluate/sft-0-0",),
+            ("score/sft-0-0",),
             ("e/0.10", "e/0.11"),
             ("e/0.30", "e/0.31"),
         ]
@@ -108,5 +108,5 @@ class TestTrace:
 
     def test_a_table_of_stages_is_traced_to_their_artefacts(self, make_row, make_results):
         rows = [make_row(), make_row("dpo", 1)]
-        sourced = trace(Table(("stage", "seconds"), (("evaluate", "2"),)), pool_seeds(rows), make_results(rows))
-        assert sourced.sources == (((), ("evaluate/sft-0-0", "evaluate/dpo-1-0")),)
+        sourced = trace(Table(("stage", "seconds"), (("score", "2"),)), pool_seeds(rows), make_results(rows))
+        assert sourced.sources == (((), ("score/sft-0-0", "score/dpo-1-0")),)

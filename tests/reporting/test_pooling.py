@@ -54,9 +54,9 @@ def test_one_artefact_can_be_two_seeds_and_two_arms(make_row):
 
 
 def test_checkpoints_that_no_column_tells_apart_are_refused(make_row):
-    with pytest.raises(DataError, match=r"evaluate/one and evaluate/two.*name="):
-        pool_seeds([make_row(artefact="evaluate/one"), make_row(artefact="evaluate/two")])
-    assert len(pool_seeds([make_row(artefact="evaluate/one"), make_row(artefact="evaluate/two", run="other")])) == 2
+    with pytest.raises(DataError, match=r"score/one and score/two.*name="):
+        pool_seeds([make_row(artefact="score/one"), make_row(artefact="score/two")])
+    assert len(pool_seeds([make_row(artefact="score/one"), make_row(artefact="score/two", run="other")])) == 2
 
 
 class TestBaseline:

@@ -29,6 +29,7 @@ def summary_of(*rows: SummaryRow) -> Summary:
         predictions={row.artefact: f"{row.artefact}/p.jsonl" for row in rows},
         scores={},
         lineage={row.artefact: ("sft/1",) for row in rows},
+        scoring={row.artefact: (row.artefact,) for row in rows},
         ledger={"sft/1": LedgerEntry(stage="sft", costs=Costs(seconds=2.5), money=None)},
     )
 
@@ -76,15 +77,17 @@ def test_a_missing_file_is_a_data_error(tmp_path):
 
 @pytest.mark.parametrize("changes", [{"num_questions": 0}, {"num_correct": 201}, {"unparsed": -1}, {"sound": 201}])
 def test_impossible_counts_are_refused(make_row, changes):
-    with pytest.raises(ValueError, match="evaluate/sft-0-0"):
+    with pytest.raises(ValueError, match="score/sft-0-0"):
         make_row(**changes)
 
 
 def test_predictions_lie_under_the_store(tmp_path, make_row):
     summary = summary_of(make_row())
-    assert summary.predictions_path(tmp_path, "evaluate/sft-0-0") == tmp_path / "../store/evaluate/sft-0-0/p.jsonl"
-    assert summary.predictions_path(tmp_path, "evaluate/other") is None
-    absolute = Summary(store="/data/store", rows=(), predictions={"a": "a/p.jsonl"}, scores={}, lineage={}, ledger={})
+    assert summary.predictions_path(tmp_path, "score/sft-0-0") == tmp_path / "../store/score/sft-0-0/p.jsonl"
+    assert summary.predictions_path(tmp_path, "score/other") is None
+    absolute = Summary(
+        store="/data/store", rows=(), predictions={"a": "a/p.jsonl"}, scores={}, lineage={}, scoring={}, ledger={}
+    )
     assert absolute.predictions_path(tmp_path, "a") == Path("/data/store/a/p.jsonl")
 
 
@@ -115,21 +118,22 @@ def test_runs_together_have_what_they_share_once(tmp_path, make_row, make_score)
             predictions={row.artefact: f"{row.artefact}.jsonl"},
             scores={row.artefact: make_score(num_unparsed=seed)},
             lineage={row.artefact: ("teach/shared", f"sft/{seed}")},
+            scoring={row.artefact: (row.artefact,)},
             ledger={
                 "teach/shared": LedgerEntry(stage="teach", costs=Costs(seconds=seconds)),
                 f"sft/{seed}": LedgerEntry(stage="sft", costs=Costs()),
             },
         )
 
-    there = tmp_path / "b" / "store" / "evaluate" / "sft-0-1.jsonl"
+    there = tmp_path / "b" / "store" / "score" / "sft-0-1.jsonl"
     there.parent.mkdir(parents=True)
     there.touch()
     results = gather([(tmp_path / "a", summary(0, 3.0)), (tmp_path / "b", summary(1, 9.0))])
     assert [row.seed for row in results.rows] == [0, 1]
-    assert results.predictions == {"evaluate/sft-0-1": there}  # the other file is not there any more
+    assert results.predictions == {"score/sft-0-1": there}  # the other file is not there any more
     assert {name: score.num_unparsed for name, score in results.scores.items()} == {
-        "evaluate/sft-0-0": 0,
-        "evaluate/sft-0-1": 1,
+        "score/sft-0-0": 0,
+        "score/sft-0-1": 1,
     }
     assert set(results.ledger) == {"teach/shared", "sft/0", "sft/1"}
     assert results.ledger["teach/shared"].costs.seconds == 3.0

@@ -56,7 +56,7 @@ def test_behind_a_gate_stands_what_was_trained_let_through_or_not(finished_run, 
     store_artefact(store, "dpo/2", {"pairs": "pair/2", "checkpoint": "gate/1"}, {})
     store_artefact(store, "gate/2", {"candidate": "dpo/2", "best": "gate/1"}, {})
     summary = read_summary(finished_run / "summary.json")
-    later = msgspec.structs.replace(summary.rows[1], iteration=2, artefact="evaluate/later")
+    later = msgspec.structs.replace(summary.rows[1], iteration=2, artefact="score/later")
     made = (*summary.lineage[dpo], "gate/1")
     lineage = {**summary.lineage, dpo: made, later.artefact: (*made, "play/2", "pair/2", "dpo/2", "gate/2")}
     ledger = {name: LedgerEntry(stage=name.split("/")[0], costs=Costs()) for name in lineage[later.artefact]}

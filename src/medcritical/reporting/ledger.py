@@ -75,7 +75,9 @@ def ledger_table(results: Results) -> Table:
 
 def stage_table(results: Results) -> Table:
     """One line per stage, all arms together: artefacts made, tokens read and written, seconds; each artefact once."""
-    made = dict.fromkeys(key for row in results.rows for key in (*results.lineage[row.artefact], row.artefact))
+    made = dict.fromkeys(
+        key for row in results.rows for key in (*results.lineage[row.artefact], *results.scoring[row.artefact])
+    )
     everything = [results.ledger[key] for key in made]
     figures = _figures(everything)
     lines = []
@@ -111,7 +113,7 @@ def judge_tokens(entries: Entries) -> int:
 
 def _entries(results: Results, row: SummaryRow, *, with_score: bool = False) -> list[LedgerEntry]:
     """What a row's checkpoint and all it was made from took, and if asked its scoring."""
-    made_of = [*results.lineage[row.artefact], *([row.artefact] if with_score else [])]
+    made_of = [*results.lineage[row.artefact], *(results.scoring[row.artefact] if with_score else [])]
     return [results.ledger[artefact] for artefact in made_of]
 
 

@@ -12,7 +12,7 @@ from medcritical.errors import DataError
 from medcritical.records import Record, Score, Split
 from medcritical.store import Costs, record_files, write_json
 
-SCHEMA = 2
+SCHEMA = 3
 SUMMARY = "summary.json"
 BASE, STAGE_1 = "base", "sft"
 """The arms of the untrained student, and of the stage-1 checkpoint, where every other arm starts."""
@@ -87,8 +87,8 @@ class Summary(Record, frozen=True, kw_only=True):
 
     `store` is the store's folder, absolute or relative to the summary's own folder. The rest is by a row's artefact:
     `predictions` holds the path, relative to the store, of the JSONL of `Attempt` that it was counted from, `scores` the
-    score in full, `lineage` the artefacts that its checkpoint was made from, the checkpoint among them. `ledger` has an
-    entry for each of these and for the scoring itself.
+    score in full, `lineage` the artefacts that its checkpoint was made from, the checkpoint among them, `scoring` those that
+    the score was made from besides: the checkpoint's answers, and the score itself. `ledger` has an entry for each of these.
     """
 
     schema: int = SCHEMA
@@ -97,6 +97,7 @@ class Summary(Record, frozen=True, kw_only=True):
     predictions: dict[str, str]
     scores: dict[str, Score]
     lineage: dict[str, tuple[str, ...]]
+    scoring: dict[str, tuple[str, ...]]
     ledger: dict[str, LedgerEntry]
 
     def predictions_path(self, folder: Path, artefact: str) -> Path | None:
@@ -116,6 +117,7 @@ class Results:
     predictions: dict[str, Path] = field(default_factory=dict)
     scores: dict[str, Score] = field(default_factory=dict)
     lineage: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    scoring: dict[str, tuple[str, ...]] = field(default_factory=dict)
     ledger: dict[str, LedgerEntry] = field(default_factory=dict)
     folders: dict[str, Path] = field(default_factory=dict)
 
@@ -135,6 +137,7 @@ def gather(summaries: Iterable[tuple[Path, Summary]]) -> Results:
                 results.folders[artefact] = place
         results.scores = summary.scores | results.scores
         results.lineage = summary.lineage | results.lineage
+        results.scoring = summary.scoring | results.scoring
         results.ledger = summary.ledger | results.ledger
     return results
 

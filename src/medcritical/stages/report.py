@@ -35,6 +35,7 @@ def run(config: ReportStage, inputs: Inputs, output: Output) -> None:
         },
         scores={row.artefact: _score(number, inputs) for number, row in enumerate(rows)},
         lineage={row.artefact: _lineage(number, inputs) for number, row in enumerate(rows)},
+        scoring={row.artefact: _scoring(number, inputs) for number, row in enumerate(rows)},
         ledger=_ledger(config.report.prices, inputs),
     )
     results, baseline = gather([(output.folder, summary)]), config.report.baseline
@@ -61,6 +62,13 @@ def _lineage(number: int, inputs: Inputs) -> tuple[str, ...]:
     """What a row's checkpoint was made from, the checkpoint last."""
     made_of = inputs.store.lineage(inputs.refs[f"checkpoint-{number}"])
     return tuple(str(manifest.ref) for manifest in reversed(made_of.values()))
+
+
+def _scoring(number: int, inputs: Inputs) -> tuple[str, ...]:
+    """What a row's score was made from besides its checkpoint and the questions: the answers, then the score itself."""
+    score = inputs.refs[f"score-{number}"]
+    made_of = inputs.store.manifest(score).inputs
+    return (*(str(ref) for ref in made_of.values() if ref.stage == "answer"), str(score))
 
 
 def _ledger(prices: PricesConfig | None, inputs: Inputs) -> dict[str, LedgerEntry]:
