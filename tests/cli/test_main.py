@@ -115,7 +115,7 @@ def test_a_missing_data_file_is_named_with_its_key(medcritical) -> None:  # type
     ended = medcritical(*real, "sft=pretrained", "dpo=pretrained")
     assert (ended.code, ended.loaded) == (2, "")
     assert ended.err.startswith(
-        "error: data/medqa/US/train.jsonl (data.files) does not exist: run `medcritical-data fetch medqa"
+        "error: data/medqa/US/train.jsonl (data.files) does not exist: run `medcritical data fetch medqa"
     )
 
 

@@ -129,7 +129,7 @@ def test_a_usage_error_is_one_line(call):
         status, out, err = call(*arguments)
         assert (status, out) == (2, "")
         assert err.startswith("error: ")
-        assert err.endswith("see medcritical-report --help.\n")
+        assert err.endswith("see medcritical report --help.\n")
         assert len(err.splitlines()) == 1
 
 

@@ -1,4 +1,4 @@
-"""The command `medcritical-data`."""
+"""The command `medcritical data`."""
 
 import json
 import subprocess

@@ -243,5 +243,5 @@ def test_what_only_hands_can_get_says_why(name: str, tmp_path: Path, capsys: pyt
 
 
 def test_a_missing_file_says_what_to_run() -> None:
-    assert "Run `medcritical-data fetch cmexam --to FOLDER`" in how_to_get(DataFormat.cmexam_csv)
+    assert "Run `medcritical data fetch cmexam --to FOLDER`" in how_to_get(DataFormat.cmexam_csv)
     assert "Download it yourself" in how_to_get(DataFormat.medmcqa_jsonl)

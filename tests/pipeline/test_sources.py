@@ -60,7 +60,7 @@ def test_a_missing_file_is_named_with_its_key_and_what_fetches_it(
 ) -> None:
     (path,) = (tmp_path / "data").rglob(missing)
     path.unlink()
-    remedy = rf"run `medcritical-data fetch {name} --to {tmp_path / 'data'}`"
+    remedy = rf"run `medcritical data fetch {name} --to {tmp_path / 'data'}`"
     with pytest.raises(DataError, match=rf"{missing} \({key}\) does not exist: {remedy}"):
         fingerprint_sources(real, tmp_path / "store")
 

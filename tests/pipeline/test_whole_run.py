@@ -144,7 +144,7 @@ def test_stopped_and_killed_runs_go_on_to_the_same_table(finished: tuple[Path, R
 
 def test_a_run_without_wandb_is_replayed_as_one_with_it(finished: tuple[Path, Run]) -> None:
     root, first = finished
-    code = "from medcritical.cli.wandb import main; main()"
+    code = "import sys; from medcritical.cli.wandb import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", code, "sync", str(first.folder)], env=environment(root), capture_output=True, text=True
     )
@@ -166,7 +166,7 @@ def test_a_run_without_wandb_is_replayed_as_one_with_it(finished: tuple[Path, Ru
 
 def test_the_report_is_drawn_from_the_store(finished: tuple[Path, Run], tmp_path: Path) -> None:
     root, run = finished
-    code = "from medcritical.cli.report import main; main()"
+    code = "import sys; from medcritical.cli.report import main; sys.exit(main())"
     command = [sys.executable, "-c", code, str(run.folder), "--to", str(tmp_path / "report")]
     done = subprocess.run(command, env=environment(root), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

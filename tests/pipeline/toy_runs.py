@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 MEDCRITICAL = [sys.executable, "-c", "from medcritical.cli.main import main; main()"]
 COMMAND = [*MEDCRITICAL, "experiments=toy"]
 SWEEP = [*MEDCRITICAL, "-m"]
-STATUS = [sys.executable, "-c", "from medcritical.cli.sweep import main; main()", "status"]
+STATUS = [sys.executable, "-c", "import sys; from medcritical.cli.sweep import main; sys.exit(main())", "status"]
 
 FAILING = [
     "data=jsonl",

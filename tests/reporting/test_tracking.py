@@ -1,7 +1,6 @@
 """A finished run as a W&B run: from its folder alone, read back from what W&B wrote."""
 
 import json
-import sys
 from urllib.parse import urlsplit
 
 import pytest
@@ -29,15 +28,16 @@ def place(tmp_path_factory, make_run):
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
-    """Runs `medcritical-wandb`; exit status, standard output and standard error."""
+def call(capsys):
+    """Runs `medcritical wandb`; exit status, standard output and standard error."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["medcritical-wandb", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
+        try:
+            status = main([*map(str, arguments)])
+        except SystemExit as exit_:  # of the parser
+            status = int(exit_.code or 0)
         captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, captured.err
+        return status, captured.out, captured.err
 
     return run
 

@@ -1,4 +1,4 @@
-"""`medcritical-data`: which formats there are, what a loader makes of a file, and published files in one command."""
+"""`medcritical data`: which formats there are, what a loader makes of a file, and published files in one command."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def list_formats() -> list[str]:
         lines += [f"{format.value}: {source.title}", f"  from     {source.publisher}", f"  files    {source.files}"]
         lines.append(f"  licence  {source.licence}")
         names = [name for name, download in DOWNLOADS.items() if download.format is format]
-        lines += [f"  fetch    medcritical-data fetch {name}" for name in names]
+        lines += [f"  fetch    medcritical data fetch {name}" for name in names]
         lines += [f"  by hand  {name}: {one.reason}" for name, one in BY_HAND.items() if one.format is format]
     return lines
 
@@ -102,7 +102,7 @@ def check_file(path: Path, format: DataFormat, encoding: str, *, chain: str | No
 
 
 def _make_parser() -> CommandParser:
-    parser = CommandParser(prog="medcritical-data", description=__doc__)
+    parser = CommandParser(prog="medcritical data", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="formats with publisher and licence")
     fetch_command = commands.add_parser("fetch", help="download the published files of a data set, checked by sha256")

@@ -1,10 +1,10 @@
-"""`medcritical-export`: the model of a run or an artefact as a folder of its own, for any program that loads such."""
+"""`medcritical export`: the model of a run or an artefact as a folder of its own, for any program that loads such."""
 
 from __future__ import annotations
 
 import argparse
 import shutil
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 CARD = "README.md"
 
 
-def main() -> None:
-    """Entry point of the `medcritical-export` command."""
-    arguments = build_parser().parse_args()
-    sys.exit(run_command(lambda: export(arguments)))
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status of `medcritical export`."""
+    arguments = build_parser().parse_args(argv)
+    return run_command(lambda: export(arguments))
 
 
 def build_parser() -> CommandParser:
-    """The command line of `medcritical-export`."""
-    parser = CommandParser(prog="medcritical-export", description="The trained model as a folder of its own.")
+    """The command line of `medcritical export`."""
+    parser = CommandParser(prog="medcritical export", description="The trained model as a folder of its own.")
     parser.add_argument(
         "run", metavar="RUN", type=Path, help="run folder, or the store's folder of a trained checkpoint"
     )

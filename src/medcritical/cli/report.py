@@ -1,4 +1,4 @@
-"""`medcritical-report`: tables and figure of any number of runs, pooled over seeds, from summaries and predictions."""
+"""`medcritical report`: tables and figure of any number of runs, pooled over seeds, from summaries and predictions."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ SHOWN = ("seed", "selfplay.beta", "selfplay.iterations", "arm")
 ALSO_PRINTED = ("grid", "crossover", "alarms")
 
 
-def main() -> None:
-    """Entry point of the `medcritical-report` command."""
-    arguments = build_parser().parse_args()
-    sys.exit(run_command(lambda: report(arguments.folders, arguments.baseline, arguments.json, arguments.to)))
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status of `medcritical report`."""
+    arguments = build_parser().parse_args(argv)
+    return run_command(lambda: report(arguments.folders, arguments.baseline, arguments.json, arguments.to))
 
 
 def build_parser() -> CommandParser:
-    """The command line of `medcritical-report`."""
-    parser = CommandParser(prog="medcritical-report", description="Tables and figures of finished runs and sweeps.")
+    """The command line of `medcritical report`."""
+    parser = CommandParser(prog="medcritical report", description="Tables and figures of finished runs and sweeps.")
     parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="run folder, or a folder above runs")
     parser.add_argument(
         "--baseline",

@@ -1,8 +1,8 @@
-"""`medcritical-sweep`: how far the cells of a sweep are, from what they and the store hold."""
+"""`medcritical sweep`: how far the cells of a sweep are, from what they and the store hold."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from medcritical.pipeline.sweep_status import CellStatus, SweepStatus
 
 
-def main() -> None:
-    """Entry point of the `medcritical-sweep` command."""
-    arguments = build_parser().parse_args()
-    sys.exit(run_command(lambda: status(arguments.folder, arguments.json)))
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status of `medcritical sweep`."""
+    arguments = build_parser().parse_args(argv)
+    return run_command(lambda: status(arguments.folder, arguments.json))
 
 
 def build_parser() -> CommandParser:
-    """The command line of `medcritical-sweep`."""
-    parser = CommandParser(prog="medcritical-sweep", description="How far the cells of a sweep are.")
+    """The command line of `medcritical sweep`."""
+    parser = CommandParser(prog="medcritical sweep", description="How far the cells of a sweep are.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     shown = commands.add_parser("status", help="done, running, failed and waiting cells; time left; stages executed")
     shown.add_argument(

@@ -1,9 +1,9 @@
-"""`medcritical-wandb`: any finished run as a W&B run, and the project's dashboards. The local files stay the truth."""
+"""`medcritical wandb`: any finished run as a W&B run, and the project's dashboards. The local files stay the truth."""
 
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from medcritical.cli.exits import CommandParser, run_command
@@ -15,15 +15,15 @@ OUTPUTS = Path("outputs")
 """Where runs write by default: paths.outputs."""
 
 
-def main() -> None:
-    """Entry point of the `medcritical-wandb` command."""
-    arguments = build_parser().parse_args()
-    sys.exit(run_command(lambda: int(arguments.run(arguments))))
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status of `medcritical wandb`."""
+    arguments = build_parser().parse_args(argv)
+    return run_command(lambda: int(arguments.run(arguments)))
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line of `medcritical-wandb`."""
-    parser = CommandParser(prog="medcritical-wandb", description="Runs and dashboards at Weights & Biases.")
+    """The command line of `medcritical wandb`."""
+    parser = CommandParser(prog="medcritical wandb", description="Runs and dashboards at Weights & Biases.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     sync = commands.add_parser("sync", help="make a W&B run of every finished run, whether it had one or not")
     sync.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="run folder, or a folder above runs")

@@ -82,7 +82,7 @@ def _download(remote: RemoteFile, folder: Path, expected: str, retries: int, pro
             f"The server does not answer as it should ({error}): run the command again later."
             if is_passing
             else f"The server refused the file ({error}): it is not published there any more, or not to you; "
-            "`medcritical-data list` names the publisher."
+            "`medcritical data list` names the publisher."
         ) from error
     except requests.ConnectionError as error:
         raise DataError(

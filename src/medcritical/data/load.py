@@ -64,7 +64,7 @@ def read_questions(
     on_error: OnError,
     split: Split,
 ) -> LoadResult:
-    """`load_questions`, also when no record is usable: what `medcritical-data check` shows."""
+    """`load_questions`, also when no record is usable: what `medcritical data check` shows."""
     report = LoadReport(str(path))
 
     def convert(row: Row, changes: set[str]) -> Question:

@@ -65,6 +65,6 @@ def how_to_get(format: DataFormat) -> str:
 def _remedy(format: DataFormat) -> str:
     names = [name for name, download in DOWNLOADS.items() if download.format is format]
     if names:
-        return f"Run `medcritical-data fetch {names[0]} --to FOLDER` and set paths.data to that folder, or"
+        return f"Run `medcritical data fetch {names[0]} --to FOLDER` and set paths.data to that folder, or"
     reasons = [one.reason for one in BY_HAND.values() if one.format is format]
     return "Download it yourself" + "".join(f" ({reason})" for reason in reasons) + " and"

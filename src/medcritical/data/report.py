@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-ALL_REJECTED = "`medcritical-data check FILE --format F --json` has them all"
+ALL_REJECTED = "`medcritical data check FILE --format F --json` has them all"
 
 
 class SkippedRow(Exception):

@@ -78,7 +78,7 @@ def read_traces(
     source: str,
     on_error: OnError,
 ) -> TraceResult:
-    """`load_traces`, also when no record is usable: what `medcritical-data check --chain` shows.
+    """`load_traces`, also when no record is usable: what `medcritical data check --chain` shows.
 
     `chain` names the field that holds the chain: "response" or "complex_cot" (HuatuoGPT-o1), "explanation" (CMExam),
     "chain" (own JSON Lines). A record without its texts is skipped.

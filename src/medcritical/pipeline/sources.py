@@ -102,8 +102,8 @@ def _missing(name: str, config: Config) -> str:
     if not is_trace and config.data.format is DataFormat.jsonl:  # the user's own: published nowhere
         return f"{name} ({key}) does not exist: set {key} to where it lies."
     provider = provider_of(Path(name), Path(config.paths.data))
-    remedy = f"run `medcritical-data fetch {provider} --to {config.paths.data}`, or " if provider else ""
-    known = f"`medcritical-data list` says where {'traces' if is_trace else config.data.name} can be had"
+    remedy = f"run `medcritical data fetch {provider} --to {config.paths.data}`, or " if provider else ""
+    known = f"`medcritical data list` says where {'traces' if is_trace else config.data.name} can be had"
     return f"{name} ({key}) does not exist: {remedy}set {key} to where it lies; {known}."
 
 

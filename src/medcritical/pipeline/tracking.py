@@ -1,6 +1,6 @@
 """A finished run as W&B sees it: one W&B run per cell, made from the run's folder and the store alone.
 
-A run that ends exports itself this way, and `medcritical-wandb sync` any run at any time: the same folder gives the same export.
+A run that ends exports itself this way, and `medcritical wandb sync` any run at any time: the same folder gives the same export.
 """
 
 from __future__ import annotations

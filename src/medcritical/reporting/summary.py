@@ -19,7 +19,7 @@ BASE, STAGE_1 = "base", "sft"
 
 
 class SummaryRow(Record, frozen=True, kw_only=True):
-    """Score and costs of one checkpoint on one split. Written at the end of a run, read by `medcritical-report`.
+    """Score and costs of one checkpoint on one split. Written at the end of a run, read by `medcritical report`.
 
     `run` is the run's name: rows are pooled over seeds only within one. `arm` is the arm's key in the configuration,
     `title` its printed name. `iteration` is 0 for the untrained student (`stage` "base") and after stage 1, then 1..T.

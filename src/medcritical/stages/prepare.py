@@ -100,7 +100,7 @@ def _left_out(output: Output) -> str:
     if not skipped + rejected:
         return ""
     return (
-        f"Of {read} records in the files {skipped} were skipped and {rejected} rejected: `medcritical-data check FILE --format "
+        f"Of {read} records in the files {skipped} were skipped and {rejected} rejected: `medcritical data check FILE --format "
         "F` says which and why."
     )
 
