@@ -41,7 +41,7 @@ def test_a_usage_error_is_one_line_that_says_where_help_is(
 
 @pytest.mark.parametrize(
     ("arguments", "hint"),
-    [(["raport", "x"], "did you mean `medcritical report`?"), (["seed"], "`medcritical help` lists the tools.")],
+    [(["raport", "x"], "did you mean `medcritical report`?"), (["xyz"], "`medcritical help` lists the tools.")],
 )
 def test_a_first_word_that_is_no_tool_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], hint: str
