@@ -29,6 +29,7 @@ from medcritical.config.stages import (
     ReportStage,
     StageConfig,
 )
+from medcritical.pipeline import scoring_slices
 from medcritical.pipeline.comparison import equal_in, match_of, title_of, trained_match
 from medcritical.pipeline.published import published_values
 from medcritical.pipeline.slices import Slices, corrects, optim_of
@@ -104,11 +105,11 @@ class _Planner:
             baseline = config.baselines[name]
             model = self.add(slices.student(baseline.student, baseline.template, 0), {}, f"baseline {name}")
             row = ReportRow(name, baseline.title, "base", 0, None, config.seed)
-            self.evaluate(questions, model, row, slices.baseline_answers(baseline), baseline.template)
+            self.evaluate(questions, model, row, scoring_slices.baseline_answers(config, baseline), baseline.template)
         if config.evaluation.base:  # once for every set of questions: the seed of training is nothing to it
             untrained = self.add(slices.student(config.student, config.template, config.data.seed), {}, "base student")
             row = ReportRow("base", "Student before training", "base", 0, None, config.seed)
-            self.evaluate(questions, untrained, row, slices.answers(config.data.seed))
+            self.evaluate(questions, untrained, row, scoring_slices.answers(config, config.data.seed))
         if config.evaluation.sft or config.arms:
             base = self.add(slices.student(config.student, config.template, config.seed), {}, "student to train")
             self._arms(self._stage_one(questions, base))
@@ -132,12 +133,15 @@ class _Planner:
     ) -> None:
         """Have a checkpoint answer, score it and give it a row in the report."""
         label = row.arm if row.iteration == 0 else f"{row.arm} iteration {row.iteration}"
-        asked, answers = {"questions": questions, "checkpoint": checkpoint}, answers or self.slices.answers(row.seed)
+        asked, answers = (
+            {"questions": questions, "checkpoint": checkpoint},
+            answers or scoring_slices.answers(self.config, row.seed),
+        )
         inputs = {"questions": questions, "answers": self.add(answers, asked, label)}
         if self.config.evaluation.permutations > 1 and answers.samples == 1:
-            other_orders = self.slices.in_other_orders(answers)
+            other_orders = scoring_slices.in_other_orders(self.config, answers)
             inputs["permuted"] = self.add(other_orders, asked, f"{label}, other orders")
-        score = self.add(self.slices.score(template or self.config.template), inputs, label)
+        score = self.add(scoring_slices.score(self.config, template or self.config.template), inputs, label)
         self.rows.append((row, score, checkpoint))
 
     def _stage_one(self, questions: ArtefactRef, base: ArtefactRef) -> _Loop:
@@ -177,7 +181,7 @@ class _Planner:
             arm = config.arms[name]
             if arm.method is Method.majority_vote:
                 row = ReportRow(name, arm.title, "sft", 0, None, config.seed)
-                self.evaluate(start.questions, start.sft, row, self.slices.votes())
+                self.evaluate(start.questions, start.sft, row, scoring_slices.votes(self.config))
                 continue
             loop = dataclasses.replace(start)  # its own place to stand, the same record of what was trained
             for iteration in range(1, config.selfplay.iterations + 1):
@@ -260,7 +264,7 @@ class _Planner:
         """What the loop goes on from, decided by accuracy on dev questions."""
         gate = self.config.selfplay.gate
         assert gate is not None
-        on_dev, score = self.slices.dev_answers(gate.questions), self.slices.dev_score()
+        on_dev, score = scoring_slices.dev_answers(self.config, gate.questions), scoring_slices.dev_score(self.config)
         inputs = {"candidate": candidate, "best": loop.policy}
         scored = {"score": candidate} | ({"best_score": loop.sft} if loop.policy == loop.sft else {})
         for role, checkpoint in scored.items():

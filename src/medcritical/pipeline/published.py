@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from medcritical.config.schema import BaselineConfig, Config, TemplateConfig
 from medcritical.config.stages import AnswerStage, PublishedValue
-from medcritical.pipeline.slices import Slices
+from medcritical.pipeline import scoring_slices
 
 
 def published_values(config: Config) -> Iterator[PublishedValue]:
@@ -18,14 +18,14 @@ def published_values(config: Config) -> Iterator[PublishedValue]:
             accuracy=experiment.published,
             source=experiment.source,
             fidelity=experiment.fidelity,
-            settings=_settings(config, config.template, Slices(config).answers(config.seed)),
+            settings=_settings(config, config.template, scoring_slices.answers(config, config.seed)),
         )
     for name, baseline in config.baselines.items():
         yield _of_baseline(config, name, baseline)
 
 
 def _of_baseline(config: Config, name: str, baseline: BaselineConfig) -> PublishedValue:
-    settings = _settings(config, baseline.template, Slices(config).baseline_answers(baseline))
+    settings = _settings(config, baseline.template, scoring_slices.baseline_answers(config, baseline))
     return PublishedValue(name, baseline.published, baseline.source, "official", settings)
 
 

@@ -27,7 +27,6 @@ from medcritical.config.choices import (
 from medcritical.config.cluster import stated_arithmetic
 from medcritical.config.schema import (
     ArmConfig,
-    BaselineConfig,
     Config,
     LossConfig,
     OptimConfig,
@@ -36,13 +35,11 @@ from medcritical.config.schema import (
 )
 from medcritical.config.stages import (
     CORRECTING,
-    AnswerStage,
     DpoStage,
     PairStage,
     PlayStage,
     QuestionRange,
     ReferenceStage,
-    ScoreStage,
     SftStage,
     StudentStage,
     TeachStage,
@@ -71,81 +68,6 @@ class Slices:
             words=[*tags_of(template), template.option, template.outline_separator] if is_scratch else [],
             seed=derive_seed(root, "student") if is_scratch else 0,
         )
-
-    def answers(self, root: int) -> AnswerStage:
-        """How the student is asked: with the configured prompt at test, if that is another one than in training.
-
-        Samples are drawn from `root`.
-        """
-        config, evaluation = self.config, self.config.evaluation
-        template = config.template
-        if evaluation.prompt:
-            template = dataclasses.replace(template, attempt=evaluation.prompt)
-        return AnswerStage(
-            engine=config.engine,
-            template=reading(template, *ASKED),
-            split=evaluation.split,
-            questions=evaluation.questions,
-            chat_template=evaluation.chat_template,
-            samples=1,
-            temperature=evaluation.temperature,
-            top_p=evaluation.top_p if evaluation.temperature > 0 else 1.0,
-            max_new_tokens=evaluation.max_new_tokens or config.generation.max_new_tokens,
-            seed=derive_seed(root, "answers") if evaluation.temperature > 0 else 0,
-            batch_tokens=config.generation.batch_tokens,
-            needs_explanations=evaluation.explanation,
-            precision=config.trainer.precision,
-        )
-
-    def baseline_answers(self, baseline: BaselineConfig) -> AnswerStage:
-        """How a published model is asked: in its own way, once for every set of questions."""
-        is_sampled = baseline.temperature > 0
-        return dataclasses.replace(
-            self.answers(self.config.data.seed),
-            template=reading(baseline.template, *ASKED),
-            chat_template=True,
-            temperature=baseline.temperature,
-            top_p=baseline.top_p if is_sampled else 1.0,
-            seed=derive_seed(self.config.data.seed, "answers") if is_sampled else 0,
-            max_new_tokens=baseline.max_new_tokens,
-        )
-
-    def votes(self) -> AnswerStage:
-        """Samples for self-consistency, drawn as generation says."""
-        drawn = self.config.generation
-        return dataclasses.replace(
-            self.answers(self.config.seed),
-            samples=self.config.evaluation.votes,
-            temperature=drawn.temperature,
-            top_p=drawn.top_p,
-            seed=self.seed("votes"),
-        )
-
-    def dev_answers(self, questions: int | None) -> AnswerStage:
-        """How the gate asks a policy."""
-        return dataclasses.replace(
-            self.answers(self.config.seed), split="dev", questions=questions, needs_explanations=False
-        )
-
-    def in_other_orders(self, answers: AnswerStage) -> AnswerStage:
-        """The same questions in further orders of their options; which ones is drawn with the questions."""
-        order_seed = derive_seed(self.config.data.seed, "permutations")
-        return dataclasses.replace(answers, orders=self.config.evaluation.permutations, order_seed=order_seed)
-
-    def score(self, template: TemplateConfig) -> ScoreStage:
-        """How responses are read and scored. A judge is shown the question as the template writes it."""
-        config = self.config
-        shown = ("question", "option", "option_separator") if config.verifier.judge is not None else ()
-        return ScoreStage(
-            template=reading(template, *FORM, *shown),
-            verifier=config.verifier,
-            count_undecided=config.evaluation.count_undecided,
-            explanation=config.evaluation.explanation,
-        )
-
-    def dev_score(self) -> ScoreStage:
-        """How the gate scores a policy."""
-        return dataclasses.replace(self.score(self.config.template), explanation=False)
 
     def teach(self, questions: QuestionRange | None, *seed: str | int) -> TeachStage:
         """Thought templates on questions; without questions, corrections of the attempts that are its input."""
