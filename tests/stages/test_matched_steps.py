@@ -27,6 +27,9 @@ OPTIM = OptimConfig(
     steps=20,
     max_grad_norm=1.0,
     max_length=64,
+    adam_beta1=0.9,
+    adam_beta2=0.98,
+    adam_epsilon=1e-8,
 )
 
 
