@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import platform
+import re
+from pathlib import Path
+
 import torch
 from torch import nn
 
 from medcritical.config.choices import Accelerator, Precision
 from medcritical.errors import ConfigError
+
+FLOAT32, BFLOAT16 = "float32", "bfloat16 weights"
+"""What weights that are only read are called in manifests."""
+
+
+def device_name(device: torch.device) -> str:
+    """What the device is called by its maker: the GPU, or the CPU's model."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    told = Path("/proc/cpuinfo")
+    model = re.search(r"^model name\s*: (.+)$", told.read_text(encoding="utf-8"), re.M) if told.is_file() else None
+    return model.group(1).strip() if model else platform.processor() or platform.machine()
 
 
 def resolve_device(accelerator: Accelerator) -> torch.device:

@@ -22,15 +22,16 @@ from medcritical.generation.engine import Engine, ShareEngine
 from medcritical.generation.journal import open_journal
 from medcritical.generation.managed import managed_server
 from medcritical.generation.server import ServerEngine
+from medcritical.generation.server_version import UNKNOWN, server_version
 from medcritical.modeling.checkpoint import Student, load_checkpoint
-from medcritical.modeling.device import resolve_device, resolve_dtype
+from medcritical.modeling.device import BFLOAT16, FLOAT32, device_name, resolve_device, resolve_dtype
 from medcritical.modeling.record import find_model
 from medcritical.modeling.student import PACKAGE, create_student, find_packaged_gguf
-from medcritical.stages.context import Inputs, Output
+from medcritical.stages.context import Computation, Inputs, Output
 from medcritical.stages.spread import Open, Opening, run_spread, spread_engine
 from medcritical.store.hashing import hash_file, hash_json
 from medcritical.store.locks import hold
-from medcritical.training.ranks import current_ranks, join_ranks, leave_ranks, take_gpu
+from medcritical.training.ranks import current_ranks, gather_over_ranks, join_ranks, leave_ranks, take_gpu
 
 ENGINES = "engines"  # the store's folder of journals and server logs
 
@@ -95,6 +96,7 @@ def run_ranked(stage: Callable[..., None], config: StageConfig, inputs: Inputs, 
     """Run a stage whose engines all ranks hold: rank 0 does what one process does, the others answer for it."""
     ranks = join_ranks(torch.device("cpu"), output.timeout_seconds)  # between GPUs nothing is exchanged
     run_spread(lambda: stage(config, inputs, output), opener(inputs, output), ranks, output.timeout_seconds)
+    output.computed.devices = set[str]().union(*gather_over_ranks(output.computed.devices))
     leave_ranks()
 
 
@@ -118,10 +120,11 @@ def opener(inputs: Inputs, output: Output) -> Open:
     def open_own(opening: Opening) -> Iterator[ShareEngine]:
         if opening.config.kind is EngineKind.embedded:
             assert opening.checkpoint is not None
-            yield embedded_engine(opening.checkpoint, output.trainer, opening.precision)
+            yield embedded_engine(opening.checkpoint, output.trainer, opening.precision, output.computed)
         else:
             with _server(opening, inputs) as engine:
                 yield engine
+                output.computed.servers[engine.model] = _version_of(engine)
 
     return open_own
 
@@ -154,14 +157,25 @@ def _server(opening: Opening, inputs: Inputs) -> Iterator[ServerEngine]:
             yield ServerEngine(f"{root}/v1", model, config, journal)
 
 
-def embedded_engine(checkpoint: Path, trainer: TrainerConfig, precision: Precision) -> TransformersEngine:
-    """An engine over a checkpoint in this process, on the device that the trainer names."""
+def _version_of(engine: ServerEngine) -> str:
+    """What the server says that it is. One that has sent nothing is not asked: all answers were kept from another time."""
+    return server_version(engine.url) if engine.usage.requests else UNKNOWN
+
+
+def embedded_engine(
+    checkpoint: Path, trainer: TrainerConfig, precision: Precision, computed: Computation
+) -> TransformersEngine:
+    """An engine over a checkpoint in this process, on the device that the trainer names; both are entered into `computed`."""
     prepare_process(trainer)
     gc.collect()  # the model of an engine before this one, of which references go in circles
     device = resolve_device(trainer.accelerator)
     if device.type == "cuda" and (ranks := current_ranks()).size > 1:
         take_gpu(ranks)
-    student = load_checkpoint(checkpoint, dtype=resolve_dtype(precision, device))
+    dtype = resolve_dtype(precision, device)
+    computed.devices.add(device_name(device))
+    computed.arithmetic.add(FLOAT32 if dtype == torch.float32 else BFLOAT16)
+    computed.ranks = current_ranks().size
+    student = load_checkpoint(checkpoint, dtype=dtype)
     return TransformersEngine(Student(student.model.to(device), student.tokenizer))
 
 
