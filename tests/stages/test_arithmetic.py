@@ -97,9 +97,7 @@ def test_scores_in_other_arithmetic_are_refused_and_those_in_the_same_are_not(
     assert arithmetic(store, scored) == names[there]
     (here,) = {Precision.float32, Precision.bfloat16} - {there}
     wanted = {"checkpoint": inputs["checkpoint"], "scored": scored}
-    sentence = (
-        f"{re.escape(str(store.folder(scored)))} holds .* computed in {names[there]}, and training here .* {names[here]}"
-    )
+    sentence = f"{re.escape(str(store.folder(scored)))} holds .* computed in {names[there]}, and training here .* {names[here]}"
     with pytest.raises(ConfigError, match=f"{sentence}.*set trainer.precision=.*or delete that folder"):
         Machine(store, here).make("dpo", dpo.run, STAGE, wanted)
     trained = Machine(store, there).make("dpo", dpo.run, STAGE, wanted)

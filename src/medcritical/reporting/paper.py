@@ -13,6 +13,7 @@ from medcritical.reporting.arms import Bounds, last_iterations, main_table
 from medcritical.reporting.bars import quality_figure, slice_figure
 from medcritical.reporting.contents import TITLES, make_tables
 from medcritical.reporting.crossover import crossover_table
+from medcritical.reporting.environments import environment_notes
 from medcritical.reporting.figures import accuracy_figure
 from medcritical.reporting.grids import alarm_list, beta_grid, pair_quality_table
 from medcritical.reporting.latex import document, to_latex
@@ -85,6 +86,7 @@ def make_paper(results: Results, measured: Measured) -> Paper:
     }
     for name in ("main", "grid"):
         tables[name] = tables[name].with_notes(f"missing: {cell}" for cell in measured.missing)
+    tables["main"] = tables["main"].with_notes(environment_notes(results))
     kept = {name: tables[name] for name in HEADINGS if name in tables and tables[name].table.rows}
     return Paper(results, pools, iterations, measured, kept)
 

@@ -124,7 +124,8 @@ def opener(inputs: Inputs, output: Output) -> Open:
         else:
             with _server(opening, inputs) as engine:
                 yield engine
-                output.computed.servers[engine.model] = _version_of(engine)
+                name = "student" if opening.checkpoint is not None else engine.model
+                output.computed.servers[name] = _version_of(engine)
 
     return open_own
 

@@ -12,9 +12,9 @@ class Environment(Record, frozen=True, kw_only=True):
 
     `commit` is the git commit of the source tree, with " modified" after it where `src/` or `conf/` differ; None outside a
     checkout. `packages` are those that the stage could use, by name; None: not installed. `servers` are those that were asked,
-    by the model's name: what each says that it is, or "unknown". The rest is of stages that ran a model themselves, and
-    empty for others: names of the `devices`, `ranks`, the `strategy` as it was resolved, and the `arithmetic`, of which
-    docs/configuration.md has all.
+    by the model's name ("student" for checkpoints): what each says that it is, or "unknown". The rest is of stages that ran a
+    model themselves, and empty for others: names of the `devices`, `ranks`, the `strategy` as it was resolved, and the
+    `arithmetic`, of which docs/configuration.md has all.
     """
 
     commit: str | None
