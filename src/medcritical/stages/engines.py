@@ -25,7 +25,7 @@ from medcritical.generation.server import ServerEngine
 from medcritical.generation.server_version import UNKNOWN, server_version
 from medcritical.modeling.checkpoint import Student, load_checkpoint
 from medcritical.modeling.device import BFLOAT16, FLOAT32, device_name, resolve_device, resolve_dtype
-from medcritical.modeling.record import find_model
+from medcritical.modeling.record import MODEL_FOLDER, find_model, read_checkpoint
 from medcritical.modeling.student import PACKAGE, create_student, find_packaged_gguf
 from medcritical.stages.context import Computation, Inputs, Output
 from medcritical.stages.spread import Open, Opening, run_spread, spread_engine
@@ -57,7 +57,7 @@ def asked_engine(config: EngineConfig, inputs: Inputs, output: Output) -> Iterat
             if output.checkpoints is not None:  # seen by all ranks
                 output.checkpoints.mkdir(parents=True, exist_ok=True)
             checkpoint = Path(stack.enter_context(TemporaryDirectory(dir=output.checkpoints)))
-            create_student(_as_student(config.model), None, checkpoint, seed=0)
+            create_student(_as_student(config.model, config.revision), None, checkpoint, seed=0)
         opening = Opening(config, checkpoint, _state_of(config.model), Precision.auto)
         yield stack.enter_context(_engine(opening, inputs, output))
 
@@ -87,9 +87,9 @@ def converted_gguf(name: str, above: Path) -> Path:
     return folder
 
 
-def _as_student(name: str) -> StudentConfig:
+def _as_student(name: str, revision: str = "") -> StudentConfig:
     """A named model as `create_student` takes it."""
-    return StudentConfig(name, StudentKind.pretrained, name, "", False, None, None)
+    return StudentConfig(name, StudentKind.pretrained, name, revision, False, None, None)
 
 
 def run_ranked(stage: Callable[..., None], config: StageConfig, inputs: Inputs, output: Output) -> None:
@@ -151,11 +151,21 @@ def _server(opening: Opening, inputs: Inputs) -> Iterator[ServerEngine]:
             model=model,
             gpus=config.gpus,
             first_gpu=ranks.local_rank if ranks.size > 1 else None,
+            revision=_revision_of(opening),
             health=config.health,
             start_timeout=config.start_timeout,
             log=folder / f"{name}{writer}.log",
         ) as root:
             yield ServerEngine(f"{root}/v1", model, config, journal)
+
+
+def _revision_of(opening: Opening) -> str:
+    """The commit of a hub model, for its server; empty for a folder."""
+    if opening.checkpoint is None:
+        return opening.config.revision
+    checkpoint = read_checkpoint(opening.checkpoint)
+    is_folder = checkpoint.model == MODEL_FOLDER or Path(checkpoint.model).is_absolute()
+    return "" if is_folder else checkpoint.revision
 
 
 def _version_of(engine: ServerEngine) -> str:
