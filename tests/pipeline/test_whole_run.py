@@ -68,12 +68,12 @@ def test_manifests_say_with_what_they_were_made(finished: tuple[Path, Run]) -> N
     root, _ = finished
     found = [json.loads(path.read_text(encoding="utf-8")) for path in (root / "store").rglob("manifest.json")]
     by_stage = {manifest["ref"]["stage"]: manifest["environment"] for manifest in found}
-    for stage, environment in by_stage.items():
+    for stage, made in by_stage.items():
         runs_a_model = stage in ("sft", "dpo", "reference", "play", "evaluate")
-        assert environment["python"] == platform.python_version()
-        assert environment["arithmetic"] == ("float32" if runs_a_model else "")
-        assert len(environment["devices"]) == int(runs_a_model)
-        assert ("torch" in environment["packages"]) == (runs_a_model or stage == "student")
+        assert made["python"] == platform.python_version()
+        assert made["arithmetic"] == ("float32" if runs_a_model else "")
+        assert len(made["devices"]) == int(runs_a_model)
+        assert ("torch" in made["packages"]) == (runs_a_model or stage == "student")
     assert {by_stage[stage]["strategy"] for stage in ("sft", "reference", "dpo")} == {"alone"}
     assert by_stage["dpo"]["packages"]["peft"] == importlib.metadata.version("peft")
     assert "deepspeed" not in by_stage["dpo"]["packages"]
