@@ -10,10 +10,16 @@ import huggingface_hub.constants
 import pytest
 
 from configurations import ASKED, REAL, configure
+from medcritical.cli.compose import compose_cells
+from medcritical.cli.launch import _task_overrides
 from medcritical.config.schema import Config
 from medcritical.errors import ConfigError
 from medcritical.pipeline.plan import make_plan
 from medcritical.pipeline.revisions import find_commit, hub_models, require_commits, resolve_revisions
+from medcritical.pipeline.run import Run
+from medcritical.pipeline.run_folder import RunFolder
+from medcritical.pipeline.sweep import Cell
+from medcritical.store import Store
 
 QWEN = "Qwen/Qwen2.5-7B-Instruct"
 OLD, NEW = "a1" * 20, "b2" * 20
@@ -192,3 +198,16 @@ def test_what_is_no_hub_model_is_not_looked_up(hub: Hub, source: str) -> None:
 def test_a_revision_that_nobody_is_told_is_refused(overrides: tuple[str, ...], fault: str) -> None:
     with pytest.raises(ConfigError, match=fault):
         configure(*ASKED, *overrides)
+
+
+@pytest.mark.parametrize("asked", [(), ("student.revision=main",)])
+def test_the_cells_of_a_sweep_are_given_the_commit(hub: Hub, tmp_path: Path, asked: tuple[str, ...]) -> None:
+    """A commit may read like a number, and stays text."""
+    commit = "1" * 39 + "0"
+    hub.commits = {(QWEN, "main"): commit}
+    config, models = resolve_revisions(configure(*ON_HUB))
+    run = Run(config, make_plan(config, {}), Store(tmp_path), RunFolder(tmp_path, 0), models)
+    overrides = _task_overrides(Cell((*ON_HUB, *asked, "hydra/launcher=basic"), (), run))
+    assert overrides == [*ON_HUB, *asked, f"student.revision='{commit}'"]
+    (cell,) = compose_cells(overrides)
+    assert cell.config.student.revision == commit
