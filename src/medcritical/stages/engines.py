@@ -124,8 +124,7 @@ def opener(inputs: Inputs, output: Output) -> Open:
         else:
             with _server(opening, inputs) as engine:
                 yield engine
-                name = "student" if opening.checkpoint is not None else engine.model
-                output.computed.servers[name] = _version_of(engine)
+                _note_server("student" if opening.checkpoint is not None else engine.model, engine, output.computed)
 
     return open_own
 
@@ -168,9 +167,12 @@ def _revision_of(opening: Opening) -> str:
     return "" if is_folder else checkpoint.revision
 
 
-def _version_of(engine: ServerEngine) -> str:
-    """What the server says that it is. One that has sent nothing is not asked: all answers were kept from another time."""
-    return server_version(engine.url) if engine.usage.requests else UNKNOWN
+def _note_server(name: str, engine: ServerEngine, computed: Computation) -> None:
+    """Enter what a server says that it is. Where all answers were kept from another time, nobody is asked or known."""
+    if engine.usage.requests:
+        computed.servers[name] = server_version(engine.url)
+    elif engine.usage.answers:
+        computed.servers.setdefault(name, UNKNOWN)
 
 
 def embedded_engine(
