@@ -84,7 +84,9 @@ def make_paper(results: Results, measured: Measured) -> Paper:
         "pair_quality": pair_quality_table(iterations),
         "alarms": alarm_list(iterations),
     }
-    tables["main"] = tables["main"].with_notes(environment_notes(results))
+    made_unlike = environment_notes(results)
+    for name in ("main", "table"):
+        tables[name] = tables[name].with_notes(made_unlike)
     for name in ("main", "grid"):
         tables[name] = tables[name].with_notes(f"missing: {cell}" for cell in measured.missing)
     kept = {name: tables[name] for name in HEADINGS if name in tables and tables[name].table.rows}
