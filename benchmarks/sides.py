@@ -34,6 +34,9 @@ class Recipe:
     micro: int
     learning_rate: float = 1e-5
     beta: float = 0.1
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.98
+    adam_epsilon: float = 1e-8
     precision: Precision = Precision.float32
     is_cuda: bool = False
     is_ordered: bool = False
@@ -50,6 +53,9 @@ class Recipe:
             batch_size=self.batch_size,
             epochs=None,
             steps=self.steps,
+            adam_beta1=self.adam_beta1,
+            adam_beta2=self.adam_beta2,
+            adam_epsilon=self.adam_epsilon,
         )
 
     def trainer(self, config: TrainerConfig) -> TrainerConfig:

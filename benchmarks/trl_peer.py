@@ -19,7 +19,6 @@ from medcritical.batching import Example
 from medcritical.config.choices import Precision
 from medcritical.modeling.checkpoint import Student
 from medcritical.objectives.logprobs import IGNORED
-from medcritical.training.optim import BETAS
 from sides import SEED, Recipe
 from workload import Group
 
@@ -75,8 +74,9 @@ def _arguments(recipe: Recipe) -> dict[str, Any]:
         "learning_rate": recipe.learning_rate,
         "lr_scheduler_type": "constant",
         "weight_decay": 0.0,
-        "adam_beta1": BETAS[0],
-        "adam_beta2": BETAS[1],
+        "adam_beta1": recipe.adam_beta1,
+        "adam_beta2": recipe.adam_beta2,
+        "adam_epsilon": recipe.adam_epsilon,
         "optim": "adamw_torch_fused",
         "max_grad_norm": 1.0,
         "train_sampling_strategy": "sequential" if recipe.is_ordered else "random",

@@ -70,6 +70,9 @@ def optim_of(case: Case) -> OptimConfig:
         steps=case.steps,
         max_grad_norm=case.max_grad_norm,
         max_length=64,
+        adam_beta1=0.9,
+        adam_beta2=0.98,
+        adam_epsilon=1e-8,
     )
 
 

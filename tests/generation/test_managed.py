@@ -1,5 +1,6 @@
 """A server's life: started, awaited, told about when it dies, and stopped with all its processes, whatever happens."""
 
+import json
 import os
 import signal
 import subprocess
@@ -230,3 +231,16 @@ def test_a_rank_gives_its_server_some_of_the_gpus_and_nothing_of_its_own_place(
     assert f"CUDA_VISIBLE_DEVICES={given}" in lines
     assert not [line for line in lines if line.startswith(("RANK=", "MASTER_ADDR=", "TORCHELASTIC_"))]
     assert "server for 2" in served.log.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("revision", "told"), [("a1b2", ["--revision=a1b2"]), ("", [])])
+def test_the_command_is_told_the_revision_where_there_is_one(tmp_path: Path, revision: str, told: list[str]) -> None:
+    script = tmp_path / "server.py"
+    script.write_text(
+        f"import json, sys; json.dump(sys.argv[2:], open({str(tmp_path / 'told')!r}, 'w'))\n{SCRIPT}", encoding="utf-8"
+    )
+    command = [sys.executable, str(script), "{port}", "", str(tmp_path / "pids"), "{model}", "--revision={revision}"]
+    log = tmp_path / "log"
+    with managed_server(command, model="m", revision=revision, health="/health", start_timeout=30, log=log):
+        pass
+    assert json.loads((tmp_path / "told").read_text(encoding="utf-8"))[3:] == told

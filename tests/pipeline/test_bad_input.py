@@ -29,6 +29,7 @@ OWN_DATA = [
     "teacher=recorded",
     "teacher.files=[traces.json]",
     "student=qwen2_5_7b",
+    f"student.revision={'0' * 40}",  # a commit is looked up nowhere
     "template=detailed_en",
     "sft=pretrained",
     "dpo=pretrained",

@@ -25,7 +25,7 @@ from medcritical.store.artefact import artefact_key
 TRAINING = "sft dpo"
 OPTIM = (
     "learning_rate schedule warmup_steps warmup_share final_rate weight_decay batch_size epochs steps max_grad_norm "
-    "adam_betas adam_epsilon"
+    "adam_beta1 adam_beta2 adam_epsilon"
 )
 TEXTS = {
     "system": "answer play sft reference dpo teach",

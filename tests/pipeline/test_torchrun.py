@@ -37,6 +37,10 @@ def test_a_rank_that_is_killed_is_named_and_the_stage_goes_on_as_if_it_had_not_b
     assert [row["step"] for row in two] == list(range(1, 61))
     assert [row["train/loss"] for row in two] == pytest.approx([row["train/loss"] for row in one], rel=1e-3)
     assert [row["train/loss"] for row in two[:20]] == pytest.approx([row["train/loss"] for row in one[:20]], rel=1e-5)
+    made = store.manifest(call.ref).environment
+    assert made is not None
+    assert (made.ranks, made.strategy, made.arithmetic) == (2, "zero2", "float32")
+    assert made.packages["deepspeed"] is not None
     assert not store.unfinished(call.ref).exists()
     assert [path.name for path in (tmp_path / "ranks" / "run").iterdir()] == ["work.json", "worker.log"]
 

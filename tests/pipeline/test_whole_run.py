@@ -1,8 +1,10 @@
 """The whole method at toy size, through the real command: once uninterrupted, once stopped and killed on the way."""
 
 import csv
+import importlib.metadata
 import io
 import json
+import platform
 import signal
 import subprocess
 import sys
@@ -93,6 +95,22 @@ def test_the_ledger_states_what_the_manifests_do(finished: tuple[Path, Run]) -> 
         assert all(entry.costs.student_prompt_tokens > 0 for entry in entries)
     last = (run.folder / "costs.md").read_text(encoding="utf-8").splitlines()[-1]
     assert f"self {written['play']:,} tokens written" in last
+
+
+def test_manifests_say_with_what_they_were_made(finished: tuple[Path, Run]) -> None:
+    root, _ = finished
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in (root / "store").rglob("manifest.json")]
+    by_stage = {manifest["ref"]["stage"]: manifest["environment"] for manifest in found}
+    for stage, made in by_stage.items():
+        runs_a_model = stage in ("sft", "dpo", "reference", "play", "evaluate")
+        assert made["python"] == platform.python_version()
+        assert made["arithmetic"] == ("float32" if runs_a_model else "")
+        assert len(made["devices"]) == int(runs_a_model)
+        assert ("torch" in made["packages"]) == (runs_a_model or stage == "student")
+    assert {by_stage[stage]["strategy"] for stage in ("sft", "reference", "dpo")} == {"alone"}
+    assert by_stage["dpo"]["packages"]["peft"] == importlib.metadata.version("peft")
+    assert "deepspeed" not in by_stage["dpo"]["packages"]
+    assert len({manifest["environment"]["commit"] for manifest in found}) == 1
 
 
 def test_first_preference_loss_is_ln_2(finished: tuple[Path, Run]) -> None:

@@ -13,15 +13,18 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from chat_server import ChatServer
 from configurations import ASKED, REAL, configure
 from medcritical.config.choices import Precision
+from medcritical.errors import ModelError
 from medcritical.generation.embedded import TransformersEngine
 from medcritical.generation.engine import Sampling
 from medcritical.modeling.checkpoint import save_checkpoint
+from medcritical.modeling.record import Checkpoint, read_checkpoint, write_checkpoint
 from medcritical.modeling.word_tokenizer import build_word_tokenizer
 from medcritical.records import Prompt
 from medcritical.stages import engines
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.engines import asked_engine, student_engine
 from medcritical.stages.play import _Engines
+from medcritical.stages.spread import Opening
 from medcritical.store import ArtefactRef, Costs, Store
 
 SAMPLING = Sampling(temperature=0, top_p=1, max_new_tokens=4, batch_tokens=2)
@@ -81,6 +84,48 @@ def journals(inputs: Inputs) -> list[Path]:
 def test_the_embedded_engine_leaves_nothing_behind(inputs: Inputs, output: Output) -> None:
     assert len(ask(inputs, output, "policy").split()) <= 4
     assert journals(inputs) == []
+    computed = output.computed
+    assert (len(computed.devices), computed.arithmetic, computed.servers) == (1, {"float32"}, {})
+
+
+def test_a_server_whose_answers_are_all_on_disk_is_not_asked_what_it_is(inputs: Inputs, output: Output) -> None:
+    with ChatServer() as server:
+        chosen = ("engine=server", f"engine.url={server.url}", "engine.serves_checkpoint=true")
+        ask(inputs, output, "policy", *chosen)
+    output.computed.servers.clear()
+    ask(inputs, output, "policy", *chosen)  # it is gone
+    assert output.computed.servers == {"student": "unknown"}
+
+
+@pytest.mark.parametrize(
+    ("model", "revision", "told"), [("org/model", "a" * 40, "a" * 40), ("/a/folder", "main", ""), ("model", "", "")]
+)
+def test_servers_are_told_the_commit_of_hub_models_alone(tmp_path: Path, model: str, revision: str, told: str) -> None:
+    write_checkpoint(tmp_path, Checkpoint(model=model, revision=revision))
+    opening = Opening(configure().engine, tmp_path, "", Precision.float32)
+    assert engines._revision_of(opening) == told
+
+
+def test_an_embedded_teacher_is_loaded_at_its_commit(
+    inputs: Inputs, output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[Checkpoint] = []
+
+    def load(folder: Path, **_: Any) -> Any:
+        loaded.append(read_checkpoint(folder))
+        raise ModelError("no network here")
+
+    monkeypatch.setattr(engines, "load_checkpoint", load)
+    chosen = (
+        "engine@teacher.engine=embedded",
+        "teacher.engine.model=org/teacher",
+        f"teacher.engine.revision={'a' * 40}",
+    )
+    teacher = configure(*ASKED, *chosen).teacher
+    assert teacher.engine is not None
+    with pytest.raises(ModelError), asked_engine(teacher.engine, inputs, output):
+        pass
+    assert [(checkpoint.model, checkpoint.revision) for checkpoint in loaded] == [("org/teacher", "a" * 40)]
 
 
 def test_a_server_is_asked_for_the_checkpoint_by_its_folder(inputs: Inputs, output: Output) -> None:
@@ -89,7 +134,9 @@ def test_a_server_is_asked_for_the_checkpoint_by_its_folder(inputs: Inputs, outp
         for role in ("policy", "corrector", "policy"):
             assert ask(inputs, output, role, *chosen).startswith("answer to a b")
         models = [request["model"] for request in server.requests]
+        (version,) = output.computed.servers.values()
     assert models == [str(inputs[role].absolute() / "model") for role in ("policy", "corrector")]
+    assert version.startswith("BaseHTTP"), "the header of Python's own server; it has no page that says more"
     assert len(journals(inputs)) == 2, "a journal belongs to one checkpoint"
 
 

@@ -13,7 +13,7 @@ from medcritical.errors import TrainingError
 from medcritical.selfplay.formula import step_formula
 from medcritical.stages.context import Inputs
 from medcritical.stages.matching import match_facts, matched_steps, with_warmup
-from medcritical.store import ArtefactRef, Costs, Store
+from medcritical.store import ArtefactRef, Costs, Environment, Store
 
 OPTIM = OptimConfig(
     learning_rate=1e-3,
@@ -27,6 +27,9 @@ OPTIM = OptimConfig(
     steps=20,
     max_grad_norm=1.0,
     max_length=64,
+    adam_beta1=0.9,
+    adam_beta2=0.98,
+    adam_epsilon=1e-8,
 )
 
 
@@ -36,12 +39,16 @@ def inputs(tmp_path: Path) -> Inputs:
     store = Store(tmp_path)
     refs = {}
     for role, name, facts, seconds in (
-        ("target", "dpo", {"trained_tokens": 3000, "train_seconds": 6.0, "trained_on": "AMD EPYC"}, 7.0),
+        ("target", "dpo", {"trained_tokens": 3000, "train_seconds": 6.0}, 7.0),
         ("target_reference", "reference", {}, 3.0),
     ):
         refs[role] = ArtefactRef(stage=name, key="0" * 64)
         with store.build(refs[role]):
-            store.complete(refs[role], version=1, config={}, inputs={}, facts=facts, costs=Costs(seconds=seconds))
+            made_on = (
+                Environment(commit=None, python="3", packages={}, devices=("AMD EPYC",)) if role == "target" else None
+            )
+            costs = Costs(seconds=seconds)
+            store.complete(refs[role], version=1, config={}, inputs={}, facts=facts, costs=costs, environment=made_on)
     return Inputs(store, refs)
 
 

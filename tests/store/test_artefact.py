@@ -42,7 +42,7 @@ def test_a_key_is_the_same_for_ever() -> None:
     """A changed hash would make every finished artefact of every user unknown: raise a stage's version instead."""
     text = '["a",{"ü":[1,0.5,null,true]}]'
     assert hash_json(["a", {"ü": [1, 0.5, None, True]}]) == hashlib.sha256(text.encode("utf-8")).hexdigest()
-    assert artefact_key("pair", 1, {"seed": 0}, {}) == hashlib.sha256(b'["pair",1,{"seed":0},{}]').hexdigest()
+    assert artefact_key("pair", 1, {"seed": 0}, {}) == hashlib.sha256(b'[2,"pair",1,{"seed":0},{}]').hexdigest()
 
 
 def test_numbers_that_are_no_json_have_no_hash() -> None:

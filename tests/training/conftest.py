@@ -75,6 +75,9 @@ def make_optim() -> Callable[..., OptimConfig]:
             "steps": 3,
             "max_grad_norm": 1.0,
             "max_length": 64,
+            "adam_beta1": 0.9,
+            "adam_beta2": 0.98,
+            "adam_epsilon": 1e-8,
         }
         return OptimConfig(**{**values, **changes})
 

@@ -36,7 +36,18 @@ def test_rates_are_shares_of_the_peak(schedule: Schedule, warmup: int) -> None:
     assert all(0 < rate_at(step, 9, warmup, 0.1, schedule) <= 1 for step in range(9))
 
 
-def test_adamw_is_the_measured_recipe(make_optim: type[OptimConfig]) -> None:
-    optimizer = build_adamw([torch.nn.Parameter(torch.zeros(2, 2))], make_optim(weight_decay=0.03))
+def test_adamw_takes_its_moments_and_epsilon_from_the_configuration(make_optim: type[OptimConfig]) -> None:
+    """One step by hand: m = 0.1 g / 0.1, v = 0.5 g^2 / 0.5, so a weight moves by the rate times g / (|g| + epsilon)."""
+    weight = torch.nn.Parameter(torch.zeros(2))
+    optim = make_optim(weight_decay=0.0, learning_rate=0.1, adam_beta1=0.9, adam_beta2=0.5, adam_epsilon=0.5)
+    optimizer = build_adamw([weight], optim)
+    weight.grad = torch.tensor([0.5, -1.5])
+    optimizer.step()
+    assert weight.tolist() == pytest.approx([-0.1 * 0.5 / 1.0, 0.1 * 1.5 / 2.0])
+    # The second moment forgets by half: v = (0.5 * 0.5 * 0.25 + 0.5 * 1) / 0.75, m = (0.9 * 0.1 * 0.5 + 0.1 * 1) / 0.19.
+    weight.grad = torch.tensor([1.0, 0.0])
+    optimizer.step()
+    mean, square = (0.09 * 0.5 + 0.1) / 0.19, (0.25 * 0.25 + 0.5) / 0.75
+    assert weight[0].item() == pytest.approx(-0.05 - 0.1 * mean / (math.sqrt(square) + 0.5))
     group = optimizer.param_groups[0]
-    assert (group["betas"], group["weight_decay"], group["fused"]) == ((0.9, 0.98), 0.03, True)
+    assert (group["betas"], group["eps"], group["weight_decay"], group["fused"]) == ((0.9, 0.5), 0.5, 0.0, True)

@@ -140,8 +140,12 @@ def _hand_over(whole: DictConfig, overrides: list[list[str]], task: Callable[[Di
 
 
 def _task_overrides(cell: Cell) -> list[str]:
-    """The overrides of a cell without Hydra's own, which a launcher takes from the whole sweep's configuration."""
-    return [override for override in cell.overrides if not override.lstrip("+~").startswith(("hydra.", "hydra/"))]
+    """The overrides of a cell without Hydra's own, which a launcher takes from the whole sweep's configuration.
+
+    Hub models are given by their commit: a compute node need not reach the hub, and a branch may move meanwhile.
+    """
+    own = [override for override in cell.overrides if not override.lstrip("+~").startswith(("hydra.", "hydra/"))]
+    return own + [f"{model.key}='{model.commit}'" for model in cell.run.hub_models if model.commit is not None]
 
 
 def run_cell(composed: DictConfig, *, stopped_by: Sequence[Path]) -> None:

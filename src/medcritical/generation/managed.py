@@ -40,11 +40,13 @@ def managed_server(
     log: Path,
     gpus: int = 1,
     first_gpu: int | None = None,
+    revision: str = "",
     grace: float = 20.0,
 ) -> Iterator[str]:
     """A healthy server; yields its root, e.g. "http://127.0.0.1:40123". It is stopped on the way out, whatever happens.
 
-    {model}, {host}, {port} and {gpus} in the parts of `command` are filled in. Of the GPUs that this process sees the server
+    {model}, {host}, {port}, {gpus} and {revision} in the parts of `command` are filled in; without a revision, parts that
+    name it are left out. Of the GPUs that this process sees the server
     sees `gpus` from `first_gpu` on; None: all. The server is healthy when `health` (a path)
     answers 200, which it must within `start_timeout` seconds. Its output goes to `log`. On the way out it and all
     processes that come of it get SIGTERM and after `grace` seconds SIGKILL; so they do when this process is killed.
@@ -53,8 +55,8 @@ def managed_server(
         GenerationError: there is no such program, or it dies or stays unhealthy; with the last lines of the log.
     """
     port = _free_port()
-    values = {"model": model, "host": HOST, "port": str(port), "gpus": str(gpus)}
-    parts = [_fill(part, values) for part in command]
+    values = {"model": model, "host": HOST, "port": str(port), "gpus": str(gpus), "revision": revision}
+    parts = [_fill(part, values) for part in command if revision or "{revision}" not in part]
     log.parent.mkdir(parents=True, exist_ok=True)
     if shutil.which(parts[0]) is None:
         raise GenerationError(f"the engine's command cannot start {parts[0]!r}: install it or give its path.")

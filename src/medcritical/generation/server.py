@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -28,12 +27,12 @@ from medcritical.errors import GenerationError
 from medcritical.generation.chat import Reply, UnreadableReply, endpoint, read_reply, write_request
 from medcritical.generation.engine import PartlyAnswered, Sampling, Usage
 from medcritical.generation.journal import Answer, Journal
+from medcritical.generation.server_version import is_near
 from medcritical.records import Completion, Prompt
 from medcritical.store.hashing import derive_seed, hash_json
 
 _LONGEST_WAIT = 600.0  # seconds; a server that asks for more has closed for the day
 _PASSING_STATUS = (408, 409, 425, 429)  # and all 5xx
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SHOWN = 300  # characters of a server's own words
 _HOPELESS = 10  # failed requests in a row, each with all its tries: the server is at fault and not what it is asked
 
@@ -162,8 +161,7 @@ class ServerEngine:
         headers = {"Content-Type": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        is_near = urlsplit(self.url).hostname in _LOOPBACK  # a proxy knows nothing of this machine's ports
-        async with httpx.AsyncClient(headers=headers, timeout=None, trust_env=not is_near) as client:
+        async with httpx.AsyncClient(headers=headers, timeout=None, trust_env=not is_near(self.url)) as client:
             await asyncio.gather(*(work() for _ in range(min(self.config.concurrency, len(asks)))))
         if faults:
             raise faults[0]

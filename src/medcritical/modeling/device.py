@@ -11,6 +11,9 @@ from torch import nn
 from medcritical.config.choices import Accelerator, Precision
 from medcritical.errors import ConfigError
 
+FLOAT32, BFLOAT16 = "float32", "bfloat16 weights"
+"""What weights that are only read are called in manifests."""
+
 
 def resolve_device(accelerator: Accelerator) -> torch.device:
     """Return the device that `trainer.accelerator` names; auto takes a CUDA GPU where there is one.

@@ -21,6 +21,7 @@ from medcritical.config.load import to_plain
 from medcritical.config.schema import Config, TrainerConfig
 from medcritical.errors import MedCriticalError, TrainingStopped
 from medcritical.pipeline.plan import StageCall
+from medcritical.pipeline.source_tree import source_commit
 from medcritical.pipeline.watch import Watcher
 from medcritical.pipeline.worker import CallFile, Event, WorkFile
 from medcritical.store.jsonl import readable_write_errors, write_json
@@ -79,8 +80,14 @@ def write_work(
     path: Path, store: Path, trainer: TrainerConfig, deadline: float | None, calls: Sequence[StageCall]
 ) -> None:
     """Write what a worker needs to know, with the calls that it makes before it reads others from its standard input."""
-    files = [call_file(call) for call in calls]
-    write_json(path, WorkFile(store=str(store), trainer=to_plain(trainer), deadline=deadline, calls=files))
+    work = WorkFile(
+        store=str(store),
+        trainer=to_plain(trainer),
+        calls=[call_file(call) for call in calls],
+        deadline=deadline,
+        commit=source_commit(),
+    )
+    write_json(path, work)
 
 
 def call_file(call: StageCall) -> CallFile:

@@ -55,6 +55,7 @@ class RankWork(Record, frozen=True, kw_only=True):
     world_size: int
     timeout_seconds: float
     deadline: float | None
+    commit: str | None = None
 
 
 class RankFailure(Record, frozen=True, kw_only=True):
@@ -123,7 +124,7 @@ def _run(work: RankWork, reporter: Reporter | None) -> None:
         output.tell = lambda message: reporter.note(call.ref.key, message)
     run_stage(call, store, output)
     if reporter is not None:
-        complete_call(call, store, output, start, reporter)
+        complete_call(call, store, output, start, reporter, work.commit)
 
 
 if __name__ == "__main__":

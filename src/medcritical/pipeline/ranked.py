@@ -38,6 +38,7 @@ from medcritical.pipeline.plan import StageCall
 from medcritical.pipeline.rank import WORK, RankWork
 from medcritical.pipeline.reasons import DEFECT, Outcome, find_reason
 from medcritical.pipeline.slurm import Srun
+from medcritical.pipeline.source_tree import source_commit
 from medcritical.pipeline.watch import Watcher
 from medcritical.pipeline.worker import Event
 from medcritical.store import Store, write_json
@@ -110,6 +111,7 @@ class RankExecutor:
             world_size=self.cluster.world_size,
             timeout_seconds=self.cluster.timeout_seconds,
             deadline=self.local.deadline,
+            commit=source_commit(),
         )
         write_json(start / WORK, work)
         meeting = self.launcher.next_meeting()

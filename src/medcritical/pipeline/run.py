@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from medcritical.pipeline.monitor import watched_machine
 from medcritical.pipeline.pace import Pace
 from medcritical.pipeline.plan import Plan, StageCall, make_plan
 from medcritical.pipeline.ranked import RankExecutor, check_programs
+from medcritical.pipeline.revisions import HubModel, require_commits, resolve_revisions
 from medcritical.pipeline.run_folder import CONFIG, LOG, Failure, PlannedCall, PlannedRun, RunFolder
 from medcritical.pipeline.schedule import ParallelExecutor, num_workers
 from medcritical.pipeline.sources import fingerprint_sources
@@ -45,6 +46,7 @@ class Run:
     plan: Plan
     store: Store
     folder: RunFolder
+    hub_models: list[HubModel] = field(default_factory=list)
 
     def missing(self) -> list[StageCall]:
         """The calls whose artefacts are not there yet."""
@@ -57,10 +59,12 @@ class Run:
 
 
 def plan_run(config: Config) -> Run:
-    """The run of a configuration; nothing is written but hashes of data files."""
+    """The run of a configuration, hub models by their commit; nothing is written but hashes of data files."""
     store = Store(Path(config.paths.store).expanduser().resolve())
-    plan = make_plan(config, fingerprint_sources(config, store.root))
-    return Run(config, plan, store, RunFolder(run_folder(config), config.cluster.node_rank))
+    sources = fingerprint_sources(config, store.root)
+    config, hub_models = resolve_revisions(config)
+    plan = make_plan(config, sources)
+    return Run(config, plan, store, RunFolder(run_folder(config), config.cluster.node_rank), hub_models)
 
 
 def run(config: Config) -> Path | None:
@@ -73,6 +77,8 @@ def run(config: Config) -> Path | None:
     if config.plan:
         missing = {call.ref.key for call in planned.missing()}
         print("\n".join(text for text in (describe_experiment(config), describe_losses(planned.plan)) if text))
+        for model in planned.hub_models:
+            print(model)
         print(describe_plan(planned.plan, missing, pace))
         return None
     prepare_run(planned, pace)
@@ -102,9 +108,11 @@ def failure_of(error: Exception, run: Run) -> Failure:
 def prepare_run(run: Run, pace: Pace, swept: Sequence[str] = ()) -> None:
     """Make the store and the run's folder and write there what is planned.
 
-    Raises ConfigError where a package is missing that a stage would need, before the first one starts.
+    Raises ConfigError where a package, or the commit of a hub model, is missing that a stage would need, before the first
+    one starts.
     """
     if run.missing():
+        require_commits(run.hub_models)
         check_programs(run.config.strategy.kind)
         if run.config.evaluation.explanation:
             require_packages()

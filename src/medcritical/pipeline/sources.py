@@ -46,7 +46,7 @@ def fingerprint_sources(config: Config, store: Path) -> dict[str, str]:
     for name in [*students, *_engines(config)]:
         folder = Path(name).expanduser()
         with _reading(name):
-            if (key := students.get(name)) and _is_path(name) and not folder.is_dir():
+            if (key := students.get(name)) and is_path(name) and not folder.is_dir():
                 raise DataError(f"{name} ({key}) is no folder of this machine: set it to where a model lies.")
             if name and folder.is_dir():
                 model_files = sorted(path for path in folder.iterdir() if path.is_file())
@@ -91,7 +91,7 @@ def _engines(config: Config) -> list[str]:
     return [engine.model for engine in asked if engine is not None]
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
     """True for what can be no Hugging Face id (NAME or OWNER/NAME): it begins as a path does, or is deeper."""
     return name.startswith(("/", ".", "~")) or (name.count("/") > 1 and not name.startswith("package:"))
 

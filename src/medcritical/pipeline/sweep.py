@@ -53,8 +53,8 @@ def prepare_cells(cells: Iterable[Cell], pace: Pace) -> None:
 
 
 def describe_sweep(cells: Sequence[Cell], pace: Pace) -> str:
-    """One line per cell, what all of them need with shared stages counted once, and what separate runs would."""
-    lines, missing = [], {}
+    """One line per hub model and cell, what all of them need with shared stages counted once, and what separate runs would."""
+    lines, missing = list(dict.fromkeys(str(model) for cell in cells for model in cell.run.hub_models)), {}
     for cell in cells:
         own = {call.ref.key: Missing(call, estimate(call, cell.run.plan, pace)) for call in cell.run.missing()}
         shared = sum(key in missing for key in own)

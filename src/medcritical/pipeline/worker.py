@@ -27,6 +27,7 @@ from medcritical.config.stages import StageConfig
 from medcritical.errors import MedCriticalError
 from medcritical.records import Record
 from medcritical.stages.context import Inputs, Output
+from medcritical.stages.environment import environment_of
 from medcritical.store import ArtefactRef, Store
 from medcritical.store.jsonl import read_json
 
@@ -43,12 +44,13 @@ class CallFile(Record, frozen=True, kw_only=True):
 
 
 class WorkFile(Record, frozen=True, kw_only=True):
-    """All that a worker needs to know."""
+    """All that a worker needs to know. `commit` is that of the source tree (`store.Environment`)."""
 
     store: str
     trainer: dict[str, Any]
     calls: list[CallFile]
     deadline: float | None = None
+    commit: str | None = None
 
 
 class Event(Record, frozen=True, kw_only=True):
@@ -141,7 +143,7 @@ def run_call(call: CallFile, store: Store, work: WorkFile, reporter: Reporter) -
                 keep=kept.callback,
             )
             run_stage(call, store, output)
-            complete_call(call, store, output, start, reporter)
+            complete_call(call, store, output, start, reporter, work.commit)
 
 
 def run_stage(call: CallFile, store: Store, output: Output) -> None:
@@ -157,7 +159,9 @@ def run_stage(call: CallFile, store: Store, output: Output) -> None:
         run(config, inputs, output)
 
 
-def complete_call(call: CallFile, store: Store, output: Output, start: float, reporter: Reporter) -> None:
+def complete_call(
+    call: CallFile, store: Store, output: Output, start: float, reporter: Reporter, commit: str | None
+) -> None:
     """Write the manifest of what the stage has left in its folder, and say so. `start` is of `time.monotonic`."""
     # A training that went on from a checkpoint knows what it took before, too.
     seconds = max(time.monotonic() - start, output.facts.get("train_seconds", 0.0))
@@ -168,6 +172,7 @@ def complete_call(call: CallFile, store: Store, output: Output, start: float, re
         inputs=call.inputs,
         facts=output.facts,
         costs=output.costs(seconds),
+        environment=environment_of(call.ref.stage, output.computed, output.strategy, commit),
     )
     reporter.tell(Event(kind="done", key=call.ref.key, seconds=seconds, facts=output.facts))
 

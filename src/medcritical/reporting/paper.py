@@ -13,6 +13,7 @@ from medcritical.reporting.arms import Bounds, last_iterations, main_table
 from medcritical.reporting.bars import quality_figure, slice_figure
 from medcritical.reporting.contents import TITLES, make_tables
 from medcritical.reporting.crossover import crossover_table
+from medcritical.reporting.environments import environment_notes
 from medcritical.reporting.figures import accuracy_figure
 from medcritical.reporting.grids import alarm_list, beta_grid, pair_quality_table
 from medcritical.reporting.latex import document, to_latex
@@ -83,6 +84,9 @@ def make_paper(results: Results, measured: Measured) -> Paper:
         "pair_quality": pair_quality_table(iterations),
         "alarms": alarm_list(iterations),
     }
+    made_unlike = environment_notes(results)
+    for name in ("main", "table"):
+        tables[name] = tables[name].with_notes(made_unlike)
     for name in ("main", "grid"):
         tables[name] = tables[name].with_notes(f"missing: {cell}" for cell in measured.missing)
     kept = {name: tables[name] for name in HEADINGS if name in tables and tables[name].table.rows}

@@ -45,6 +45,17 @@ class Inputs:
 
 
 @dataclass
+class Computation:
+    """With what a stage ran models, for its manifest (`store.Environment`); empty where it ran none."""
+
+    devices: set[str] = field(default_factory=set)
+    ranks: int = 1
+    strategy: str = ""
+    arithmetic: set[str] = field(default_factory=set)
+    servers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
 class Output:
     """Where a stage writes, whom it tells how far it is, and the machine's settings that do not change results.
 
@@ -69,6 +80,7 @@ class Output:
     tell: Callable[[str], None] = print
     keep: Callable[[Callable[[], None]], object] = lambda release: release()
     facts: dict[str, Any] = field(default_factory=dict)
+    computed: Computation = field(default_factory=Computation)
     teacher_tokens: int = 0
     student_tokens: int = 0
     judge_tokens: int = 0

@@ -15,10 +15,11 @@ from medcritical.stages.context import Inputs, Output
 from medcritical.stages.examples import chosen_and_rejected
 from medcritical.stages.matching import match_facts, matched_steps, with_warmup
 from medcritical.stages.pair import PAIRS
-from medcritical.stages.reference import SCORED, check_numbers
+from medcritical.stages.reference import SCORED, check_arithmetic
 from medcritical.stages.results import METRICS
 from medcritical.stages.training import (
     launched,
+    note_computation,
     record_training,
     save_result,
     training_student,
@@ -39,8 +40,9 @@ def run(config: DpoStage, inputs: Inputs, output: Output) -> None:
         student = training_student(inputs["checkpoint"], output)
         pairs = prepare(config, student.tokenizer, inputs)
         model = with_adapters(student.model, config.lora, derive_seed(config.seed, "lora"))
+        arithmetic = note_computation(output, launch, model)
         if has_contrast:
-            check_numbers(inputs.manifest("scored"), inputs["scored"], output, model)
+            check_arithmetic(inputs.manifest("scored"), inputs["scored"], arithmetic)
         steps = matched_steps(config.match, config.optim, pairs, inputs)
         result = train_dpo(
             model,
@@ -62,7 +64,7 @@ def run(config: DpoStage, inputs: Inputs, output: Output) -> None:
         save_result(output, inputs["checkpoint"], student, model, result)
     formula = step_formula(config.loss, config.beta, config.nll_weight)
     facts = {"pairs": len(pairs), "formula": formula, **match_facts(config.match, inputs)}
-    record_training(output, result, ranks=launch.ranks.size, **facts)
+    record_training(inputs, output, result, ranks=launch.ranks.size, **facts)
     output.facts["shown"].append(formula)
     if has_contrast and all(pair.rejected_ids is None for pair in pairs):
         output.facts["alarms"].append(

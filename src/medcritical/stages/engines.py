@@ -22,15 +22,16 @@ from medcritical.generation.engine import Engine, ShareEngine
 from medcritical.generation.journal import open_journal
 from medcritical.generation.managed import managed_server
 from medcritical.generation.server import ServerEngine
+from medcritical.generation.server_version import UNKNOWN, server_version
 from medcritical.modeling.checkpoint import Student, load_checkpoint
-from medcritical.modeling.device import resolve_device, resolve_dtype
-from medcritical.modeling.record import find_model
+from medcritical.modeling.device import BFLOAT16, FLOAT32, device_name, resolve_device, resolve_dtype
+from medcritical.modeling.record import MODEL_FOLDER, find_model, read_checkpoint
 from medcritical.modeling.student import PACKAGE, create_student, find_packaged_gguf
-from medcritical.stages.context import Inputs, Output
+from medcritical.stages.context import Computation, Inputs, Output
 from medcritical.stages.spread import Open, Opening, run_spread, spread_engine
 from medcritical.store.hashing import hash_file, hash_json
 from medcritical.store.locks import hold
-from medcritical.training.ranks import current_ranks, join_ranks, leave_ranks, take_gpu
+from medcritical.training.ranks import current_ranks, gather_over_ranks, join_ranks, leave_ranks, take_gpu
 
 ENGINES = "engines"  # the store's folder of journals and server logs
 
@@ -56,7 +57,7 @@ def asked_engine(config: EngineConfig, inputs: Inputs, output: Output) -> Iterat
             if output.checkpoints is not None:  # seen by all ranks
                 output.checkpoints.mkdir(parents=True, exist_ok=True)
             checkpoint = Path(stack.enter_context(TemporaryDirectory(dir=output.checkpoints)))
-            create_student(_as_student(config.model), None, checkpoint, seed=0)
+            create_student(_as_student(config.model, config.revision), None, checkpoint, seed=0)
         opening = Opening(config, checkpoint, _state_of(config.model), Precision.auto)
         yield stack.enter_context(_engine(opening, inputs, output))
 
@@ -86,15 +87,16 @@ def converted_gguf(name: str, above: Path) -> Path:
     return folder
 
 
-def _as_student(name: str) -> StudentConfig:
+def _as_student(name: str, revision: str = "") -> StudentConfig:
     """A named model as `create_student` takes it."""
-    return StudentConfig(name, StudentKind.pretrained, name, "", False, None, None)
+    return StudentConfig(name, StudentKind.pretrained, name, revision, False, None, None)
 
 
 def run_ranked(stage: Callable[..., None], config: StageConfig, inputs: Inputs, output: Output) -> None:
     """Run a stage whose engines all ranks hold: rank 0 does what one process does, the others answer for it."""
     ranks = join_ranks(torch.device("cpu"), output.timeout_seconds)  # between GPUs nothing is exchanged
     run_spread(lambda: stage(config, inputs, output), opener(inputs, output), ranks, output.timeout_seconds)
+    output.computed.devices = set[str]().union(*gather_over_ranks(output.computed.devices))
     leave_ranks()
 
 
@@ -118,10 +120,11 @@ def opener(inputs: Inputs, output: Output) -> Open:
     def open_own(opening: Opening) -> Iterator[ShareEngine]:
         if opening.config.kind is EngineKind.embedded:
             assert opening.checkpoint is not None
-            yield embedded_engine(opening.checkpoint, output.trainer, opening.precision)
+            yield embedded_engine(opening.checkpoint, output.trainer, opening.precision, output.computed)
         else:
             with _server(opening, inputs) as engine:
                 yield engine
+                _note_server("student" if opening.checkpoint is not None else engine.model, engine, output.computed)
 
     return open_own
 
@@ -147,6 +150,7 @@ def _server(opening: Opening, inputs: Inputs) -> Iterator[ServerEngine]:
             model=model,
             gpus=config.gpus,
             first_gpu=ranks.local_rank if ranks.size > 1 else None,
+            revision=_revision_of(opening),
             health=config.health,
             start_timeout=config.start_timeout,
             log=folder / f"{name}{writer}.log",
@@ -154,14 +158,37 @@ def _server(opening: Opening, inputs: Inputs) -> Iterator[ServerEngine]:
             yield ServerEngine(f"{root}/v1", model, config, journal)
 
 
-def embedded_engine(checkpoint: Path, trainer: TrainerConfig, precision: Precision) -> TransformersEngine:
-    """An engine over a checkpoint in this process, on the device that the trainer names."""
+def _revision_of(opening: Opening) -> str:
+    """The commit of a hub model, for its server; empty for a folder."""
+    if opening.checkpoint is None:
+        return opening.config.revision
+    checkpoint = read_checkpoint(opening.checkpoint)
+    is_folder = checkpoint.model == MODEL_FOLDER or Path(checkpoint.model).is_absolute()
+    return "" if is_folder else checkpoint.revision
+
+
+def _note_server(name: str, engine: ServerEngine, computed: Computation) -> None:
+    """Enter what a server says that it is. Where all answers were kept from another time, nobody is asked or known."""
+    if engine.usage.requests:
+        computed.servers[name] = server_version(engine.url)
+    elif engine.usage.answers:
+        computed.servers.setdefault(name, UNKNOWN)
+
+
+def embedded_engine(
+    checkpoint: Path, trainer: TrainerConfig, precision: Precision, computed: Computation
+) -> TransformersEngine:
+    """An engine over a checkpoint in this process, on the device that the trainer names; both are entered into `computed`."""
     prepare_process(trainer)
     gc.collect()  # the model of an engine before this one, of which references go in circles
     device = resolve_device(trainer.accelerator)
     if device.type == "cuda" and (ranks := current_ranks()).size > 1:
         take_gpu(ranks)
-    student = load_checkpoint(checkpoint, dtype=resolve_dtype(precision, device))
+    dtype = resolve_dtype(precision, device)
+    computed.devices.add(device_name(device))
+    computed.arithmetic.add(FLOAT32 if dtype == torch.float32 else BFLOAT16)
+    computed.ranks = current_ranks().size
+    student = load_checkpoint(checkpoint, dtype=dtype)
     return TransformersEngine(Student(student.model.to(device), student.tokenizer))
 
 

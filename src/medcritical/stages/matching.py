@@ -42,9 +42,8 @@ def match_facts(match: Match, inputs: Inputs) -> dict[str, Any]:
     """In what a training was made equal; for seconds also the device that its target's were counted on (`timed_on`)."""
     facts: dict[str, Any] = {"match": match.value}
     if match is Match.seconds and "target" in inputs:
-        facts["timed_on"] = inputs.manifest("target").facts.get(
-            "trained_on", "an unknown device"
-        )  # of an older version
+        environment = inputs.manifest("target").environment
+        facts["timed_on"] = ", ".join(environment.devices if environment else ()) or "an unknown device"
     return facts
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from torch import nn
-
 from medcritical.batching import Example
 from medcritical.config.stages import ReferenceStage
 from medcritical.errors import ConfigError, TrainingError
@@ -14,22 +12,20 @@ from medcritical.records import PreferencePair, ScoredPair
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.examples import chosen_and_rejected
 from medcritical.stages.pair import PAIRS
-from medcritical.stages.training import launched, numbers_of, training_student
+from medcritical.stages.training import launched, note_computation, training_student
 from medcritical.store import Manifest, read_records
+from medcritical.training.device import forward_of
 from medcritical.training.run import score_responses
 
 SCORED = "scored.jsonl"
 
-NUMBERS = "precision"
-"""The fact that says what was computed in. Of the key it is no part: `trainer.precision=auto` depends on the machine."""
-
 
 def run(config: ReferenceStage, inputs: Inputs, output: Output) -> None:
-    """Score chosen and rejected responses of every pair that fits. Facts: pairs scored, pairs too long, precision."""
+    """Score chosen and rejected responses of every pair that fits. Facts: pairs scored, pairs too long."""
     with launched(output) as launch:
         student = training_student(inputs["checkpoint"], output)
         student.model.requires_grad_(False)
-        output.facts[NUMBERS] = numbers_of(output, student.model)
+        note_computation(output, launch, student.model, scoring=True)
         pairs = read_records(inputs["pairs"] / PAIRS, PreferencePair)
         both = [(pair, *chosen_and_rejected(student.tokenizer, config.template, pair)) for pair in pairs]
         fitting = [
@@ -53,17 +49,21 @@ def run(config: ReferenceStage, inputs: Inputs, output: Output) -> None:
         _write(output, fitting, scores, too_long=len(both) - len(fitting))
 
 
-def check_numbers(scored: Manifest, folder: Path, output: Output, model: nn.Module) -> None:
-    """Raise ConfigError if the log-probabilities in `folder` were computed in other numbers than `model` will be trained in.
+def check_arithmetic(scored: Manifest, folder: Path, here: str) -> None:
+    """Raise ConfigError if the forward passes behind the log-probabilities in `folder` were not computed as those of training.
 
     The two log-probabilities of a log-ratio would then differ by the rounding of every token, at margins that ought to be 0.
+    Under ZeRO both have bfloat16 weights, whoever spreads them; under autocast weights are float32, and rounding is another.
+
+    Args:
+        here: the arithmetic of the training.
     """
-    there, here = scored.facts.get(NUMBERS), numbers_of(output, model)
-    if there not in (None, here):
+    there = "" if scored.environment is None else scored.environment.arithmetic
+    if there and there != forward_of(here):
         raise ConfigError(
-            f"{folder} holds reference log-probabilities that were computed in {there}, and training here computes in {here} "
-            f"(trainer.precision={output.trainer.precision.value}): set trainer.precision={there} or {here} on every machine "
-            "that shares this store, or delete that folder to have the pairs scored here."
+            f"{folder} holds reference log-probabilities that were computed in {there}, and training here computes in {here}: "
+            "set trainer.precision=float32, or trainer.precision and strategy alike on every machine that shares this store, "
+            "or delete that folder to have the pairs scored here."
         )
 
 

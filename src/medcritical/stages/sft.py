@@ -14,6 +14,7 @@ from medcritical.stages.results import METRICS
 from medcritical.stages.teach import CORRECTIONS, TEMPLATES
 from medcritical.stages.training import (
     launched,
+    note_computation,
     record_training,
     save_result,
     training_student,
@@ -33,6 +34,7 @@ def run(config: SftStage, inputs: Inputs, output: Output) -> None:
         student = training_student(inputs["checkpoint"], output)
         examples, too_long = _examples(config, student.tokenizer, inputs)
         model = with_adapters(student.model, config.lora, derive_seed(config.seed, "lora"))
+        note_computation(output, launch, model)
         steps = matched_steps(config.match, config.optim, examples, inputs)
         result = train_sft(
             model,
@@ -48,7 +50,7 @@ def run(config: SftStage, inputs: Inputs, output: Output) -> None:
         )
         save_result(output, inputs["checkpoint"], student, model, result)
     facts = {"examples": len(examples), "too_long": too_long, **match_facts(config.match, inputs)}
-    record_training(output, result, ranks=launch.ranks.size, **facts)
+    record_training(inputs, output, result, ranks=launch.ranks.size, **facts)
 
 
 def _examples(config: SftStage, tokenizer: PreTrainedTokenizerBase, inputs: Inputs) -> tuple[list[Example], int]:

@@ -12,17 +12,21 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
+from medcritical.config.choices import StrategyKind
 from medcritical.config.schema import LoraConfig
 from medcritical.modeling.checkpoint import Student, load_checkpoint, save_trained
 from medcritical.modeling.device import device_name, resolve_device
 from medcritical.modeling.lora import add_lora
-from medcritical.stages.context import Output
+from medcritical.stages.context import Computation, Inputs, Output
 from medcritical.stages.engines import prepare_process
-from medcritical.training.ranks import join_ranks, leave_ranks
+from medcritical.store import Manifest, read_json
+from medcritical.store.artefact import MANIFEST
+from medcritical.training.device import arithmetic_of
+from medcritical.training.ranks import gather_over_ranks, join_ranks, leave_ranks
 from medcritical.training.resume import Recovery
 from medcritical.training.run import TrainingResult
 from medcritical.training.strategies import count_parameters, sharded_loading
-from medcritical.training.trainer import Launch, precision_of
+from medcritical.training.trainer import Launch, precision_of, strategy_of
 
 
 @contextmanager
@@ -49,10 +53,33 @@ def training_student(checkpoint: Path, output: Output) -> Student:
         return load_checkpoint(checkpoint, dtype=torch.float32)
 
 
-def numbers_of(output: Output, model: nn.Module) -> str:
-    """float32 or bfloat16: what `trainer.precision` comes to here, for a model of this size."""
-    precision = precision_of(output.trainer, output.strategy, count_parameters(model))
-    return "float32" if precision == "32-true" else "bfloat16"
+def note_computation(output: Output, launch: Launch, model: nn.Module, *, scoring: bool = False) -> str:
+    """Enter with what the stage trains or scores a model of this size; the arithmetic. All ranks must call it."""
+    strategy = strategy_of(launch, scoring=scoring)
+    precision = precision_of(output.trainer, launch.strategy, count_parameters(model))
+    arithmetic = arithmetic_of(precision, launch.strategy, scoring=scoring)
+    output.computed = Computation(
+        devices=set(gather_over_ranks(device_name(resolve_device(output.trainer.accelerator)))),
+        ranks=launch.ranks.size,
+        strategy="alone" if strategy is StrategyKind.auto else strategy.value,
+        arithmetic={arithmetic},
+    )
+    return arithmetic
+
+
+def _mixed_arithmetic(inputs: Inputs, output: Output) -> list[str]:
+    """An alarm where the checkpoint that a training began with was trained in another arithmetic."""
+    before = inputs.manifest("checkpoint")
+    if through := before.facts.get("let_through"):  # a gate trains nothing
+        before = read_json(inputs.store.root / through / MANIFEST, Manifest)
+    there = "" if before.environment is None else before.environment.arithmetic
+    (here,) = output.computed.arithmetic
+    if there in ("", here):
+        return []
+    return [
+        f"Mixed arithmetic: trained in {here}, from a checkpoint that was trained in {there}: set trainer.precision and "
+        "strategy alike on all machines that share the store."
+    ]
 
 
 def with_adapters(model: PreTrainedModel, lora: LoraConfig | None, seed: int) -> PreTrainedModel | PeftModel:
@@ -68,15 +95,14 @@ def save_result(
         save_trained(output.folder, source, model, student.tokenizer, result.weights)
 
 
-def record_training(output: Output, result: TrainingResult, **facts: Any) -> None:
-    """Steps, tokens, seconds and where they were counted, last metrics and alarms as facts."""
+def record_training(inputs: Inputs, output: Output, result: TrainingResult, **facts: Any) -> None:
+    """Steps, tokens, seconds, last metrics and alarms as facts."""
     output.facts.update(facts)
     output.facts["steps"] = result.steps
     output.facts["trained_tokens"] = result.trained_tokens
     output.facts["train_seconds"] = round(result.seconds, 3)
-    output.facts["trained_on"] = device_name(resolve_device(output.trainer.accelerator))
     output.facts["metrics"] = result.metrics
-    output.facts["alarms"] = list(result.alarms)
+    output.facts["alarms"] = [*result.alarms, *_mixed_arithmetic(inputs, output)]
     rate = result.trained_tokens / max(result.seconds, 1e-9)
     output.facts["shown"] = [
         f"{result.steps} steps",

@@ -19,6 +19,7 @@ from typing import Any
 from medcritical import __version__
 from medcritical.errors import ArtefactError
 from medcritical.records import Record
+from medcritical.store.environment import Environment
 from medcritical.store.hashing import hash_file, hash_json
 from medcritical.store.jsonl import append_record, read_appended, read_json, readable_write_errors, write_json
 from medcritical.store.locks import hold, is_held
@@ -26,7 +27,8 @@ from medcritical.store.locks import hold, is_held
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
-SCHEMA = 1
+SCHEMA = 2
+"""Of the manifest, and part of every key: what another version of it has made is read and reported, and never used again."""
 
 
 class ArtefactRef(Record, frozen=True, kw_only=True):
@@ -78,7 +80,7 @@ class Execution(Record, frozen=True, kw_only=True):
 
 
 class Manifest(Record, frozen=True, kw_only=True):
-    """What an artefact is and what made it. Present means complete."""
+    """What an artefact is and what made it. Present means complete. Of schema 1 the environment is not known."""
 
     schema: int
     ref: ArtefactRef
@@ -90,11 +92,12 @@ class Manifest(Record, frozen=True, kw_only=True):
     costs: Costs
     created: str
     medcritical: str
+    environment: Environment | None = None
 
 
 def artefact_key(stage: str, version: int, identity: Mapping[str, Any], inputs: Mapping[str, ArtefactRef]) -> str:
     """The key of what `stage` makes of a config slice and inputs: a SHA-256 in hex."""
-    return hash_json([stage, version, identity, {role: [ref.stage, ref.key] for role, ref in inputs.items()}])
+    return hash_json([SCHEMA, stage, version, identity, {role: [ref.stage, ref.key] for role, ref in inputs.items()}])
 
 
 class Store:
@@ -188,6 +191,7 @@ class Store:
         inputs: dict[str, ArtefactRef],
         facts: dict[str, Any],
         costs: Costs,
+        environment: Environment | None = None,
     ) -> None:
         """Write the manifest: from here on the artefact exists."""
         folder = self.folder(ref)
@@ -207,6 +211,7 @@ class Store:
             costs=costs,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             medcritical=__version__,
+            environment=environment,
         )
         write_json(folder / MANIFEST, manifest)
         self._count(ref, costs.seconds)

@@ -1,4 +1,4 @@
-"""In which numbers a device trains."""
+"""In which numbers a device trains, and what that is called in manifests: the arithmetic (docs/configuration.md)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Literal
 
 import torch
 
-from medcritical.config.choices import Precision
+from medcritical.config.choices import Arithmetic, Precision, StrategyKind
+from medcritical.config.cluster import zero_stage
+from medcritical.modeling.device import BFLOAT16, FLOAT32
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +27,27 @@ def choose_precision(precision: Precision, device: torch.device, num_parameters:
         chosen = "bf16-mixed"
     logger.info("precision %s on %s (trainer.precision=%s)", chosen, device.type, precision.value)
     return chosen
+
+
+AUTOCAST = Arithmetic.bfloat16_autocast.value
+"""Float32 weights; matrix products in bfloat16."""
+
+MASTER = Arithmetic.bfloat16_weights.value
+"""Bfloat16 weights, of which the optimizer keeps a float32 copy that it steps: DeepSpeed's."""
+
+
+def arithmetic_of(precision: LightningPrecision, strategy: StrategyKind, *, scoring: bool = False) -> str:
+    """How a training, or the scoring for it, computes. Scoring steps nothing: under ZeRO its bfloat16 weights have no master."""
+    if precision == "32-true":
+        return FLOAT32
+    if not zero_stage(strategy):
+        return AUTOCAST
+    return BFLOAT16 if scoring else MASTER
+
+
+def forward_of(arithmetic: str) -> str:
+    """The part of an arithmetic that a forward pass sees. Where it is equal, so are log-probabilities, up to row order."""
+    return arithmetic.partition(",")[0]
 
 
 def bfloat16_pays(device: torch.device, num_parameters: int) -> bool:

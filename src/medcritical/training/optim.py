@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from torch.nn import Parameter
 from torch.optim import AdamW, Optimizer
@@ -11,9 +12,6 @@ from torch.optim import AdamW, Optimizer
 from medcritical.config.choices import Schedule
 from medcritical.config.schema import OptimConfig
 from medcritical.training.strategies import build_offloaded_adam
-
-BETAS = (0.9, 0.98)
-"""AdamW moments of the measured recipe. Runs of a few hundred steps: the default 0.999 would remember all of them."""
 
 FUSED_DEVICES = {"cpu", "cuda"}
 
@@ -24,16 +22,16 @@ def build_adamw(parameters: Sequence[Parameter], optim: OptimConfig, *, offloade
     Args:
         offloaded: take DeepSpeed's, which works in the CPU's memory on weights of a GPU.
     """
+    settings: dict[str, Any] = {
+        "lr": optim.learning_rate,
+        "betas": (optim.adam_beta1, optim.adam_beta2),
+        "eps": optim.adam_epsilon,
+        "weight_decay": optim.weight_decay,
+    }
     if offloaded:
-        return build_offloaded_adam(parameters, lr=optim.learning_rate, betas=BETAS, weight_decay=optim.weight_decay)
+        return build_offloaded_adam(parameters, **settings)
     fused = all(p.device.type in FUSED_DEVICES and p.is_floating_point() for p in parameters)
-    return AdamW(
-        parameters,
-        lr=optim.learning_rate,
-        betas=BETAS,
-        weight_decay=optim.weight_decay,
-        fused=fused,
-    )
+    return AdamW(parameters, fused=fused, **settings)
 
 
 def rate_at(step: int, total: int, warmup: int, final: float, schedule: Schedule) -> float:

@@ -47,6 +47,13 @@ def precision_of(config: TrainerConfig, strategy: StrategyKind, num_parameters: 
     return choose_precision(config.precision, resolve_device(config.accelerator), size)
 
 
+def strategy_of(launch: Launch, *, scoring: bool = False) -> StrategyKind:
+    """What the strategy comes to; `auto` for a process alone. ZeRO 1 and 2 divide what scoring does not need: DDP does that."""
+    kind, stage = launch.strategy, zero_stage(launch.strategy)
+    is_alone = kind is StrategyKind.auto and launch.ranks.size == 1
+    return kind if is_alone or stage == 3 or (stage and not scoring) else StrategyKind.ddp
+
+
 def build_trainer(
     config: TrainerConfig,
     num_parameters: int,
@@ -60,7 +67,7 @@ def build_trainer(
 
     Args:
         num_parameters: size of the model, which `precision: auto` depends on.
-        scoring: only forward passes are made. ZeRO 1 and 2 divide what these do not need, so DDP makes them.
+        scoring: only forward passes are made.
         arguments: passed on to Lightning, e.g. max_steps.
 
     Raises:
@@ -70,14 +77,12 @@ def build_trainer(
         torch.set_num_threads(config.threads)
     device = resolve_device(config.accelerator)
     precision = precision_of(config, launch.strategy, num_parameters)
-    ranks, kind = launch.ranks, launch.strategy
+    ranks, kind = launch.ranks, strategy_of(launch, scoring=scoring)
     plugins: list[Any] = [_environment()]
     more: dict[str, Any] = {"precision": precision, **arguments}
-    if scoring and zero_stage(kind) in (1, 2):
-        kind = StrategyKind.ddp
-        if precision == "bf16-mixed":  # DeepSpeed's weights are bfloat16 too
-            del more["precision"]
-            plugins.append(Bfloat16Scoring())
+    if zero_stage(launch.strategy) and kind is StrategyKind.ddp and precision == "bf16-mixed":
+        del more["precision"]  # DeepSpeed's weights are bfloat16 too
+        plugins.append(Bfloat16Scoring())
     elif zero_stage(kind):
         del more["precision"]  # it comes with the strategy
     return Trainer(

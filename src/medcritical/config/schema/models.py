@@ -29,7 +29,7 @@ class EngineConfig:
         semantic=False,
     )
     api_key_env: str = key("NAME of the environment variable that holds the API key; empty for none", semantic=False)
-    command: list[str] = key("managed: what starts the server; {model}, {host} and {port} are filled in")
+    command: list[str] = key("managed: what starts the server; {model}, {host}, {port} and {revision} are filled in")
     gpus: int = key(
         "managed: GPUs that one server gets, {gpus} in its command; of a machine's ranks one in so many starts a server",
         semantic=False,
@@ -50,6 +50,9 @@ class EngineConfig:
         "each other as often",
         semantic=False,
         ge=1,
+    )
+    revision: str = key(
+        "asked model from the hub: branch, tag or commit; empty: main. Resolved to a commit; managed: {revision} in its command"
     )
 
 

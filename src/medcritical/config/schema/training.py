@@ -34,6 +34,9 @@ class OptimConfig:
     steps: Optional[int] = key("optimizer steps", ge=1)
     max_grad_norm: float = key("gradient clipping, 2-norm", gt=0)
     max_length: int = key("longest sequence trained on, tokens; longer ones are dropped and counted", ge=16)
+    adam_beta1: float = key("AdamW: decay of the mean of gradients", ge=0, lt=1)
+    adam_beta2: float = key("AdamW: decay of the mean of their squares", ge=0, lt=1)
+    adam_epsilon: float = key("AdamW: added to the root of that mean, against division by zero", gt=0, lt=1)
 
 
 @dataclass
