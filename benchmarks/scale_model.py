@@ -33,7 +33,7 @@ FILE_CALLS_PER_PROCESS = 78_700
 """Measured: stat and open calls of a training process while it imports."""
 RANKS_PER_NODE = 8
 STARTS = 4
-"""Of ranks, in an iteration: play, reference, dpo, evaluate."""
+"""Of ranks, in an iteration: play, reference, dpo, answer."""
 TIMEOUT = 1800.0
 """cluster.timeout_seconds as it comes."""
 GZIP_RATIO = 3.2

@@ -1,4 +1,4 @@
-"""Two ranks that play and evaluate write what one process writes, ask for nothing twice, and keep what is whole."""
+"""Two ranks that play and answer write what one process writes, ask for nothing twice, and keep what is whole."""
 
 import dataclasses
 import json
@@ -22,17 +22,17 @@ from medcritical.config.stages import AnswerStage, PlayStage, StageConfig
 from medcritical.pipeline.execute import call_file
 from medcritical.pipeline.plan import StageCall, make_plan
 from medcritical.pipeline.worker import CallFile, run_stage
-from medcritical.records import Attempt
+from medcritical.records import Answered, Attempt
 from medcritical.stages.context import Output
 from medcritical.store import Costs, Store, read_records
 
 TESTS = Path(__file__).parents[1]
 SMALL = (
     *("data.sizes.train=60", "data.sizes.dev=0", "data.sizes.test=31", "sft.templates=20", "sft.correction=null"),
-    *("selfplay.questions=25", "selfplay.iterations=1", "evaluation.permutations=3", "trainer.accelerator=cpu"),
+    *("selfplay.questions=25", "selfplay.iterations=1", "trainer.accelerator=cpu"),
     *("generation.max_new_tokens=12", "generation.correction_max_new_tokens=12", "engine.keep_every=20"),
 )
-PLAY, EVALUATE, SERVED, SERVED_TOGETHER, VOTES, JUDGED = range(6)
+PLAY, ANSWER, ORDERS, SERVED, SERVED_TOGETHER, VOTES, JUDGED = range(7)
 
 
 class Made(NamedTuple):
@@ -53,7 +53,7 @@ def prepared(store: Store) -> dict[str, StageCall]:
             store.complete(call.ref, version=1, config={}, inputs={}, facts={}, costs=Costs())
     student = calls["student"].ref
     roles = ("policy", "corrector", "checkpoint")
-    for stage in ("play", "evaluate"):
+    for stage in ("play", "answer"):
         inputs = {role: student if role in roles else ref for role, ref in calls[stage].inputs.items()}
         calls[stage] = dataclasses.replace(calls[stage], inputs=inputs)
     return calls
@@ -76,8 +76,8 @@ def served(engine: EngineConfig, asked: Path, gpus: int) -> EngineConfig:
 
 
 def with_server(stage: AnswerStage, asked: Path, gpus: int) -> AnswerStage:
-    """The stage with a server as its student."""
-    return dataclasses.replace(stage, engine=served(stage.engine, asked, gpus), permutations=2)
+    """The stage with a server as its student, asked in two further orders of the options."""
+    return dataclasses.replace(stage, engine=served(stage.engine, asked, gpus), orders=3)
 
 
 def with_judge(stage: PlayStage, asked: Path) -> PlayStage:
@@ -113,23 +113,24 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     root = tmp_path_factory.mktemp("generation")
     found = Made(root / "alone", root / "ranks", root / "asked")
     store, calls = Store(root / "store"), prepared(Store(root / "store"))
-    play, evaluate = calls["play"].config, calls["evaluate"].config
+    play, answer = calls["play"].config, calls["answer"].config
     assert isinstance(play, PlayStage)
-    assert isinstance(evaluate, AnswerStage)
+    assert isinstance(answer, AnswerStage)
     for name in ("1", "2", "machines", "judge"):
         (found.asked / name).mkdir(parents=True)
     stages: dict[int, StageConfig] = {
         PLAY: dataclasses.replace(play, budget=60),
-        EVALUATE: evaluate,
-        SERVED: with_server(evaluate, found.asked / "1", gpus=1),
-        SERVED_TOGETHER: with_server(evaluate, found.asked / "2", gpus=2),
-        VOTES: dataclasses.replace(evaluate, votes=3, temperature=1.0),
+        ANSWER: answer,
+        ORDERS: dataclasses.replace(answer, orders=3),
+        SERVED: with_server(answer, found.asked / "1", gpus=1),
+        SERVED_TOGETHER: with_server(answer, found.asked / "2", gpus=2),
+        VOTES: dataclasses.replace(answer, samples=3, temperature=1.0),
         JUDGED: with_judge(dataclasses.replace(play, budget=60), found.asked / "judge"),
     }
     files = [call_file(dataclasses.replace(calls[stage.stage], config=stage)) for _, stage in sorted(stages.items())]
     (root / "calls.json").write_bytes(msgspec.json.encode(files))
     start_ranks(store.root, root / "calls.json", found.ranks, ["--standalone"])
-    embedded = [file if number in (PLAY, EVALUATE, VOTES, JUDGED) else None for number, file in enumerate(files)]
+    embedded = [file if number in (PLAY, ANSWER, ORDERS, VOTES, JUDGED) else None for number, file in enumerate(files)]
     make_alone(store, embedded, found.alone)
     return found
 
@@ -144,13 +145,13 @@ def make_alone(store: Store, calls: list[CallFile | None], folder: Path) -> None
             (output.folder / "costs.json").write_text(json.dumps(costs), encoding="utf-8")
 
 
-@pytest.mark.parametrize("number", [PLAY, EVALUATE, VOTES, JUDGED])
+@pytest.mark.parametrize("number", [PLAY, ANSWER, ORDERS, VOTES, JUDGED])
 def test_two_ranks_write_what_one_process_writes(made: Made, number: int) -> None:
     """Byte by byte, with tokens counted once."""
     alone, ranks = (folder / str(number) for folder in (made.alone, made.ranks))
     names = sorted(path.name for path in alone.iterdir())
     assert names == sorted(path.name for path in ranks.iterdir())
-    assert len(names) > 2
+    assert len(names) > 1
     for name in names:
         assert (alone / name).read_bytes() == (ranks / name).read_bytes(), name
     assert json.loads((ranks / "costs.json").read_text())["student_tokens"] > 0
@@ -182,8 +183,9 @@ def test_every_server_gets_its_gpus_and_nothing_is_asked_twice(
     assert max(prompts.values()) == 1
     assert sum(prompts.values()) == 31 * 2
     assert all(len(each) >= 31 * 2 // len(devices) - 2 for each in asked)
-    predictions = read_records(made.ranks / str(number) / "predictions.jsonl", Attempt)
-    assert [attempt.text.startswith("answer to ") for attempt in predictions] == [True] * 31
+    answers = read_records(made.ranks / str(number) / "answers.jsonl", Answered)
+    texts = [completion.text for answered in answers for completion in answered.completions]
+    assert [text.startswith("answer to ") for text in texts] == [True] * 31 * 2
 
 
 def test_judge_and_student_are_not_taken_for_each_other(made: Made) -> None:
@@ -200,13 +202,13 @@ def test_judge_and_student_are_not_taken_for_each_other(made: Made) -> None:
 @pytest.mark.slow
 def test_two_machines_of_two_ranks_have_one_server_each(made: Made, tmp_path: Path) -> None:
     root = made.ranks.parent
-    play, evaluate, *_ = json.loads((root / "calls.json").read_text())
-    stage = msgspec.convert(evaluate["config"], AnswerStage)
-    asked_of_servers = {**evaluate, "config": to_plain(with_server(stage, made.asked / "machines", gpus=2))}
-    (tmp_path / "calls.json").write_text(json.dumps([play, evaluate, asked_of_servers]))
+    play, answer, *_ = json.loads((root / "calls.json").read_text())
+    stage = msgspec.convert(answer["config"], AnswerStage)
+    asked_of_servers = {**answer, "config": to_plain(with_server(stage, made.asked / "machines", gpus=2))}
+    (tmp_path / "calls.json").write_text(json.dumps([play, answer, asked_of_servers]))
     meet = ("--nnodes", "2", "--master-addr", "127.0.0.1", "--master-port", "29733", "--node-rank")
     start_ranks(root / "store", tmp_path / "calls.json", tmp_path, [*meet, "0"], [*meet, "1"])
-    for number, file in ((PLAY, "pools.json"), (EVALUATE, "predictions.jsonl"), (EVALUATE, "score.json")):
+    for number, file in ((PLAY, "pools.json"), (ANSWER, "answers.jsonl")):
         assert (tmp_path / str(number) / file).read_bytes() == (made.alone / str(number) / file).read_bytes()
     first, second = requests(made.asked / "machines")
     assert {line["CUDA_VISIBLE_DEVICES"] for line in [*first, *second]} == {"0,1"}

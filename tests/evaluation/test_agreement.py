@@ -25,16 +25,15 @@ def test_kappa_is_not_defined_without_two_opinions(counts):
 def test_undecided_answers_are_no_part_of_kappa_and_unparsed_is_not_right():
     right, wrong = Judged(right=20, wrong=5, undecided=0), Judged(right=4, wrong=9, undecided=0)
     unparsed = Judged(right=6, wrong=6, undecided=0)
-    agreement = agreement_of("judge", right, wrong, unparsed)
+    agreement = agreement_of(right, wrong, unparsed)
     assert agreement.kappa == pytest.approx(0.4)
-    open_ones = agreement_of("judge", Judged(right=20, wrong=5, undecided=99), wrong, unparsed)
+    open_ones = agreement_of(Judged(right=20, wrong=5, undecided=99), wrong, unparsed)
     assert open_ones.kappa == agreement.kappa
 
 
 def test_agreements_add_up_before_kappa_is_taken():
     def one(right: int, wrong: int):
         return agreement_of(
-            "judge",
             Judged(right=right, wrong=0, undecided=1),
             Judged(right=0, wrong=wrong, undecided=0),
             Judged(right=0, wrong=0, undecided=0),

@@ -203,7 +203,7 @@ def test_a_row_without_answer_is_left_out_and_counted_and_a_folder_is_no_model(
 def test_a_hugging_face_id_that_cannot_be_reached(medcritical: Run) -> None:
     ended = medcritical(*OWN_DATA)
     said = ended.refusal()
-    assert said.startswith("evaluate (base) failed: Qwen/Qwen2.5-7B-Instruct cannot be loaded")
+    assert said.startswith("answer (base) failed: Qwen/Qwen2.5-7B-Instruct cannot be loaded")
     assert said.endswith("; check the name, the network and access, or give a local folder")
     assert ".;" not in said
 

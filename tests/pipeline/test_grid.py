@@ -13,7 +13,7 @@ from toy_runs import COMMAND, SWEEP, environment, run, status_of
 GRID = ["experiments=toy", "arm=dpo_self", "selfplay.beta=0.05,0.1,0.3", "selfplay.iterations=1,2,3"]
 PAIR = ["experiments=toy", "arm=dpo_self", "selfplay.beta=0.05,0.1", "selfplay.iterations=1"]
 EXECUTED = {"prepare": 1, "student": 1, "teach": 2, "sft": 1, "sft_further": 1, "play": 8, "pair": 7, "reference": 7}
-EXECUTED |= {"dpo": 9, "evaluate": 11, "report": 9}
+EXECUTED |= {"dpo": 9, "answer": 11, "score": 11, "report": 9}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -60,7 +60,7 @@ def test_two_launchers_at_once_make_everything_once(tmp_path: Path) -> None:
     status = status_of(tmp_path / "outputs")
     assert status["done"] == 3
     shared = dict.fromkeys(("prepare", "student", "sft", "sft_further", "pair", "reference"), 1)
-    assert status["stages_executed"] == shared | {"teach": 2, "play": 2, "dpo": 3, "evaluate": 5, "report": 3}
+    assert status["stages_executed"] == shared | {"teach": 2, "play": 2, "dpo": 3, "answer": 5, "score": 5, "report": 3}
 
 
 def test_a_killed_launcher_hangs_nobody_and_what_it_made_stays(tmp_path: Path) -> None:

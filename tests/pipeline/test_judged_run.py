@@ -80,7 +80,7 @@ class Judged:
         """Everything that was judged: attempts, corrections, predictions."""
         for path in [
             *self.root.glob("store/play/*/attempts.jsonl"),
-            *self.root.glob("store/evaluate/*/predictions.jsonl"),
+            *self.root.glob("store/score/*/predictions.jsonl"),
         ]:
             yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
         for path in self.root.glob("store/play/*/corrections.jsonl"):

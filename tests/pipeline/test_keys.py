@@ -36,7 +36,7 @@ TEXTS = {
     "outline chain answer insight": "teach sft play pair score",
     "outline_separator": "student teach sft pair",
     "chain_separator": "teach sft play pair",
-    "part_separator": "teach sft pair",
+    "part_separator": "teach sft play pair",
     "answer_as": "teach pair",
     "wrong_answer": "teach",
     "correction": "sft play reference dpo",

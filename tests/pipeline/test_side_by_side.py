@@ -18,11 +18,11 @@ def test_a_failure_ends_the_run_and_what_is_done_stays(tmp_path: Path) -> None:
     config = configure("arm=dpo_self", "data.sizes.train=400", "selfplay.questions=100", "data.sizes.test=5")
     prepare = make_plan(config, {}).calls[0]
     lost = {"checkpoint": ArtefactRef(stage="student", key="f" * 64), "questions": prepare.ref}
-    score = next(call for call in make_plan(config, {}).calls if call.ref.stage == "evaluate")
-    broken = dataclasses.replace(score, inputs=lost)
+    answer = next(call for call in make_plan(config, {}).calls if call.ref.stage == "answer")
+    broken = dataclasses.replace(answer, inputs=lost)
     executor = ParallelExecutor(tmp_path / "store", tmp_path, config, workers=2)
     calls, stream = [prepare, broken], io.StringIO()
-    with pytest.raises(StageFailed, match=r"evaluate \(base\) failed: cannot read .*manifest.json") as failure:
+    with pytest.raises(StageFailed, match=r"answer \(base\) failed: cannot read .*manifest.json") as failure:
         executor.execute(calls, Watcher(calls, 0, stream))
     assert failure.value.exit_code == 2
     store = Store(tmp_path / "store")

@@ -44,9 +44,9 @@ def test_two_ranks_answer_as_one_process_does_though_one_of_them_is_killed(tmp_p
     """With the checkpoints of one process: what ranks train differs in the last digits."""
     alone = run_toy(tmp_path, *RUN)
     table, store = (alone.folder / "table.csv").read_bytes(), tmp_path / "store"
-    answers = {stage: files_of(store, stage) for stage in ("play", "evaluate")}
+    answers = {stage: files_of(store, stage) for stage in ("play", "answer", "score")}
     assert all(len(files) > 3 for files in answers.values())
-    for stage in ("play", "evaluate", "report"):
+    for stage in ("play", "answer", "score", "report"):
         shutil.rmtree(store / stage)
     killer = kill_a_rank_that_plays(store)
     ended = subprocess.run(
@@ -61,6 +61,6 @@ def test_two_ranks_answer_as_one_process_does_though_one_of_them_is_killed(tmp_p
     killer.join(timeout=1)
     assert len(re.findall("play .* failed: rank 1 died without a word", ended.stderr)) == 1
     assert "starting again, 1 of 2 times, from what was kept" in ended.stderr
-    assert {stage: files_of(store, stage) for stage in ("play", "evaluate")} == answers
+    assert {stage: files_of(store, stage) for stage in ("play", "answer", "score")} == answers
     assert (Path(ended.stdout.splitlines()[-1]).parent / "table.csv").read_bytes() == table
     assert not list(store.glob("*/.*.unfinished"))

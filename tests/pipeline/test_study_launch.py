@@ -43,7 +43,7 @@ def finish(cell: Cell) -> None:
     row = SummaryRow(
         run="toy", arm="dpo_self", title="DPO", stage="dpo", iteration=1, beta=0.1, seed=0, data="clinic", split="dev",
         **numbers, confidence=0.95, unparsed=0, undecided=0, verifier="exact", sound=None, teacher_tokens=0,
-        student_tokens=0, seconds=1.0, artefact="evaluate/0", chance=0.25, commonest_letter_accuracy=0.3,
+        student_tokens=0, seconds=1.0, artefact="score/0", chance=0.25, commonest_letter_accuracy=0.3,
     )  # fmt: skip
     summary = Summary(store="../store", rows=(row,), predictions={}, scores={}, lineage={}, scoring={}, ledger={})
     with cell.run.folder.gathering(report):

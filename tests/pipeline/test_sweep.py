@@ -62,12 +62,12 @@ def test_the_plan_counts_shared_stages_once(cells: list[Cell]) -> None:
     *lines, total, to_run = describe_sweep(cells, Pace(cells[0].run.store)).splitlines()
     assert len(lines) == 2 * 9
     assert "selfplay.beta=0.05 selfplay.iterations=1" in lines[0]
-    assert "20 stages: 0 done, 20 to run, 14 of these shared with cells above" in lines[3]
+    assert "24 stages: 0 done, 24 to run, 17 of these shared with cells above" in lines[3]
     assert total.startswith(
-        "TOTAL over 9 cells, shared stages once: 57 stages (180 if nothing were shared): 0 done, 57"
+        "TOTAL over 9 cells, shared stages once: 68 stages (216 if nothing were shared): 0 done, 68"
     )
     assert to_run == (
-        "to run: prepare 1, student 1, evaluate 11, teach 2, sft 2, play 8, pair 7, reference 7, dpo 9, report 9."
+        "to run: prepare 1, student 1, answer 11, score 11, teach 2, sft 2, play 8, pair 7, reference 7, dpo 9, report 9."
     )
     student = 11 * 1000 * 50 + 120 * 4 * 50 + 7 * 800 * 113
     assert f"at most {120 * 3 // 2 * 50 + 120 * 2 * 64:,} teacher tokens and {student:,} student tokens" in total

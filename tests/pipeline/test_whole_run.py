@@ -89,7 +89,7 @@ def test_the_ledger_states_what_the_manifests_do(finished: tuple[Path, Run]) -> 
     assert len({line["teacher written"] for line in lines}) == 1
     summary = read_summary(run.folder / "summary.json")
     assert {entry.stage for entry in summary.ledger.values()} == set(written) - {"report"}
-    for stage in ("play", "evaluate"):
+    for stage in ("play", "answer"):
         entries = [entry for entry in summary.ledger.values() if entry.stage == stage]
         assert sum(entry.costs.student_tokens for entry in entries) == written[stage] > 0
         assert all(entry.costs.student_prompt_tokens > 0 for entry in entries)
@@ -141,7 +141,7 @@ def test_another_beta_shares_all_that_comes_before_training(finished: tuple[Path
     added = sorted(
         path.parent.parent.name for path in (root / "store").rglob("manifest.json") if path.parent not in before
     )
-    assert added == ["dpo", "evaluate", "report"]
+    assert added == ["answer", "dpo", "report", "score"]
 
 
 def test_stopped_and_killed_runs_go_on_to_the_same_table(finished: tuple[Path, Run], tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_stopped_and_killed_runs_go_on_to_the_same_table(finished: tuple[Path, R
     assert "Traceback" not in stderr
     assert not list(tmp_path.glob("store/sft/*/manifest.json"))
     assert not [path for path in tmp_path.glob("store/sft/*") if path.is_dir()], "an unfinished artefact is cleared"
-    status, _ = interrupt_toy(tmp_path, r"evaluate .*sft .* s ", signal.SIGKILL, "cluster.isolate=true")
+    status, _ = interrupt_toy(tmp_path, r"answer .*sft .* s ", signal.SIGKILL, "cluster.isolate=true")
     assert status == -signal.SIGKILL
     _, uninterrupted = finished
     rest = run_toy(tmp_path)
@@ -250,7 +250,7 @@ def test_a_loop_that_stands_still_stops_with_its_best(finished: tuple[Path, Run]
     new = [path for path in (root / "store").rglob("manifest.json") if path.parent not in before]
     made = [json.loads(path.read_text(encoding="utf-8")) for path in new]
     empty = [item for item in made if item["facts"].get("stopped")]
-    assert sorted(item["ref"]["stage"] for item in empty) == ["dpo", "evaluate", "pair", "play", "reference"]
+    assert sorted(item["ref"]["stage"] for item in empty) == ["answer", "dpo", "pair", "play", "reference", "score"]
     assert all(not item["files"] for item in empty)
     assert [item["facts"]["decision"] for item in made if item["ref"]["stage"] == "gate"] == ["stop", "stop"]
     rows = {(row.arm, row.iteration): row for row in read_summary(run.folder / "summary.json").rows}

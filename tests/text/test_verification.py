@@ -37,7 +37,7 @@ def test_a_right_whole_template_is_kept_in_parts() -> None:
     assert template.is_kept
     assert template.outline == ("1. look", "2. decide")
     assert template.chain == ("1. there is fever", "2. so digoxin")
-    assert (template.answer, template.letters, template.teacher) == ("B", "B", ASKING.name)
+    assert (template.answer, template.letters) == ("B", "B")
     assert (template.prompt_tokens, template.completion_tokens) == (11, 22)
 
 

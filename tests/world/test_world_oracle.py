@@ -28,7 +28,7 @@ def test_treatment_template_made_by_hand(ulcer: Question) -> None:
     template = write_template(ulcer)
     assert template.outline == ("findings", "diagnosis", "drug", "contraindication", "option")
     assert template.chain == (KEY, DIAGNOSIS, DRUG, OPTION)
-    assert (template.answer, template.letters, template.teacher) == ("omeprazole", "A", "oracle")
+    assert (template.answer, template.letters) == ("omeprazole", "A")
     assert template.is_kept
     assert (template.prompt_tokens, template.completion_tokens) == (0, 5 + 7 + 3 + 7 + 3 + 1)
 

@@ -28,9 +28,12 @@ def consistency(answers: Sequence[Sequence[str | None]]) -> float:
 
 
 def permuted_score(answers: Sequence[PermutedAnswers]) -> dict[str, Any]:
-    """What several orders show, as fields of a `Score`: their number, mean accuracy over all answers, and consistency."""
+    """What several orders show, as fields of a `Score`: their number, mean accuracy over all answers, and consistency.
+
+    A question whose options may not change places has one order alone.
+    """
     return {
-        "permutations": len(answers[0].orders),
+        "permutations": max(len(item.orders) for item in answers),
         "permuted_accuracy": fmean(fmean(letters == item.answer for letters in item.letters) for item in answers),
         "consistency": consistency([item.letters for item in answers]),
     }
