@@ -154,17 +154,18 @@ def chosen_examples(groups: Sequence[Group]) -> list[Example]:
 
 def representative(groups: Sequence[Group], number: int) -> list[Group]:
     """Of every `number` questions in a row, those whose lengths and padding are nearest to those of all questions."""
-    return nearest([groups[start : start + number] for start in range(0, len(groups) - number + 1, number)], groups)
+    starts = range(0, len(groups) - number + 1, number)
+    return nearest([list(groups[start : start + number]) for start in starts], groups)
 
 
-def nearest(windows: Sequence[Sequence[Group]], groups: Sequence[Group]) -> list[Group]:
+def nearest(windows: Sequence[list[Group]], groups: Sequence[Group]) -> list[Group]:
     """The window whose lengths and padding are nearest to those of all `groups`."""
     whole = _lengths(groups)
 
     def distance(window: Sequence[Group]) -> float:
         return sum(abs(ours / all_of_them - 1) for ours, all_of_them in zip(_lengths(window), whole, strict=True))
 
-    return list(min(windows, key=distance))
+    return min(windows, key=distance)
 
 
 def describe_lengths(groups: Sequence[Group]) -> str:
