@@ -1,4 +1,4 @@
-"""Preference training and fine-tuning of SmolLM2-135M against TRL, on pairs made from HuatuoGPT-o1 traces.
+"""Preference training and fine-tuning of SmolLM2-135M against TRL, on pairs from HuatuoGPT-o1 traces and from self-play.
 
 python benchmarks/against_trl.py [--turns N] [--only CASE ...]
 """
@@ -17,11 +17,11 @@ from measure import NOTHING_PROMISED, Case, Contest, Target, Work
 from medcritical.config.choices import Precision
 from medcritical.config.schema import Config
 from medcritical.errors import MedCriticalError
+from self_play import num_pairs, self_play_groups, typical
 from sides import Recipe, our_dpo, our_sft, score_groups
 from workload import Group, chosen_examples, describe_lengths, load_groups, load_smollm2, representative, smollm2_config
 
 PAIRS = 2
-CORRECTED = 2  # questions with three pairs each
 SFT_EXAMPLES = 8  # TRL's default batch
 TOLERANCE = 1e-3  # relative, between two losses
 PRECOMPUTED = "TRL, precompute_ref_log_probs"
@@ -33,8 +33,11 @@ def main() -> None:
     contests = {
         "dpo": lambda: DpoTask(checks_losses=True).contest("DPO LoRA, reference cached", cached, measures_memory=True),
         "epoch": lambda: DpoTask(is_cached=False).contest("DPO LoRA, one epoch with its reference pass", Target(1.75)),
-        "three_wrong": lambda: DpoTask(CORRECTED, rejected=3).contest(
-            "DPO LoRA, 3 wrong attempts x 1 correction, reference cached", Target(3.0)
+        "self_play": lambda: DpoTask(is_played=True).contest(
+            "DPO LoRA, pairs of self-play, reference cached", Target()
+        ),
+        "self_play_all": lambda: DpoTask(1, is_played=True, per_question=None).contest(
+            "DPO LoRA, all pairs of a question of self-play, reference cached", Target(3.0)
         ),
         "full": lambda: DpoTask(is_full=True).contest("DPO of all weights, reference cached", Target(1.9)),
         "sft": lambda: sft_contest(1, Target(ratio=1.8, memory_ratio=0.35)),
@@ -47,10 +50,14 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class DpoTask:
-    """One optimizer step over `questions` with `rejected` pairs each; TRL has `micro` pairs in a forward pass."""
+    """One optimizer step over `questions`; TRL has `micro` pairs in a forward pass.
+
+    Pairs are made from traces, one a question, or with `is_played` come from self-play, at most `per_question` of each.
+    """
 
     questions: int = PAIRS
-    rejected: int = 1
+    is_played: bool = False
+    per_question: int | None = 1
     micro: int = PAIRS
     is_cached: bool = True
     is_full: bool = False
@@ -58,10 +65,15 @@ class DpoTask:
     checks_losses: bool = False
 
     def contest(self, name: str, target: Target, *, measures_memory: bool = False) -> Contest:
-        """Ours against TRL. Raises Unavailable without the traces."""
+        """Ours against TRL. Raises Unavailable without the traces, where pairs are made from them."""
         config = smollm2_config()
-        every = load_groups(load_smollm2(config).tokenizer, rejected=self.rejected)
-        groups = representative(every, self.questions)
+        tokenizer = load_smollm2(config).tokenizer
+        if self.is_played:
+            questions = self_play_groups(tokenizer, self.per_question)
+            every, groups = [group for question in questions for group in question], typical(questions, self.questions)
+        else:
+            every = load_groups(tokenizer, rejected=1)
+            groups = representative(every, self.questions)
 
         def note() -> str:
             lengths = describe_lengths(groups)
@@ -77,11 +89,11 @@ class DpoTask:
             measures_memory=measures_memory,
         )
 
-    def recipe(self, config: Config) -> Recipe:
+    def recipe(self, config: Config, groups: Sequence[Group]) -> Recipe:
         """What both sides do in one turn."""
         return Recipe(
             lora=None if self.is_full else config.student.lora,
-            batch_size=self.questions * self.rejected,
+            batch_size=num_pairs(groups),
             steps=1,
             micro=self.micro,
             precision=self.precision,
@@ -89,7 +101,7 @@ class DpoTask:
 
     def ours(self, config: Config, groups: Sequence[Group]) -> Work:
         """`train_dpo`, after `score_responses` where the reference is not cached."""
-        recipe, student = self.recipe(config), load_smollm2(config)
+        recipe, student = self.recipe(config, groups), load_smollm2(config)
         reference = student if self.is_cached else load_smollm2(config)
         scored = score_groups(config, reference, groups, recipe)  # before the student gets its adapter
         model, pad_id = recipe.model(student), student.tokenizer.pad_token_id
@@ -106,7 +118,8 @@ class DpoTask:
         """`DPOTrainer.train`."""
         from trl_peer import trl_dpo
 
-        trainer = trl_dpo(load_smollm2(config), groups, self.recipe(config), precompute_ref_log_probs=self.is_cached)
+        recipe = self.recipe(config, groups)
+        trainer = trl_dpo(load_smollm2(config), groups, recipe, precompute_ref_log_probs=self.is_cached)
 
         def work() -> int:
             trainer.train()
@@ -160,8 +173,7 @@ def measure_floor(turns: int) -> Case:
     config, task = smollm2_config(), DpoTask()
     student, lora = load_smollm2(config), config.student.lora
     assert lora is not None
-    groups = load_groups(student.tokenizer, rejected=task.rejected)
-    groups = representative(groups, task.questions)
+    groups = representative(load_groups(student.tokenizer, rejected=1), task.questions)
     return floor_case(student, groups, lora.rank, task.ours(config, groups), turns=turns)
 
 

@@ -116,7 +116,7 @@ def _dpo_contest(clinic: Clinic, metrics: Path) -> Contest:
         logits = model(input_ids=batch.rows.input_ids_RT, use_cache=False).logits
         sums_R, counts_R = sequence_logps(logits, batch.rows.labels_RT)
         chosen_B, rejected_B = sums_R.chunk(2)
-        references = batch.reference_chosen_logps_B, batch.reference_rejected_logps_C
+        references = batch.reference_chosen_logps_C, batch.reference_rejected_logps_C
         chosen_lengths_B, rejected_lengths_B = counts_R.chunk(2)
         preference = dpo_loss(
             chosen_B,

@@ -19,6 +19,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from medcritical.batching import Example
+from medcritical.batching.rows import packed_tokens
 from medcritical.cli.compose import check_overrides
 from medcritical.config.choices import DataFormat, OnError
 from medcritical.config.schema import Config
@@ -41,7 +42,10 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True)
 class Group:
-    """One question: the ids of its prompt, of the chosen response, and of one or several rejected ones."""
+    """The ids of a question's prompt, of a chosen response, and of one or several rejected ones.
+
+    A question with several chosen responses is as many groups.
+    """
 
     prompt_ids: list[int]
     chosen_ids: list[int]
@@ -150,14 +154,18 @@ def chosen_examples(groups: Sequence[Group]) -> list[Example]:
 
 def representative(groups: Sequence[Group], number: int) -> list[Group]:
     """Of every `number` questions in a row, those whose lengths and padding are nearest to those of all questions."""
+    starts = range(0, len(groups) - number + 1, number)
+    return nearest([list(groups[start : start + number]) for start in starts], groups)
+
+
+def nearest(windows: Sequence[list[Group]], groups: Sequence[Group]) -> list[Group]:
+    """The window whose lengths and padding are nearest to those of all `groups`."""
     whole = _lengths(groups)
 
     def distance(window: Sequence[Group]) -> float:
         return sum(abs(ours / all_of_them - 1) for ours, all_of_them in zip(_lengths(window), whole, strict=True))
 
-    starts = range(0, len(groups) - number + 1, number)
-    nearest = min((groups[start : start + number] for start in starts), key=distance)
-    return list(nearest)
+    return min(windows, key=distance)
 
 
 def describe_lengths(groups: Sequence[Group]) -> str:
@@ -177,5 +185,5 @@ def _lengths(groups: Sequence[Group]) -> tuple[float, float, float, float, float
     prompt, chosen, rejected = (fmean(column) for column in zip(*pairs, strict=True))
     real = sum(group.num_tokens for group in groups)
     padded = sum(2 * (p + max(c, bad)) for p, c, bad in pairs)
-    shared = sum(len(g.prompt_ids) + len(g.chosen_ids) + sum(map(len, g.rejected_ids)) for g in groups)
+    shared = packed_tokens((g.prompt_ids, response) for g in groups for response in (g.chosen_ids, *g.rejected_ids))
     return prompt, chosen, rejected, padded / real, shared / real

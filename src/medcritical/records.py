@@ -198,10 +198,13 @@ class PreferencePair(Record, frozen=True, kw_only=True):
 
 
 class ScoredPair(Record, frozen=True, kw_only=True):
-    """A pair with its reference log-probabilities: nats, summed over response tokens. Written by `reference`."""
+    """A pair with its reference log-probabilities: nats, summed over response tokens. Written by `reference`.
+
+    Both are None for a response that is chosen alone: nothing compares it with the reference.
+    """
 
     pair: PreferencePair
-    reference_chosen_logp: float
+    reference_chosen_logp: float | None
     reference_rejected_logp: float | None
 
 

@@ -25,7 +25,7 @@ from medcritical.errors import DataError
 padded = partial(pad_rows, pad_id=0)
 PAIRS = [
     PairExample([5], [6, 7], [8], -1.5, -2.5),
-    PairExample([4, 5], [6], None, -3.5, None),
+    PairExample([4, 5], [6], None, None, None, weight=0.5),
     PairExample([5], [9], [9, 9, 9], -4.5, -5.5),
 ]
 
@@ -51,8 +51,9 @@ def test_padded_pairs_are_chosen_rows_then_rejected_rows() -> None:
     assert batch.rows.labels_RT[1].tolist() == [-100, -100, 6, -100]
     assert (batch.chosen_B.tolist(), batch.rejected_C.tolist()) == ([0, 1, 2], [3, 4])
     assert batch.contrasted_C.tolist() == [0, 2]
-    assert batch.reference_chosen_logps_B.tolist() == [-1.5, -3.5, -4.5]
+    assert batch.reference_chosen_logps_C.tolist() == [-1.5, -4.5]
     assert batch.reference_rejected_logps_C.tolist() == [-2.5, -5.5]
+    assert batch.weights_B.tolist() == [1, 0.5, 1]
     assert batch.num_tokens == 3 + 3 + 2 + 2 + 4
 
 
@@ -105,7 +106,7 @@ def test_a_packed_row_holds_every_sequence_once(sequences: list[tuple[list[int],
 
 @pytest.mark.parametrize("layout", [padded, pack_row])
 def test_pairs_without_any_rejected_have_no_rejected_sequence(layout: Any) -> None:
-    batch = collate_pairs([PairExample([5], [6], None, -1.0, None)], layout=layout, normaliser=1)
+    batch = collate_pairs([PairExample([5], [6], None, None, None)], layout=layout, normaliser=1)
     assert batch.contrasted_C.dtype == batch.rejected_C.dtype == torch.int64
     assert len(batch.reference_rejected_logps_C) == len(batch.rejected_C) == 0
 
@@ -123,10 +124,12 @@ def test_to_moves_every_tensor(layout: Any) -> None:
     [
         lambda: Example([], [1]),
         lambda: Example([1], []),
-        lambda: PairExample([1], [], None, 0.0, None),
+        lambda: PairExample([1], [], None, None, None),
         lambda: PairExample([1], [2], [], 0.0, 0.0),
         lambda: PairExample([1], [2], [3], 0.0, None),
         lambda: PairExample([1], [2], None, 0.0, 0.0),
+        lambda: PairExample([1], [2], None, 0.0, None),
+        lambda: PairExample([1], [2], [3], 0.0, 0.0, weight=0.0),
     ],
 )
 def test_examples_that_cannot_be_scored_are_refused(make: Any) -> None:
@@ -137,4 +140,4 @@ def test_examples_that_cannot_be_scored_are_refused(make: Any) -> None:
 def test_lengths() -> None:
     assert Example([1, 2], [3]).length == 3
     assert PairExample([1, 2], [3], [4, 5, 6], 0.0, 0.0).length == 5
-    assert PairExample([1, 2], [3], None, 0.0, None).length == 3
+    assert PairExample([1, 2], [3], None, None, None).length == 3

@@ -22,7 +22,7 @@ def some_pairs(draw: st.DrawFn) -> list[PairExample]:
     for _ in range(draw(st.integers(2, 14))):
         rejected = draw(st.none() | some_ids)
         logp = None if rejected is None else -1.0
-        pairs.append(PairExample(draw(st.sampled_from(prompts)), draw(some_ids), rejected, -1.0, logp))
+        pairs.append(PairExample(draw(st.sampled_from(prompts)), draw(some_ids), rejected, logp, logp))
     return pairs
 
 

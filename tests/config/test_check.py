@@ -39,6 +39,7 @@ def refusal_of_command(*overrides: str) -> str:
         (["qwertyuiop=1"], ["qwertyuiop", "medcritical --cfg job"]),
         (["+data.world.nose=1"], ["data.world.nose", "no configuration key"]),
         (["+arms.dpo_self.titel=x"], ["arms.dpo_self.titel", "no configuration key"]),
+        (["selfplay.pairs_per_question=all"], ["selfplay.pairs_per_question=all", "must be a whole number"]),
         (["selfplay.beta=warm"], ["selfplay.beta=warm", "must be a number"]),
         (["seed=1.5"], ["seed=1.5", "must be a whole number"]),
         (["plan=perhaps"], ["plan=perhaps", "must be true or false"]),
@@ -69,6 +70,7 @@ def test_unknown_keys_types_and_options(overrides: list[str], said: list[str]) -
         ("selfplay.beta=0", "greater than 0"),
         ("selfplay.beta=-0.1", "greater than 0"),
         ("selfplay.iterations=101", "at least 1 and at most 100"),
+        ("selfplay.pairs_per_question=0", "at least 1"),
         ("generation.top_p=1.5", "greater than 0 and at most 1"),
         ("dpo.label_smoothing=0.5", "at least 0 and less than 0.5"),
         ("data.world.hallmark_shown=2", "at most 1"),
@@ -221,6 +223,7 @@ def test_every_fault_is_told_at_once() -> None:
         (["selfplay.betas=[1,2,3]"], ["selfplay.betas has 3 values", "selfplay.iterations=2"]),
         ([*REAL, "selfplay.learning_rates=[0.1]"], ["selfplay.learning_rates=[0.1]", "0.002"]),
         ([*REAL, "selfplay.right_by=soundness"], ["selfplay.right_by=soundness", "data=medqa"]),
+        (["selfplay.corrector=trained", "dpo.nll_weight=0"], ["dpo.nll_weight=0", "selfplay.corrector=current"]),
         (["arm=dpo_samples", "selfplay.corrector=trained"], ["selfplay.corrector=trained", "retry=[correction]"]),
         (["selfplay=gated", "data.sizes.dev=0"], ["selfplay.gate", "data.sizes.dev=0"]),
         (

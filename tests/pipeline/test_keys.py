@@ -97,13 +97,13 @@ READERS = {
         "corrector": "pair reference dpo",
         "fallback replay replay_iterations": "pair",
         "filters.max_overlap filters.max_length_ratio filters.duplicates": "pair",
-        "pairs_per_question pair_weight": "pair",
+        "pairs_per_question": "pair",
         "gate.questions": "answer gate",
         "gate.min_gain gate.max_drop gate.patience": "gate",
     },
     "dpo": {
         OPTIM: TRAINING,
-        "nll_weight loss length label_smoothing positive_weight": "dpo",
+        "nll_weight pair_weight loss length label_smoothing positive_weight": "dpo",
         "max_length": "sft reference dpo",
     },
     "arms": {

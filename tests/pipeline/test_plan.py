@@ -389,6 +389,34 @@ def test_the_loss_is_known_to_the_training_and_what_follows_alone() -> None:
     assert changed(plan_of("arm=rejection_sft"), plan_of("arm=rejection_sft", "dpo.loss=hinge")) == set()
 
 
+def test_the_weight_of_the_nll_beside_a_contrast_is_no_control_s() -> None:
+    """What trains the NLL alone trains it with weight 1."""
+    controls = "arm=[rejection_sft,nll_corrections]"
+    assert changed(plan_of(controls), plan_of(controls, "dpo.nll_weight=0")) == set()
+    trainings = [call.config for call in plan_of(controls).calls if isinstance(call.config, DpoStage)]
+    assert {stage.nll_weight for stage in trainings} == {1.0}
+
+
+def test_what_is_chosen_alone_is_left_out_where_the_contrast_is_the_whole_loss() -> None:
+    def keeps(*overrides: str) -> dict[str, bool]:
+        calls = plan_of("arm=[dpo_self,nll_corrections]", *overrides).calls
+        return {call.label: call.config.keeps_alone for call in calls if isinstance(call.config, PairStage)}
+
+    assert set(keeps().values()) == {True}
+    assert keeps("dpo.nll_weight=0")["dpo_self iteration 1"] is False
+    assert keeps("dpo.nll_weight=0")["nll_corrections iteration 1"] is True
+    one, other = (plan_of(ALONE, "selfplay.iterations=1", f"dpo.nll_weight={weight}") for weight in (1, 2))
+    assert {stage for stage, _ in changed(one, other)} == {"dpo", "answer", "score", "report"}  # no pair is another
+
+
+def test_how_many_pairs_a_question_has_and_what_they_weigh() -> None:
+    one = plan_of(ALONE, "selfplay.iterations=1")
+    several = plan_of(ALONE, "selfplay.iterations=1", "selfplay.pairs_per_question=null")
+    assert {stage for stage, _ in changed(one, several)} == {"pair", "reference", "dpo", "answer", "score", "report"}
+    shared = plan_of(ALONE, "selfplay.iterations=1", "dpo.pair_weight=per_question")
+    assert {stage for stage, _ in changed(one, shared)} == {"dpo", "answer", "score", "report"}
+
+
 SOURCES = {
     "data/medqa/US/train.jsonl": "1" * 64,
     "data/medqa/US/dev.jsonl": "2" * 64,

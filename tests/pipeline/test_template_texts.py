@@ -70,7 +70,16 @@ def test_that_is_said_of_slices_that_leave_something_out(both: tuple[Made, Made]
     """Each stage with a template has another one, and a text of it less."""
     read, whole = both
     with_template = {name for name, (call, _) in read.items() if hasattr(call.config, "template")}
-    assert {stage for stage, _ in with_template} == {"teach", "sft", "play", "pair", "reference", "dpo", "answer", "score"}
+    assert {stage for stage, _ in with_template} == {
+        "teach",
+        "sft",
+        "play",
+        "pair",
+        "reference",
+        "dpo",
+        "answer",
+        "score",
+    }
     for name in with_template:
         texts = [dataclasses.asdict(made[name][0].config.template) for made in (read, whole)]  # type: ignore[attr-defined]
         assert texts[0] != texts[1], name

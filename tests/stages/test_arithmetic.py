@@ -10,17 +10,17 @@ import msgspec
 import pytest
 
 from configurations import configure
-from medcritical.config.choices import Match, Precision, StrategyKind
+from medcritical.config.choices import Match, PairWeight, Precision, StrategyKind
 from medcritical.config.schema import TrainerConfig
 from medcritical.config.stages import DpoStage, ReferenceStage
 from medcritical.errors import ConfigError
 from medcritical.modeling.student import create_student
-from medcritical.records import PreferencePair, Question
+from medcritical.records import PreferencePair, Question, ScoredPair
 from medcritical.stages import dpo, reference
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.environment import environment_of
 from medcritical.stages.pair import PAIRS
-from medcritical.store import ArtefactRef, Costs, Store, write_records
+from medcritical.store import ArtefactRef, Costs, Store, read_records, write_records
 from medcritical.store.artefact import MANIFEST
 from medcritical.training.device import LightningPrecision, arithmetic_of, forward_of
 
@@ -35,6 +35,7 @@ STAGE = DpoStage(
     template=CONFIG.template,
     lora=None,
     seed=0,
+    pair_weight=PairWeight.per_pair,
 )
 QUESTION = Question(
     id="q", stem="fever", options={"A": "rash", "B": "fever"}, answer="A", language="en", split="train", source="test"
@@ -152,3 +153,34 @@ def test_a_preference_training_without_a_rejected_response_is_an_alarm(
     trained = machine.make("dpo", dpo.run, config, {"checkpoint": inputs["checkpoint"], "scored": scored})
     alarms = [alarm for alarm in store.manifest(trained).facts["alarms"] if alarm.startswith("No contrast")]
     assert len(alarms) == (0 if has_rejected else 1)
+
+
+def test_what_is_chosen_alone_is_handed_on_without_scores(tmp_path: Path, inputs: dict[str, ArtefactRef]) -> None:
+    store = Store(tmp_path)
+    lone = msgspec.structs.replace(PAIR, rejected=None)
+    write_records(store.folder(inputs["pairs"]) / PAIRS, [lone, PAIR])
+    machine = Machine(store, Precision.float32)
+    stage = ReferenceStage(CONFIG.template, CONFIG.dpo.max_length, Precision.auto)
+    scored = machine.make("reference", reference.run, stage, inputs)
+    first, second = read_records(store.folder(scored) / reference.SCORED, ScoredPair)
+    assert (first.pair, first.reference_chosen_logp, first.reference_rejected_logp) == (lone, None, None)
+    assert second.reference_chosen_logp is not None
+    assert second.reference_chosen_logp < 0
+    facts = store.manifest(scored).facts
+    assert (facts["pairs"], facts["alone"]) == (1, 1)
+    config = dataclasses.replace(STAGE, nll_weight=1.0)
+    trained = machine.make("dpo", dpo.run, config, {"checkpoint": inputs["checkpoint"], "scored": scored})
+    facts = store.manifest(trained).facts
+    assert (facts["pairs"], facts["alone"]) == (1, 1)
+    assert "1 pairs, 1 alone" in facts["shown"]
+
+
+def test_a_preference_training_that_learns_nothing_is_an_alarm(tmp_path: Path, inputs: dict[str, ArtefactRef]) -> None:
+    store = Store(tmp_path)
+    write_records(store.folder(inputs["pairs"]) / PAIRS, [msgspec.structs.replace(PAIR, rejected=None)])
+    machine = Machine(store, Precision.float32)
+    stage = ReferenceStage(CONFIG.template, CONFIG.dpo.max_length, Precision.auto)
+    wanted = {"checkpoint": inputs["checkpoint"], "scored": machine.make("reference", reference.run, stage, inputs)}
+    trained = machine.make("dpo", dpo.run, STAGE, wanted)  # its weight of the NLL is 0
+    alarms = store.manifest(trained).facts["alarms"]
+    assert [alarm.split(":")[0] for alarm in alarms] == ["Nothing was learned", "No contrast"]

@@ -7,7 +7,7 @@ import pytest
 
 from losses import FAMILY
 from medcritical.batching import Example, PairExample
-from medcritical.config.choices import Match, Schedule
+from medcritical.config.choices import Match, PairWeight, Schedule
 from medcritical.config.schema import OptimConfig
 from medcritical.errors import TrainingError
 from medcritical.selfplay.formula import step_formula
@@ -53,7 +53,7 @@ def inputs(tmp_path: Path) -> Inputs:
 
 
 CHOSEN = [
-    PairExample([1] * 10, [2] * length, None, 0.0, None) for length in (10, 20)
+    PairExample([1] * 10, [2] * length, None, None, None) for length in (10, 20)
 ]  # 20 and 30 tokens, 25 on average
 PAIRS = [PairExample([1] * 10, [2] * 10, [3] * 20, 0.0, 0.0)]  # the prompt goes with each response: 20 + 30 tokens
 EXAMPLES = [Example([1] * 10, [2] * 15)]  # 25 tokens
@@ -114,10 +114,18 @@ FORMULAS = {
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_the_loss_is_written_out(name: str) -> None:
-    assert step_formula(FAMILY[name], 0.1, 3.0) == (
+    assert step_formula(FAMILY[name], 0.1, 3.0, PairWeight.per_pair) == (
         f"[sum over pairs({FORMULAS[name]}) + 3 * sum over chosen(NLL per token)] / batch_size"
+    )
+    assert (
+        step_formula(FAMILY[name], 0.1, 0.0, PairWeight.per_pair) == f"[sum over pairs({FORMULAS[name]})] / batch_size"
+    )
+    assert step_formula(FAMILY[name], 0.1, 3.0, PairWeight.per_question) == (
+        f"[sum over pairs(w * {FORMULAS[name]}) + 3 * sum over chosen(w * NLL per token)] / sum of w, "
+        "w = 1 / pairs of the question"
     )
 
 
 def test_without_a_contrast_the_loss_is_the_nll_alone() -> None:
-    assert step_formula(None, None, 3.0) == "[3 * sum over chosen(NLL per token)] / batch_size"
+    formula = step_formula(None, None, 1.0, PairWeight.per_pair)
+    assert formula == "[sum over chosen(NLL per token)] / batch_size"

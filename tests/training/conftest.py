@@ -130,7 +130,7 @@ def make_pairs(make_trainer: Callable[..., TrainerConfig]) -> Callable[..., list
         rows = [Example(p, r) for responses in (chosen, rejected) for p, r in zip(prompts, responses, strict=True)]
         logps = score_responses(reference, PAD, rows, make_trainer(), lambda *_: None)
         return [
-            PairExample(prompts[i], chosen[i], None, logps[i], None)
+            PairExample(prompts[i], chosen[i], None, None, None)
             if i % 3 == 2 and not all_contrasted
             else PairExample(prompts[i], chosen[i], rejected[i], logps[i], logps[number + i])
             for i in range(number)

@@ -84,4 +84,14 @@ def test_a_loss_that_is_small_at_its_target_or_below_zero_is_no_saturation(name:
 
 
 def test_rows_without_preference_metrics_raise_none() -> None:
-    assert find_alarms([{"step": 1, "train/loss": 0.0}], 100) == ()
+    assert find_alarms([{"step": 1, "train/loss": 0.1}], 100) == ()
+
+
+@pytest.mark.parametrize(("metric", "name"), [("train/loss", "loss"), ("train/grad_norm", "gradient")])
+def test_a_training_of_nothing_is_an_alarm_whatever_it_trains(metric: str, name: str) -> None:
+    sound = {"train/loss": 0.7, "train/grad_norm": 1.5}
+    nothing = [{"step": step, **sound, metric: 0.0} for step in (1, 5, 8)]
+    (alarm,) = find_alarms(nothing, 8)
+    assert alarm.startswith(f"Nothing was learned: the {name} was exactly 0 in all 3 logged steps")
+    assert find_alarms([*nothing, {"step": 8, **sound}], 8) == ()
+    assert find_alarms([{"step": 1, **sound, metric: 1e-300}], 8) == ()

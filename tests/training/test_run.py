@@ -1,6 +1,7 @@
 """Trainings of a few steps: what they compute, what stops them, what they report. Float64 throughout."""
 
 import copy
+import dataclasses
 import json
 import logging
 import math
@@ -396,3 +397,74 @@ def test_a_process_alone_in_a_job_of_slurm_is_no_task_of_it(
     """Lightning would take it for one, and refuse what SLURM says of the job's other tasks."""
     monkeypatch.setenv("SLURM_NTASKS", "2")
     assert len(score_responses(make_model(), PAD, examples, make_trainer(), silent)) == len(examples)
+
+
+def shared_question(reference: nn.Module, trainer: Any) -> list[PairExample]:
+    """A question with three pairs that weigh 1 together, one with a pair, and a response that is chosen alone."""
+    torch.manual_seed(8)
+
+    def ids(length: int) -> list[int]:
+        return torch.randint(3, 17, (length,)).tolist()
+
+    one, other = ids(5), ids(3)
+    found = [(one, ids(4), ids(4 + number), 1 / 3) for number in range(3)] + [(other, ids(2), ids(6), 1.0)]
+    rows = [Example(prompt, response) for prompt, *responses, _ in found for response in responses]
+    logps = iter(score_responses(reference, PAD, rows, trainer, silent))
+    pairs = [PairExample(*ids_of, next(logps), next(logps), weight) for *ids_of, weight in found]
+    return [*pairs, PairExample(ids(4), ids(5), None, None, None)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_pairs_of_a_question_that_share_a_weight_count_as_one(
+    layout: dict[str, Any], make_model: Make, make_optim: Make, make_trainer: Make, tmp_path: Path
+) -> None:
+    """At the reference every pair's loss is ln 2: of five examples three weigh 1 / 3, so that the step is divided by 3."""
+    model = make_model()
+    pairs = shared_question(model, make_trainer())
+    nll = [-logp(model, p.prompt_ids, p.chosen_ids).item() / len(p.chosen_ids) for p in pairs]
+    result = dpo(model, pairs, make_optim(batch_size=5), make_trainer(**layout), tmp_path, steps=1)
+    preference = math.log(2) * (3 * 1 / 3 + 1)
+    of_chosen = 0.7 * (sum(nll[:3]) / 3 + nll[3] + nll[4])
+    assert result.metrics["train/loss"] == pytest.approx((preference + of_chosen) / 3, rel=1e-12)
+    assert result.metrics["train/nll"] == pytest.approx(sum(nll) / 5, rel=1e-12)  # metrics are plain means
+
+
+def test_ten_weighted_steps_are_the_same_in_every_layout(
+    make_model: Make, make_optim: Make, make_trainer: Make, tmp_path: Path
+) -> None:
+    pairs = shared_question(make_model(), make_trainer())
+    models, losses = [], []
+    for layout in LAYOUTS:
+        model = make_model()
+        dpo(model, pairs, make_optim(batch_size=4), make_trainer(**layout), tmp_path, steps=10)
+        models.append(model)
+        losses.append([row["train/loss"] for row in rows_of(tmp_path)])
+    for model, loss in zip(models[1:], losses[1:], strict=True):
+        assert loss == pytest.approx(losses[0], rel=1e-9)
+        assert_same_weights(model, models[0], 1e-8)
+
+
+def test_one_weight_for_all_is_no_weight(
+    make_model: Make, make_pairs: Make, make_optim: Make, make_trainer: Make, tmp_path: Path
+) -> None:
+    """To the last bit where it is 1; of another size it cancels."""
+    models = []
+    for weight in (None, 1.0, 0.25):
+        model = make_model()
+        pairs = make_pairs(model)
+        weighted = pairs if weight is None else [dataclasses.replace(pair, weight=weight) for pair in pairs]
+        dpo(model, weighted, make_optim(), make_trainer(), tmp_path)
+        models.append(model)
+    assert_same_weights(models[1], models[0], 0)
+    assert_same_weights(models[2], models[0], 1e-9)
+
+
+def test_a_training_of_nothing_says_so(
+    make_model: Make, make_pairs: Make, make_optim: Make, make_trainer: Make, tmp_path: Path
+) -> None:
+    model = make_model()
+    for nll_weight, nothing in ((0.0, True), (0.7, False)):
+        result = dpo(
+            model, make_pairs(model), make_optim(), make_trainer(), tmp_path, contrast=False, nll_weight=nll_weight
+        )
+        assert any(alarm.startswith("Nothing was learned") for alarm in result.alarms) == nothing

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -33,7 +33,7 @@ class Batch:
 
     rows: Rows
     num_tokens: int
-    normaliser: int
+    normaliser: float
 
     def to(self: BatchT, device: torch.device | str) -> BatchT:
         """This batch with its tensors on `device`. Lightning moves batches by this method."""
@@ -55,35 +55,36 @@ class SftBatch(Batch):
 
 @dataclass(frozen=True)
 class PairBatch(Batch):
-    """Preference pairs. `normaliser`: examples per step.
+    """Preference pairs. `normaliser`: weights of the step's examples together; where all weigh 1, their number.
 
     Attributes:
         chosen_B: index into S of each example's chosen response.
         rejected_C: index into S of each rejected response.
         contrasted_C: index into B of each rejected response's example.
-        reference_chosen_logps_B: nats, float64.
+        reference_chosen_logps_C: nats, float64.
         reference_rejected_logps_C: nats, float64.
+        weights_B: of each example in the loss, float64.
     """
 
     chosen_B: Tensor
     rejected_C: Tensor
     contrasted_C: Tensor
-    reference_chosen_logps_B: Tensor
+    reference_chosen_logps_C: Tensor
     reference_rejected_logps_C: Tensor
+    weights_B: Tensor
 
 
-def collate_examples(examples: Sequence[Example], *, layout: Layout, normaliser: int) -> SftBatch:
+def collate_examples(examples: Sequence[Example], *, layout: Layout, normaliser: float) -> SftBatch:
     """The batch of these examples."""
     sequences = [(example.prompt_ids, example.response_ids) for example in examples]
     rows, learned = layout(sequences)
     return SftBatch(rows, _num_tokens(sequences), normaliser, learned_B=torch.tensor(learned))
 
 
-def collate_pairs(examples: Sequence[PairExample], *, layout: Layout, normaliser: int) -> PairBatch:
+def collate_pairs(examples: Sequence[PairExample], *, layout: Layout, normaliser: float) -> PairBatch:
     """The batch of these pairs: chosen responses first, then rejected ones, where the layout keeps the order."""
     sequences = [(pair.prompt_ids, pair.chosen_ids) for pair in examples]
     sequences += [(pair.prompt_ids, pair.rejected_ids) for pair in examples if pair.rejected_ids is not None]
-    rejected_logps = [pair.reference_rejected_logp for pair in examples if pair.reference_rejected_logp is not None]
     contrasted = [index for index, pair in enumerate(examples) if pair.rejected_ids is not None]
     rows, found = layout(sequences)
     return PairBatch(
@@ -93,9 +94,15 @@ def collate_pairs(examples: Sequence[PairExample], *, layout: Layout, normaliser
         chosen_B=torch.tensor(found[: len(examples)]),
         rejected_C=torch.tensor(found[len(examples) :], dtype=torch.int64),
         contrasted_C=torch.tensor(contrasted, dtype=torch.int64),
-        reference_chosen_logps_B=torch.tensor([p.reference_chosen_logp for p in examples], dtype=torch.float64),
-        reference_rejected_logps_C=torch.tensor(rejected_logps, dtype=torch.float64),
+        reference_chosen_logps_C=_float64(pair.reference_chosen_logp for pair in examples),
+        reference_rejected_logps_C=_float64(pair.reference_rejected_logp for pair in examples),
+        weights_B=_float64(pair.weight for pair in examples),
     )
+
+
+def _float64(values: Iterable[float | None]) -> Tensor:
+    """Those that are there."""
+    return torch.tensor([value for value in values if value is not None], dtype=torch.float64)
 
 
 def _num_tokens(sequences: Sequences) -> int:

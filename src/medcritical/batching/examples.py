@@ -35,19 +35,25 @@ class Example:
 class PairExample:
     """A preference pair as token ids, with reference log-probabilities: nats, summed over response tokens.
 
-    `rejected_ids` and `reference_rejected_logp` are None together: the chosen response then feeds the NLL term alone.
+    Without `rejected_ids` there are no log-probabilities either: the chosen response then feeds the NLL term alone, which
+    needs no reference. `weight` is what the example counts in the loss and in its normaliser.
     """
 
     prompt_ids: Ids
     chosen_ids: Ids
     rejected_ids: Ids | None
-    reference_chosen_logp: float
+    reference_chosen_logp: float | None
     reference_rejected_logp: float | None
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         _require_tokens(prompt=self.prompt_ids, chosen=self.chosen_ids)
-        if (self.rejected_ids is None) != (self.reference_rejected_logp is None):
-            raise DataError("A pair has a rejected response or its reference log-probability, but not both.")
+        if len({part is None for part in (self.rejected_ids, *self.reference_logps)}) > 1:
+            raise DataError(
+                "A pair needs a rejected response and both reference log-probabilities, or none of the three."
+            )
+        if not self.weight > 0:
+            raise DataError(f"A pair has the weight {self.weight:g}; it must be greater than 0.")
         if self.rejected_ids is not None:
             _require_tokens(rejected=self.rejected_ids)
 
@@ -55,6 +61,11 @@ class PairExample:
     def responses(self) -> tuple[Ids, ...]:
         """Chosen, then rejected where there is one."""
         return (self.chosen_ids,) if self.rejected_ids is None else (self.chosen_ids, self.rejected_ids)
+
+    @property
+    def reference_logps(self) -> tuple[float | None, float | None]:
+        """Of chosen and rejected."""
+        return self.reference_chosen_logp, self.reference_rejected_logp
 
     @property
     def length(self) -> int:

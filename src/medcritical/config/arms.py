@@ -196,3 +196,9 @@ def _loop_faults(config: Config) -> Iterator[str]:
         set(arm.retry) & set(CORRECTING) for arm in config.arms.values()
     ):
         yield "selfplay.corrector=trained, and no arm of this run corrects: choose an arm with retry=[correction]."
+    has_contrast = any(arm.objective is Objective.dpo for arm in config.arms.values())
+    if loop.corrector is Corrector.trained and has_contrast and config.dpo.nll_weight == 0:
+        yield (
+            "selfplay.corrector=trained has corrections learned by the NLL term, which dpo.nll_weight=0 leaves out: raise "
+            "dpo.nll_weight, or choose selfplay.corrector=current."
+        )

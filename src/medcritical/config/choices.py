@@ -191,8 +191,15 @@ class Length(str, Enum):
     sum = "sum"
 
 
+class PairWeight(str, Enum):
+    """What a pair weighs in the loss: 1; or 1 for all pairs of its question together."""
+
+    per_pair = "per_pair"
+    per_question = "per_question"
+
+
 class Objective(str, Enum):
-    """dpo: preference loss plus weighted NLL on chosen; nll: the NLL term alone (rejection-sampling SFT)."""
+    """dpo: preference loss plus weighted NLL on chosen; nll: the NLL of chosen alone (rejection-sampling SFT)."""
 
     dpo = "dpo"
     nll = "nll"

@@ -19,6 +19,7 @@ from medcritical.config.choices import (
     EngineKind,
     Fallback,
     Match,
+    PairWeight,
     Precision,
     Retry,
     RightBy,
@@ -164,7 +165,8 @@ class PairStage(StageConfig):
     """Attempts and corrections (and the teacher's) -> preference pairs and their quality report.
 
     `trains_corrector` adds verified corrections as examples for the corrector. Of the replayed pairs those of iterations
-    before `replay_from` are left out.
+    before `replay_from` are left out. Of one question come at most `pairs_per_question` pairs (None: all). Without
+    `keeps_alone` examples without a rejected response are left out: the loss would learn nothing from them.
     """
 
     stage: ClassVar[str] = "pair"
@@ -177,6 +179,8 @@ class PairStage(StageConfig):
     iteration: int
     replay_from: int
     seed: int
+    pairs_per_question: Optional[int]
+    keeps_alone: bool
 
 
 @dataclass
@@ -184,6 +188,7 @@ class ReferenceStage(StageConfig):
     """Pairs + reference checkpoint -> reference log-probabilities. No beta here: every beta shares them."""
 
     stage: ClassVar[str] = "reference"
+    version: ClassVar[int] = 2
     ranked: ClassVar[bool] = True
     template: TemplateConfig
     max_length: int
@@ -192,7 +197,7 @@ class ReferenceStage(StageConfig):
 
 @dataclass
 class DpoStage(StageConfig):
-    """Scored pairs (or pairs alone, for the NLL controls) + checkpoint -> checkpoint."""
+    """Scored pairs (or pairs alone, for the NLL controls, whose `nll_weight` is 1) + checkpoint -> checkpoint."""
 
     stage: ClassVar[str] = "dpo"
     version: ClassVar[int] = 2
@@ -206,6 +211,7 @@ class DpoStage(StageConfig):
     template: TemplateConfig
     lora: Optional[LoraConfig]
     seed: int
+    pair_weight: PairWeight
     arithmetic: Optional[Arithmetic] = sliced(neutral=None)
 
 

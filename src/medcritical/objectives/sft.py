@@ -14,7 +14,7 @@ def sequence_nll(sums_B: Tensor, counts_B: Tensor) -> Tensor:
     return -sums_B / counts_B
 
 
-def completion_loss(sums_B: Tensor, *, num_tokens: int) -> Tensor:
+def completion_loss(sums_B: Tensor, *, num_tokens: float) -> Tensor:
     """Cross entropy of response tokens, a scalar in nats per token: every token weighs the same.
 
     Args:

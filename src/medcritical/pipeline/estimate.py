@@ -115,7 +115,9 @@ def describe_experiment(config: Config) -> str:
 def describe_losses(plan: Plan) -> str:
     """The loss of every preference training, each once; empty where there is none."""
     stages = [call.config for call in plan.calls if isinstance(call.config, DpoStage)]
-    formulas = dict.fromkeys(step_formula(stage.loss, stage.beta, stage.nll_weight) for stage in stages)
+    formulas = dict.fromkeys(
+        step_formula(stage.loss, stage.beta, stage.nll_weight, stage.pair_weight) for stage in stages
+    )
     return "\n".join(f"loss of a step: {formula}" for formula in formulas)
 
 

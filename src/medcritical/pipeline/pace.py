@@ -106,6 +106,9 @@ def _records(call: StageCall, plan: Plan) -> float:
     if isinstance(config, PlayStage):
         return config.questions.count or 0
     if isinstance(config, PairStage):
-        roles = [role for role in ("play", "earlier") if role in call.inputs]  # earlier pairs: those trained on again
-        return sum(_records(plan_call(plan, call.inputs[role].key), plan) for role in roles)
+        played = plan_call(plan, call.inputs["play"].key)
+        assert isinstance(played.config, PlayStage)
+        new = (config.pairs_per_question or played.config.attempts) * _records(played, plan)  # all: each attempt in one
+        earlier = call.inputs.get("earlier")  # pairs that are trained on again
+        return new + (_records(plan_call(plan, earlier.key), plan) if earlier else 0)
     return _records(plan_call(plan, call.inputs["pairs"].key), plan) if "pairs" in call.inputs else 0

@@ -160,6 +160,8 @@ class Slices:
             iteration=iteration,
             replay_from=iteration - loop.replay_iterations if loop.replay is Replay.last_k else 1,
             seed=self.seed("pair", iteration),
+            pairs_per_question=loop.pairs_per_question,
+            keeps_alone=self.nll_weight(arm) > 0,
         )
 
     def dpo(self, name: str, arm: ArmConfig, iteration: int, *, at_reference: bool) -> DpoStage:
@@ -169,12 +171,13 @@ class Slices:
             optim=self.dpo_optim(iteration),
             beta=self.beta(iteration) if has_contrast else None,
             loss=loss_of(config.dpo) if has_contrast else None,
-            nll_weight=config.dpo.nll_weight,
+            nll_weight=self.nll_weight(arm),
             match=trained_match(config, name),
             starts_at_reference=has_contrast and at_reference,
             template=self._paired(arm),
             lora=config.student.lora,
             seed=self.seed("dpo", iteration),
+            pair_weight=config.dpo.pair_weight,
             arithmetic=self.arithmetic,
         )
 
@@ -192,6 +195,10 @@ class Slices:
         form = self.config.sft.correction_form
         whole, step = form is not CorrectionForm.step, form is not CorrectionForm.whole
         return (*(["correction"] if whole else []), *(["step_correction"] if step else []))
+
+    def nll_weight(self, arm: ArmConfig) -> float:
+        """Weight of the NLL of chosen: that beside the contrast, or 1 where it is the whole objective."""
+        return self.config.dpo.nll_weight if arm.objective is Objective.dpo else 1.0
 
     def beta(self, iteration: int) -> float:
         """Beta of one iteration."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medcritical.config.choices import Length, Loss
+from medcritical.config.choices import Length, Loss, PairWeight
 from medcritical.config.schema import LossConfig
 
 _LOSSES = {
@@ -15,11 +15,14 @@ _LOSSES = {
 }
 
 
-def step_formula(loss: LossConfig | None, beta: float | None, nll_weight: float) -> str:
-    """The formula; without a beta the NLL term is trained alone."""
-    nll = f"{nll_weight:g} * sum over chosen(NLL per token)"
+def step_formula(loss: LossConfig | None, beta: float | None, nll_weight: float, pair_weight: PairWeight) -> str:
+    """The formula; without a beta the NLL of chosen is trained alone."""
+    weight, divisor = "", "batch_size"
+    if pair_weight is PairWeight.per_question:
+        weight, divisor = "w * ", "sum of w, w = 1 / pairs of the question"
+    nll = f"sum over chosen({weight}NLL per token)"
     if beta is None or loss is None:
-        return f"[{nll}] / batch_size"
+        return f"[{nll}] / {divisor}"
     ratio = "(log pi/pi_ref / tokens)" if loss.length is Length.mean else "(log pi/pi_ref)"
     h = f"{ratio}(chosen) - {ratio}(rejected)"
     margin = h if loss.loss is Loss.dpo_positive else f"[{h}]"
@@ -31,4 +34,5 @@ def step_formula(loss: LossConfig | None, beta: float | None, nll_weight: float)
         e=loss.label_smoothing,
         w=loss.positive_weight or 0.0,
     )
-    return f"[sum over pairs({pair}) + {nll}] / batch_size"
+    preference = f"sum over pairs({weight}{pair})"
+    return f"[{preference} + {nll_weight:g} * {nll}] / {divisor}" if nll_weight else f"[{preference}] / {divisor}"

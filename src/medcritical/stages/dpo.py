@@ -11,6 +11,7 @@ from medcritical.config.stages import DpoStage
 from medcritical.errors import TrainingError
 from medcritical.records import PreferencePair, ScoredPair
 from medcritical.selfplay.formula import step_formula
+from medcritical.selfplay.pairing import pair_weights
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.examples import chosen_and_rejected
 from medcritical.stages.matching import match_facts, matched_steps, with_warmup
@@ -34,7 +35,7 @@ _NO_PAIRS = LossConfig(loss=Loss.sigmoid, length=Length.sum, label_smoothing=0.0
 
 
 def run(config: DpoStage, inputs: Inputs, output: Output) -> None:
-    """Train the policy on preferences. Without a beta the NLL term is trained alone. Facts name the loss as it was used."""
+    """Train the policy on preferences. Without a beta the NLL of chosen is trained alone. Facts name the loss as it was used."""
     has_contrast, prepare = config.loss is not None, _unscored if config.loss is None else _scored
     with launched(output) as launch:
         student = training_student(inputs["checkpoint"], output)
@@ -62,11 +63,12 @@ def run(config: DpoStage, inputs: Inputs, output: Output) -> None:
             launch=launch,
         )
         save_result(output, inputs["checkpoint"], student, model, result)
-    formula = step_formula(config.loss, config.beta, config.nll_weight)
-    facts = {"pairs": len(pairs), "formula": formula, **match_facts(config.match, inputs)}
+    formula = step_formula(config.loss, config.beta, config.nll_weight, config.pair_weight)
+    alone = sum(pair.rejected_ids is None for pair in pairs)
+    facts = {"pairs": len(pairs) - alone, "alone": alone, "formula": formula, **match_facts(config.match, inputs)}
     record_training(inputs, output, result, ranks=launch.ranks.size, **facts)
-    output.facts["shown"].append(formula)
-    if has_contrast and all(pair.rejected_ids is None for pair in pairs):
+    output.facts["shown"] += [f"{len(pairs) - alone} pairs, {alone} alone", formula]
+    if has_contrast and alone == len(pairs):
         output.facts["alarms"].append(
             f"No contrast: none of the {len(pairs)} examples has a rejected response, so that nothing but the NLL of chosen ones "
             "was trained. Play found no wrong attempt in strict form with a right answer to it: use more questions or attempts."
@@ -74,8 +76,9 @@ def run(config: DpoStage, inputs: Inputs, output: Output) -> None:
 
 
 def _scored(config: DpoStage, tokenizer: PreTrainedTokenizerBase, inputs: Inputs) -> list[PairExample]:
-    examples = []
-    for scored in read_records(inputs["scored"] / SCORED, ScoredPair):
+    examples, every = [], read_records(inputs["scored"] / SCORED, ScoredPair)
+    weights = pair_weights([scored.pair for scored in every], config.pair_weight)
+    for scored, weight in zip(every, weights, strict=True):
         chosen, rejected = chosen_and_rejected(tokenizer, config.template, scored.pair)
         examples.append(
             PairExample(
@@ -84,6 +87,7 @@ def _scored(config: DpoStage, tokenizer: PreTrainedTokenizerBase, inputs: Inputs
                 rejected_ids=None if rejected is None else rejected.response_ids,
                 reference_chosen_logp=scored.reference_chosen_logp,
                 reference_rejected_logp=scored.reference_rejected_logp,
+                weight=weight,
             )
         )
     return examples
@@ -92,19 +96,21 @@ def _scored(config: DpoStage, tokenizer: PreTrainedTokenizerBase, inputs: Inputs
 def _unscored(config: DpoStage, tokenizer: PreTrainedTokenizerBase, inputs: Inputs) -> list[PairExample]:
     """Chosen responses alone: no reference takes part in their loss."""
     pairs = read_records(inputs["pairs"] / PAIRS, PreferencePair)
-    chosen = [chosen_and_rejected(tokenizer, config.template, pair)[0] for pair in pairs]
-    fitting = [example for example in chosen if example.length <= config.optim.max_length]
+    chosen = [(pair, chosen_and_rejected(tokenizer, config.template, pair)[0]) for pair in pairs]
+    fitting = [(pair, example) for pair, example in chosen if example.length <= config.optim.max_length]
     if not fitting:
         raise TrainingError(
             f"all {len(pairs)} responses are longer than dpo.max_length={config.optim.max_length} tokens."
         )
+    weights = pair_weights([pair for pair, _ in fitting], config.pair_weight)
     return [
         PairExample(
             prompt_ids=example.prompt_ids,
             chosen_ids=example.response_ids,
             rejected_ids=None,
-            reference_chosen_logp=0.0,
+            reference_chosen_logp=None,
             reference_rejected_logp=None,
+            weight=weight,
         )
-        for example in fitting
+        for (_, example), weight in zip(fitting, weights, strict=True)
     ]

@@ -10,7 +10,16 @@ from medcritical.config.stages import PairStage
 from medcritical.errors import TrainingError
 from medcritical.records import Attempt, Correction, PreferencePair, TaughtCorrection, ThoughtTemplate
 from medcritical.selfplay.filters import filter_pairs
-from medcritical.selfplay.pairing import Contrast, Teach, corrector_examples, make_pairs, replayed, stamped
+from medcritical.selfplay.pairing import (
+    Contrast,
+    Contrasts,
+    corrector_examples,
+    drawn_first,
+    make_pairs,
+    replayed,
+    stamped,
+    student_contrasts,
+)
 from medcritical.selfplay.quality import pair_quality
 from medcritical.selfplay.trials import Trial, trials_of
 from medcritical.stages.context import Inputs, Output
@@ -29,68 +38,88 @@ def run(config: PairStage, inputs: Inputs, output: Output) -> None:
     trials = trials_of(
         read_records(inputs["play"] / ATTEMPTS, Attempt), read_records(inputs["play"] / CORRECTIONS, Correction)
     )
-    made, counts = make_pairs(
-        trials,
-        fallback=config.fallback,
-        rng=Random(config.seed),
-        teach=_teach(config, inputs),
-        origin="answer" if config.chosen is Chosen.answer else "teacher",
-    )
+    rng = Random(config.seed)
+    made, counts = make_pairs(trials, _contrasts(config, inputs, rng), per_question=config.pairs_per_question, rng=rng)
     new = stamped(made + (corrector_examples(trials) if config.trains_corrector else []), config.iteration)
     earlier = read_records(inputs["earlier"] / PAIRS, PreferencePair) if "earlier" in inputs else []
     again = replayed(earlier, since=config.replay_from)
-    pairs, filtered = filter_pairs([*new, *again], config.filters)
+    passed, filtered = filter_pairs([*new, *again], config.filters)
+    pairs = [pair for pair in passed if pair.rejected is not None or config.keeps_alone]
+    left_out = len(passed) - len(pairs)
     quality = pair_quality(trials, pairs, counts)
     quality |= {"filtered": dict(filtered), "replayed": len(again), "corrector_examples": len(new) - len(made)}
+    quality["alone_left_out"] = left_out
     if not pairs:
-        raise TrainingError(
-            f"no pair to train on: none of {len(trials)} questions has a verified answer in the template's form "
-            f"({quality['malformed_attempts']} attempts were malformed; the filters took out {filtered.total()}): train "
-            "stage 1 longer, raise selfplay.attempts, or loosen selfplay.filters."
-        )
+        raise TrainingError(_nothing_left(len(trials), quality["malformed_attempts"], filtered.total(), left_out))
     output.write(PAIRS, pairs)
     write_json(output.folder / QUALITY, quality)
     output.facts.update(quality)
     output.facts["shown"] = [f"{quality['pairs']} pairs, {quality['chosen_alone']} chosen alone"]
+    if left_out:
+        output.facts["shown"].append(f"{left_out} alone left out")
     if filtered:
         output.facts["shown"].append("filtered: " + ", ".join(f"{n} by {name}" for name, n in filtered.items()))
 
 
-def _teach(config: PairStage, inputs: Inputs) -> Teach | None:
-    """Who writes what is preferred where it is not the student."""
+def _nothing_left(questions: int, malformed: int, filtered: int, left_out: int) -> str:
+    if left_out:
+        return (
+            f"no pair to train on: none of {questions} questions has a wrong attempt in the template's form with a right answer "
+            f"to it, and the {left_out} right answers alone teach nothing with dpo.nll_weight=0: raise it, or raise "
+            "selfplay.questions or selfplay.attempts."
+        )
+    return (
+        f"no pair to train on: none of {questions} questions has a verified answer in the template's form "
+        f"({malformed} attempts were malformed; the filters took out {filtered}): train "
+        "stage 1 longer, raise selfplay.attempts, or loosen selfplay.filters."
+    )
+
+
+def _contrasts(config: PairStage, inputs: Inputs, rng: Random) -> Contrasts:
+    """Who writes what is preferred: the student, whose draws are of `rng`, or another, with draws of its own."""
     if config.chosen is Chosen.student:
-        return None
-    template, rng, form = config.template, Random(config.seed), ThoughtFormat(config.template)
+        return lambda trial: student_contrasts(trial, config.fallback, rng)
+    template, form, draws = config.template, ThoughtFormat(config.template), Random(config.seed)
     match config.chosen:
         case Chosen.answer:
-            return lambda trial: _right_answer(template, form, trial, rng)
+            return lambda trial: _right_answers(template, form, trial, draws)
         case Chosen.teacher:
             corrections = read_records(inputs["taught"] / TAUGHT, TaughtCorrection)
-            by_question = {item.template.question.id: item for item in corrections}
-            return lambda trial: _corrected(form, by_question.get(trial.question.id))
+            taught = {item.template.question.id: item for item in corrections}
+            return lambda trial: _corrected(form, taught.get(trial.question.id), trial)
         case Chosen.thought:
             templates = read_records(inputs["taught"] / TEMPLATES, ThoughtTemplate)
             thoughts = {item.question.id: item for item in templates if item.is_kept}
-            return lambda trial: _thought(form, thoughts.get(trial.question.id), rng.choice(trial.wrong))
+            return lambda trial: _thought(form, thoughts.get(trial.question.id), trial, draws)
 
 
-def _right_answer(template: TemplateConfig, form: ThoughtFormat, trial: Trial, rng: Random) -> Contrast | None:
-    """A wrong attempt with its answer put right: chosen and rejected differ in the answer alone."""
-    wrong = rng.choice(trial.wrong)
-    thought = form.parse(wrong.text)
-    assert thought is not None  # `Trial.wrong` holds attempts in strict form only
-    answer = written_answer(template, trial.question, trial.question.answer)
-    return Contrast(form.render([thought.outline], [thought.chain], answer), wrong.text)
+def _right_answers(template: TemplateConfig, form: ThoughtFormat, trial: Trial, draws: Random) -> list[Contrast]:
+    """Wrong attempts with their answer put right: chosen and rejected differ in the answer alone."""
+    answer, contrasts = written_answer(template, trial.question, trial.question.answer), []
+    for wrong in _drawn(trial, draws):
+        thought = form.parse(wrong)
+        assert thought is not None  # `Trial.wrong` holds attempts in strict form only
+        contrasts.append(Contrast(form.render([thought.outline], [thought.chain], answer), wrong, "answer"))
+    return contrasts
 
 
-def _corrected(form: ThoughtFormat, taught: TaughtCorrection | None) -> Contrast | None:
-    if taught is None:
-        return None
-    thought = taught.template
-    return Contrast(form.render(thought.outline, thought.chain, thought.answer), taught.attempt)
+def _corrected(form: ThoughtFormat, taught: TaughtCorrection | None, trial: Trial) -> list[Contrast]:
+    if taught is None or not trial.wrong:
+        return []
+    return _against(form, taught.template, drawn_first([wrong.text for wrong in trial.wrong], taught.attempt))
 
 
-def _thought(form: ThoughtFormat, thought: ThoughtTemplate | None, wrong: Attempt) -> Contrast | None:
-    if thought is None:
-        return None
-    return Contrast(form.render(thought.outline, thought.chain, thought.answer), wrong.text)
+def _thought(form: ThoughtFormat, thought: ThoughtTemplate | None, trial: Trial, draws: Random) -> list[Contrast]:
+    wrong = _drawn(trial, draws)
+    return [] if thought is None else _against(form, thought, wrong)
+
+
+def _against(form: ThoughtFormat, thought: ThoughtTemplate, wrong: list[str]) -> list[Contrast]:
+    chosen = form.render(thought.outline, thought.chain, thought.answer)
+    return [Contrast(chosen, text, "teacher") for text in wrong]
+
+
+def _drawn(trial: Trial, draws: Random) -> list[str]:
+    """The trial's wrong attempts, a drawn one in front."""
+    wrong = [attempt.text for attempt in trial.wrong]
+    return drawn_first(wrong, draws.choice(wrong)) if wrong else []

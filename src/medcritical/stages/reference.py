@@ -21,7 +21,10 @@ SCORED = "scored.jsonl"
 
 
 def run(config: ReferenceStage, inputs: Inputs, output: Output) -> None:
-    """Score chosen and rejected responses of every pair that fits. Facts: pairs scored, pairs too long."""
+    """Score both responses of every pair that fits. Responses chosen alone are handed on without scores: their loss needs none.
+
+    Facts: pairs scored, responses alone, both that are too long.
+    """
     with launched(output) as launch:
         student = training_student(inputs["checkpoint"], output)
         student.model.requires_grad_(False)
@@ -40,7 +43,7 @@ def run(config: ReferenceStage, inputs: Inputs, output: Output) -> None:
         scores = score_responses(
             student.model,
             student.tokenizer.pad_token_id,
-            [response for _, *responses in fitting for response in responses if response is not None],
+            [response for _, chosen, rejected in fitting if rejected is not None for response in (chosen, rejected)],
             output.trainer,
             lambda done, total, metrics: output.progress(done, total, "batches"),
             launch,
@@ -79,10 +82,11 @@ def _write(
     scored = [
         ScoredPair(
             pair=pair,
-            reference_chosen_logp=next(logps),
+            reference_chosen_logp=None if rejected is None else next(logps),
             reference_rejected_logp=None if rejected is None else next(logps),
         )
         for pair, _, rejected in fitting
     ]
     output.write(SCORED, scored)
-    output.facts["pairs"], output.facts["too_long"] = len(scored), too_long
+    pairs = sum(rejected is not None for _, _, rejected in fitting)
+    output.facts.update(pairs=pairs, alone=len(fitting) - pairs, too_long=too_long)

@@ -21,13 +21,13 @@ class MicroBatch(Generic[ExampleT]):
     """The examples of one forward pass, and what the loss of their optimizer step is divided by."""
 
     examples: tuple[ExampleT, ...]
-    normaliser: int
+    normaliser: float
 
 
 def micro_batches(
     examples: Sequence[ExampleT],
     order: Sequence[Sequence[Sequence[int]]],
-    normaliser: Callable[[Sequence[ExampleT]], int],
+    normaliser: Callable[[Sequence[ExampleT]], float],
     ranks: Ranks = ALONE,
 ) -> list[MicroBatch[ExampleT]]:
     """This rank's share of the schedule's micro-batches, flat.

@@ -69,9 +69,20 @@ def check_finite(row: Row) -> None:
 
 
 def find_alarms(rows: Sequence[Row], num_steps: int) -> tuple[str, ...]:
-    """One sentence per finding, in order; empty for a sound training. Rows without preference metrics raise none."""
-    findings = (chosen_collapse(rows), early_saturation(rows, num_steps))
+    """One sentence per finding, in order; empty for a sound training."""
+    findings = (nothing_learned(rows), chosen_collapse(rows), early_saturation(rows, num_steps))
     return tuple(finding for finding in findings if finding is not None)
+
+
+def nothing_learned(rows: Sequence[Row]) -> str | None:
+    """A sentence if loss or gradient is exactly 0 in every row, the first and the last step's among them."""
+    for name, metric in (("loss", "train/loss"), ("gradient", "train/grad_norm")):
+        if rows and all(row.get(metric) == 0 for row in rows):
+            return (
+                f"Nothing was learned: the {name} was exactly 0 in all {len(rows)} logged steps, so that the trained model is "
+                "the one that it started from. Look at the examples, and at what weighs in the loss."
+            )
+    return None
 
 
 def chosen_collapse(rows: Sequence[Row]) -> str | None:

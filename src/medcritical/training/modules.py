@@ -167,9 +167,9 @@ class SftModule(TrainingModule):
 
 
 class DpoModule(TrainingModule):
-    """Preference loss plus weighted NLL on chosen; normalised by the examples of the step.
+    """Preference loss plus weighted NLL on chosen; normalised by the examples of the step, each by its weight.
 
-    Examples without a rejected response add no preference loss but do count in the normaliser.
+    Examples without a rejected response add no preference loss but do count in the normaliser. Metrics are plain means.
 
     Args:
         starts_at_reference: the first margins must be 0, whatever the loss; checked before any weight changes.
@@ -194,7 +194,7 @@ class DpoModule(TrainingModule):
         self._variances: list[Tensor] = []
 
     def objective(self, batch: PairBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """(sum of preference losses + nll_weight * sum of per-token NLL of chosen) / examples per step."""
+        """(sum of preference losses + nll_weight * sum of per-token NLL of chosen) / examples per step, all by weight."""
         logps_S, lengths_S = self.response_logps(batch)
         chosen_B, rejected_C = logps_S[batch.chosen_B], logps_S[batch.rejected_C]
         lengths_B = lengths_S[batch.chosen_B]
@@ -202,7 +202,7 @@ class DpoModule(TrainingModule):
         pairs = dpo_loss(
             chosen_B[batch.contrasted_C],
             rejected_C,
-            batch.reference_chosen_logps_B[batch.contrasted_C],
+            batch.reference_chosen_logps_C,
             batch.reference_rejected_logps_C,
             chosen_lengths=lengths_B[batch.contrasted_C],
             rejected_lengths=lengths_S[batch.rejected_C],
@@ -223,7 +223,8 @@ class DpoModule(TrainingModule):
             "margin": margins_C,
             "reward_accuracy": (margins_C.sign().double() + 1) / 2,  # a tie, as at the start, is half right
         }
-        return (pairs.losses_B.sum() + self.nll_weight * nll_B.sum()) / batch.normaliser, values
+        preference = _weighted_sum(pairs.losses_B, batch.weights_B[batch.contrasted_C])
+        return (preference + self.nll_weight * _weighted_sum(nll_B, batch.weights_B)) / batch.normaliser, values
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Before any weight changes, holds the sigmoid loss of the first margins, whichever is trained, against ln 2.
@@ -251,6 +252,10 @@ class DpoModule(TrainingModule):
         lengths_2C = torch.stack([chosen_lengths_C, rejected_lengths_C]).double()
         variances_2C = lengths_2C.reciprocal() if self.loss.length is Length.mean else lengths_2C
         return self.beta**2 * variances_2C.sum(0)
+
+
+def _weighted_sum(losses_B: Tensor, weights_B: Tensor) -> Tensor:
+    return (weights_B.to(losses_B.dtype) * losses_B).sum()
 
 
 def disable_dropout(model: nn.Module) -> int:

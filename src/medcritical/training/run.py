@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback
@@ -107,8 +109,9 @@ def train_dpo(
 ) -> TrainingResult:
     """Trains on preference pairs: the DPO loss of pairs with a rejected response, plus weighted NLL of all chosen.
 
-    The loss of an optimizer step is (sum of preference losses + nll_weight * sum of per-token NLL) / batch size,
-    whatever the size of a micro-batch. Dropout is switched off in `model`, for good.
+    The loss of an optimizer step is (sum of preference losses + nll_weight * sum of per-token NLL) / examples, each example
+    counted by its weight above and below the line, whatever the size of a micro-batch. Dropout is switched off in `model`,
+    for good.
 
     Args:
         beta: DPO inverse temperature, 1 / nats.
@@ -122,7 +125,8 @@ def train_dpo(
         ConfigError: the device is not there.
     """
     if not contrast:
-        pairs = [replace(pair, rejected_ids=None, reference_rejected_logp=None) for pair in pairs]
+        nothing: dict[str, Any] = dict.fromkeys(("rejected_ids", "reference_chosen_logp", "reference_rejected_logp"))
+        pairs = [replace(pair, **nothing) for pair in pairs]
     logger.info("dropout is off in preference training (%d layers had some)", disable_dropout(model))
     module = DpoModule(
         model,
@@ -134,7 +138,8 @@ def train_dpo(
         starts_at_reference=starts_at_reference,
     )
     order = _order(pairs, optim, trainer, steps, seed, launch.ranks.size)
-    micros = micro_batches(pairs, order, len, launch.ranks)
+    # Exact, so that no order of the examples changes it.
+    micros = micro_batches(pairs, order, lambda step: math.fsum(pair.weight for pair in step), launch.ranks)
     data = MicroBatchData(micros, collate_pairs, choose_layout(trainer, pad_id))
     rows = MetricRows(metrics_path, trainer.log_every_n_steps, on_progress, launch.ranks)
     return _fit(module, data, rows, trainer, seed, launch)

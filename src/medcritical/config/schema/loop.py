@@ -70,6 +70,7 @@ class SelfPlayConfig:
     replay_iterations: int = key("last_k: how many earlier iterations", ge=1)
     filters: FilterConfig = key("pairs left out")
     gate: Optional[GateConfig] = key("promotion by held-out accuracy; null: every policy goes on")
+    pairs_per_question: Optional[int] = key("most pairs made of one question; null: all distinct ones", ge=1)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from medcritical.config.choices import (
     CorrectionForm,
     Length,
     Loss,
+    PairWeight,
     Precision,
     Schedule,
     StrategyKind,
@@ -75,6 +76,7 @@ class DpoConfig(OptimConfig, LossConfig):
     """The preference loss and its optimisation."""
 
     nll_weight: float = key("weight of the per-token NLL on chosen, beside the preference loss", ge=0)
+    pair_weight: PairWeight = key("what a pair weighs in the loss and in what it is divided by")
 
 
 @dataclass
