@@ -156,7 +156,7 @@ def _loaded_again(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel
     again = type(model).from_pretrained(
         None,
         config=model.config,
-        state_dict=model.state_dict(),
+        state_dict=dict(model.state_dict()),  # as from a file: DeepSpeed's loading trips over torch's own kind
         dtype=dtype,
         attn_implementation="sdpa",
     ).eval()

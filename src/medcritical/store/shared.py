@@ -30,18 +30,17 @@ def shared_folder(above: Path, name: str, make: Callable[[Path], None]) -> Itera
     """
     folder, lock = above / name, above / f".{name}.lock"
     remove_unused(above, name.partition("-")[0])
-    with readable_write_errors(folder):
+    with hold(lock), readable_write_errors(folder):
+        if not folder.is_dir():
+            _make(folder, make)
+        user = FileLock(above / f".{name}.{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.user")
+        user.acquire()
+    try:
+        yield folder.absolute()
+    finally:
         with hold(lock):
-            if not folder.is_dir():
-                _make(folder, make)
-            user = FileLock(above / f".{name}.{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.user")
-            user.acquire()
-        try:
-            yield folder.absolute()
-        finally:
-            with hold(lock):
-                user.release()
-                _remove_if_unused(folder)
+            user.release()
+            _remove_if_unused(folder)
 
 
 def remove_unused(above: Path, kind: str) -> int:
