@@ -16,7 +16,10 @@ from medcritical.modeling.lora import add_lora
 def train(source: Path, folder: Path, seed: int) -> Path:
     """Adapters with numbers in A and B over the checkpoint in `source`."""
     student = load_checkpoint(source, dtype=torch.float32)
-    adapted, numbers = add_lora(student.model, LoraConfig(2, 4, "all-linear"), seed), torch.Generator().manual_seed(seed)
+    adapted, numbers = (
+        add_lora(student.model, LoraConfig(2, 4, "all-linear"), seed),
+        torch.Generator().manual_seed(seed),
+    )
     with torch.no_grad():
         weights = {
             name: weight.copy_(torch.randn(weight.shape, generator=numbers))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import AutoPeftModelForCausalLM, LoraConfig as PeftLora, PeftModel, get_peft_model
+from peft import AutoPeftModelForCausalLM, PeftModel, get_peft_model
+from peft import LoraConfig as PeftLora
 from safetensors.torch import load_file, save_file
 from tiny_students import student_config
 from transformers import AutoModelForCausalLM
@@ -110,7 +111,10 @@ def test_a_copied_record_names_the_same_base(store: Path) -> None:
 @pytest.mark.parametrize("gone", ["sft/1", "student/0"])
 def test_a_base_that_is_gone_is_one_sentence(store: Path, gone: str) -> None:
     shutil.rmtree(store / gone)
-    with pytest.raises(ModelError, match=rf"^{store}/\S+ holds an adapter over the checkpoint {store / gone}, which is gone: give the command"):
+    with pytest.raises(
+        ModelError,
+        match=rf"^{store}/\S+ holds an adapter over the checkpoint {store / gone}, which is gone: give the command",
+    ):
         load_checkpoint(store / "dpo" / "2", dtype=torch.float32)
 
 
@@ -132,7 +136,9 @@ def test_a_damaged_adapter_is_one_sentence(store: Path, damage, fault: str) -> N
 @pytest.mark.parametrize("targets", [["lm_head"], ["embed_tokens"], ["q_proj", "lm_head"]])
 def test_an_adapter_on_tied_embeddings_is_refused(student, targets: list[str]) -> None:  # type: ignore[no-untyped-def]
     """Before training, and where it comes from elsewhere."""
-    fault = r"(lm_head|embed_tokens)\.weight would change .*(lm_head|embed_tokens)\.weight as well.*student\.lora\.targets"
+    fault = (
+        r"(lm_head|embed_tokens)\.weight would change .*(lm_head|embed_tokens)\.weight as well.*student\.lora\.targets"
+    )
     with pytest.raises(ModelError, match=fault):
         adapters.refuse_shared(get_peft_model(student.model, PeftLora(r=2, target_modules=targets)))
 

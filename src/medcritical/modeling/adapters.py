@@ -47,7 +47,9 @@ def _read_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     expected = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
     there = set(load_file(folder / ADAPTER_WEIGHTS))
     if expected != there:  # peft only warns, and goes on with random numbers
-        raise ModelError(f"{folder} does not fit the model under it: {sorted(expected ^ there)[0]} is on one side alone")
+        raise ModelError(
+            f"{folder} does not fit the model under it: {sorted(expected ^ there)[0]} is on one side alone"
+        )
     return adapted
 
 

@@ -41,9 +41,7 @@ class Student:
     tokenizer: PreTrainedTokenizerBase
 
 
-def load_checkpoint(
-    folder: Path, *, dtype: torch.dtype, shards: AbstractContextManager[None] | None = None
-) -> Student:
+def load_checkpoint(folder: Path, *, dtype: torch.dtype, shards: AbstractContextManager[None] | None = None) -> Student:
     """Return the student of the checkpoint in `folder`, on CPU, in evaluation mode, with weights of `dtype`.
 
     Adapters are merged into the model under them in float32, and then narrowed: the numbers that a merged float32 model on
@@ -125,8 +123,7 @@ def _load_model(weights: Weights, dtype: torch.dtype) -> PreTrainedModel:
     # transformers fills what a file lacks with random numbers and only warns.
     if missing := sorted(loading["missing_keys"]):
         raise ModelError(f"{weights.model} lacks {len(missing)} weights of its architecture, {missing[0]} first")
-    model = model.eval()
-    return model  # type: ignore[no-any-return]
+    return model.eval()
 
 
 def _load_merged(weights: Weights) -> PreTrainedModel:
@@ -153,13 +150,17 @@ def _load_shapes(weights: Weights) -> PreTrainedModel:
 def _loaded_again(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
     """The same model as transformers loads one of `dtype` from a file, cut up under ZeRO 3."""
     generation = model.generation_config
-    again = type(model).from_pretrained(
-        None,
-        config=model.config,
-        state_dict=dict(model.state_dict()),  # as from a file: DeepSpeed's loading trips over torch's own kind
-        dtype=dtype,
-        attn_implementation="sdpa",
-    ).eval()
+    again = (
+        type(model)
+        .from_pretrained(
+            None,
+            config=model.config,
+            state_dict=dict(model.state_dict()),  # as from a file: DeepSpeed's loading trips over torch's own kind
+            dtype=dtype,
+            attn_implementation="sdpa",
+        )
+        .eval()
+    )
     again.generation_config = generation
     return again
 
