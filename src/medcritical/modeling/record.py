@@ -23,7 +23,7 @@ class Checkpoint(Record, frozen=True):
 
     A whole model: `model` is "model" for the folder beside this record, else an absolute folder or a Hugging Face id.
     An adapter: `base` is the folder of the checkpoint that `adapter` lies over, as a path from this record's own folder, so
-    that a store can be moved. Versions before 0.2 wrote `model` and `adapter`: there the adapter is merged into the model.
+    that a store can be moved. Earlier versions wrote `model` and `adapter`: there the adapter is merged into the model.
     """
 
     model: str = ""
