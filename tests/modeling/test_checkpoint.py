@@ -68,6 +68,13 @@ def test_malformed_record_is_refused(tmp_path):
         load(tmp_path)
 
 
+@pytest.mark.parametrize("record", ["{}", '{"adapter": "adapter"}', '{"base": "../a"}', '{"model": "model", "base": "../a"}'])
+def test_a_record_of_neither_model_nor_adapter_is_refused(tmp_path, record):
+    (tmp_path / "checkpoint.json").write_text(record, encoding="utf-8")
+    with pytest.raises(ModelError, match=r"checkpoint\.json cannot be read.*(either a model or a base|has an adapter)"):
+        load(tmp_path)
+
+
 def test_pickled_weights_are_refused(scratch_folder):
     model = scratch_folder / "model"
     torch.save(load_file(model / "model.safetensors"), model / "pytorch_model.bin")
