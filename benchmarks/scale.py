@@ -80,7 +80,12 @@ def weights_table() -> str:
         lora, full = (KEPT_STATES * 12 * weights for weights in (student.adapters, student.parameters))
         sizes = (adapter, trainings * adapter, model / 2, trainings * (adapter + model), lora, full)
         rows.append([student.name, *(f"{size / 1e9:,.2f}" for size in sizes)])
-    header = ["student", "adapter/, GB", f"{1 + ITERATIONS} trainings of an arm, GB", "merged in bfloat16 while served, GB"]
+    header = [
+        "student",
+        "adapter/, GB",
+        f"{1 + ITERATIONS} trainings of an arm, GB",
+        "merged in bfloat16 while served, GB",
+    ]
     header += [f"{1 + ITERATIONS} trainings, were each merged in float32, GB", "states of one that runs, GB"]
     return table([*header, "the same trained in full, GB"], rows)
 

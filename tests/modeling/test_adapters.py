@@ -10,7 +10,7 @@ from peft import AutoPeftModelForCausalLM, PeftModel, get_peft_model
 from peft import LoraConfig as PeftLora
 from safetensors.torch import load_file, save_file
 from tiny_students import student_config
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from medcritical.config.choices import StudentKind
 from medcritical.config.schema import LoraConfig
@@ -202,3 +202,21 @@ def test_an_adapter_on_embeddings_of_their_own_is_saved_without_them(store: Path
     assert torch.equal(loaded.model.embed_tokens.weight, embeddings)
     assert not torch.equal(loaded.lm_head.weight, embeddings)
     torch.testing.assert_close(loaded(IDS).logits, adapted(input_ids=IDS).logits)
+
+
+def test_a_file_that_computes_something_else_is_refused(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a program writes tied weights once and reads them as two."""
+    write = PreTrainedModel.save_pretrained
+
+    def write_otherwise(model: PreTrainedModel, folder: str, **options: object) -> None:
+        write(model, folder, **options)
+        file = Path(folder) / "model.safetensors"
+        weights = load_file(file)
+        weights["model.norm.weight"] = weights["model.norm.weight"] * torch.linspace(0.5, 1.5, 16)
+        save_file(weights, file, metadata={"format": "pt"})
+
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", write_otherwise)
+    with pytest.raises(ModelError, match="merged into its base computes something else"):
+        write_merged(store / "dpo" / "2", tmp_path / "plain")

@@ -68,7 +68,9 @@ def test_malformed_record_is_refused(tmp_path):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("record", ["{}", '{"adapter": "adapter"}', '{"base": "../a"}', '{"model": "model", "base": "../a"}'])
+@pytest.mark.parametrize(
+    "record", ["{}", '{"adapter": "adapter"}', '{"base": "../a"}', '{"model": "model", "base": "../a"}']
+)
 def test_a_record_of_neither_model_nor_adapter_is_refused(tmp_path, record):
     (tmp_path / "checkpoint.json").write_text(record, encoding="utf-8")
     with pytest.raises(ModelError, match=r"checkpoint\.json cannot be read.*(either a model or a base|has an adapter)"):

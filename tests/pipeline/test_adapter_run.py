@@ -35,7 +35,7 @@ def test_every_training_of_a_run_with_adapters_leaves_an_adapter(finished: tuple
         tmp_path,
         *("student.kind=pretrained", f"student.source={source}", "student.architecture=null", LORA),
         *("arm=dpo_self", "sft.epochs=1", "sft.templates=40"),
-        *("dpo.steps=3", "dpo.warmup_steps=1"),
+        *("dpo.steps=3", "dpo.warmup_steps=1", "sft.learning_rate=1e-3", "dpo.learning_rate=1e-3"),
     )
     trainings = made(tmp_path, "sft", "dpo")
     assert len(trainings) == 4, "both passes of stage 1 and two iterations"

@@ -16,8 +16,11 @@ from medcritical.errors import ModelError
 from medcritical.modeling.record import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 PROBE_TOKENS = 32
-TOLERANCES = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
-"""Largest relative distance of logits, by the numbers in which weights are written. Rounding alone gives a tenth of it."""
+TOLERANCES = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+"""Largest relative distance of logits from those in float32, by the numbers that the merged weights are in.
+
+Rounding alone, SmolLM2-135M with two adapters: 8e-7, 2e-3, 2.4e-2. It grows with a model's depth.
+"""
 
 
 def merge_adapters(model: PreTrainedModel, adapters: Sequence[Path]) -> PreTrainedModel:

@@ -68,16 +68,19 @@ def load_checkpoint(folder: Path, *, dtype: torch.dtype, shards: AbstractContext
 def write_merged(checkpoint: Path, folder: Path) -> None:
     """Write the model of a checkpoint, adapters merged, as a plain Hugging Face folder, in its base model's own dtype.
 
-    What was written is read again, and must give the same logits within the dtype's tolerance.
+    Its logits must be those in float32 within the dtype's tolerance, and what was written and read again must give its own.
 
     Raises:
-        ModelError: the checkpoint cannot be loaded, or the written model computes something else.
+        ModelError: the checkpoint cannot be loaded, or the merged or the written model computes something else.
     """
-    weights, tokenizer = find_weights(checkpoint), load_tokenizer(checkpoint)
-    model = _load_merged(weights)
-    expected, dtype = probe(model), _own_dtype(weights)
+    weights, tokenizer, what = find_weights(checkpoint), load_tokenizer(checkpoint), f"the adapter of {checkpoint}"
+    model, dtype = _load_merged(weights), _own_dtype(weights)
+    expected = probe(model)
     if dtype != torch.float32:
         model = _loaded_again(model, dtype)
+        narrowed = probe(model)
+        check_agreement(expected, narrowed, dtype, what)
+        expected = narrowed
     model.save_pretrained(str(folder), safe_serialization=True)
     tokenizer.save_pretrained(str(folder))
     del model
@@ -85,7 +88,7 @@ def write_merged(checkpoint: Path, folder: Path) -> None:
         written = AutoModelForCausalLM.from_pretrained(
             str(folder), dtype=dtype, use_safetensors=True, trust_remote_code=weights.trust_remote_code
         )
-    check_agreement(expected, probe(written.eval()), dtype, f"the adapter of {checkpoint}")
+    check_agreement(expected, probe(written.eval()), torch.float32, what)
 
 
 def load_tokenizer(checkpoint: Path) -> PreTrainedTokenizerBase:
