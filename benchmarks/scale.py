@@ -72,16 +72,22 @@ def time_table(gpu: Gpu) -> str:
 
 
 def weights_table() -> str:
-    """What trainings leave in the store: a merged model each in float32, adapters, and states while they run."""
+    """What LoRA trainings leave in the store, what is merged for a server while it runs, and states while they run."""
     rows = []
     for student in STUDENTS:
         adapter, model = 4 * student.adapters, 4 * student.parameters
         trainings = 1 + ITERATIONS  # stage 1, and a DPO each
         lora, full = (KEPT_STATES * 12 * weights for weights in (student.adapters, student.parameters))
-        sizes = (adapter, model, trainings * (adapter + model), lora, full)
+        sizes = (adapter, trainings * adapter, model / 2, trainings * (adapter + model), lora, full)
         rows.append([student.name, *(f"{size / 1e9:,.2f}" for size in sizes)])
-    header = ["student", "adapter/, GB", "model/, merged, GB", f"{1 + ITERATIONS} trainings of an arm, GB"]
-    return table([*header, "states of one that runs, GB", "the same trained in full, GB"], rows)
+    header = [
+        "student",
+        "adapter/, GB",
+        f"{1 + ITERATIONS} trainings of an arm, GB",
+        "merged in bfloat16 while served, GB",
+    ]
+    header += [f"{1 + ITERATIONS} trainings, were each merged in float32, GB", "states of one that runs, GB"]
+    return table([*header, "the same trained in full, GB"], rows)
 
 
 def store_table() -> str:

@@ -1,18 +1,28 @@
-"""The export command: which checkpoint, what of it, and its card. Loads no model."""
+"""The export command: which checkpoint, what of it, and its card."""
 
+import json
+import shutil
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
 import pytest
+import torch
 from msgspec.structs import replace
+from peft import AutoPeftModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from configurations import configure
 from medcritical.cli.exits import run_command
 from medcritical.cli.export import build_parser, export
 from medcritical.config.load import to_identity
+from medcritical.config.schema import LoraConfig
 from medcritical.config.stages import PrepareStage
+from medcritical.modeling.checkpoint import load_checkpoint, save_trained
+from medcritical.modeling.lora import add_lora
 from medcritical.modeling.record import Checkpoint, write_checkpoint
+from medcritical.modeling.student import create_student
 from medcritical.reporting.summary import Summary, SummaryRow, read_summary, write_summary
 from medcritical.store import ArtefactRef, Costs, Store
 
@@ -28,7 +38,7 @@ def row(arm: str, iteration: int, artefact: str) -> SummaryRow:
 
 @pytest.fixture
 def run(tmp_path: Path) -> SimpleNamespace:
-    """A run folder with an SFT row and two iterations of an arm; the arm's checkpoints have adapters."""
+    """A run folder with an SFT row and two iterations of an arm; their adapters are merged on the disk, as they once were."""
     store, config = Store(tmp_path / "store"), configure("name=toy")
     prepare = ArtefactRef(stage="prepare", key="0" * 64)
     with store.build(prepare):
@@ -73,6 +83,59 @@ def test_the_last_iteration_of_an_arm_as_an_adapter_or_merged(run: SimpleNamespa
     assert (tmp_path / "c" / "adapter_config.json").read_text(encoding="utf-8") == "2"
     assert medcritical_export(run.folder, "--to", tmp_path / "b", "--arm", "dpo", "--iteration", "1", "--merge") == 0
     assert (tmp_path / "b" / "config.json").read_text(encoding="utf-8") == "1"
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> SimpleNamespace:
+    """A tiny student from scratch, and two LoRA trainings over one another."""
+    store, student = tmp_path / "store", configure().student
+    create_student(student, ["a", "b", "c"], store / "student" / "0", seed=0)
+    folders = [store / "student" / "0", store / "sft" / "1", store / "dpo" / "2"]
+    for number, (source, folder) in enumerate(pairwise(folders)):
+        loaded = load_checkpoint(source, dtype=torch.float32)
+        lora = LoraConfig(rank=2 + number, alpha=4, targets="all-linear")
+        adapted, numbers = add_lora(loaded.model, lora, seed=number), torch.Generator().manual_seed(number)
+        with torch.no_grad():
+            weights = {
+                name: weight.copy_(torch.randn(weight.shape, generator=numbers) * 0.1)
+                for name, weight in adapted.named_parameters()
+                if weight.requires_grad
+            }
+        save_trained(folder, source, adapted, loaded.tokenizer, weights)
+    return SimpleNamespace(base=folders[0] / "model", first=folders[1], last=folders[2])
+
+
+@pytest.mark.parametrize("which", ["first", "last"])
+def test_an_adapter_alone_and_merged_compute_the_same_anywhere(
+    chain: SimpleNamespace, tmp_path: Path, which: str
+) -> None:
+    """Also one over another: exported they are one, of the sum of their ranks."""
+    folder, ids = getattr(chain, which), torch.tensor([[1, 2, 3, 4]])
+    expected = load_checkpoint(folder, dtype=torch.float32).model(ids).logits
+    assert medcritical_export(folder, "--to", tmp_path / "a") == 0
+    assert medcritical_export(folder, "--to", tmp_path / "b", "--merge") == 0
+    assert medcritical_export(folder, "--to", tmp_path / "b", "--merge") == 2  # it exists
+    config = json.loads((tmp_path / "a" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert config["base_model_name_or_path"] == str(chain.base)
+    assert config["r"] == {"first": 2, "last": 5}[which]
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "b")
+    assert torch.equal(merged(ids).logits, expected)
+    adapter = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "a")
+    torch.testing.assert_close(adapter(input_ids=ids).logits, expected)
+    base = AutoModelForCausalLM.from_pretrained(chain.base)
+    assert not torch.allclose(base(ids).logits, expected, atol=1e-2)
+
+
+def test_a_base_that_is_gone_leaves_nothing_half_exported(
+    chain: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (chain.first / "adapter" / "adapter_model.safetensors").unlink()
+    assert medcritical_export(chain.last, "--to", tmp_path / "a", "--merge") == 2
+    assert "is no adapter: it has no adapter_model.safetensors" in capsys.readouterr().err
+    shutil.rmtree(chain.first)
+    assert medcritical_export(chain.last, "--to", tmp_path / "a") == 2
+    assert "which is gone: give the command of the run again" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"store"}
 
 
 def test_a_checkpoint_of_the_store_without_adapter(run: SimpleNamespace, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from starting import run_alone, run_ranks, start_ranks
 from trainings import Case
 from transformers import AutoModelForCausalLM
 
+from medcritical.modeling.checkpoint import write_merged
+
 SPREAD = ("zero3", "zero2", "zero1", "ddp")  # in this order: what one has prepared must not help the others
 PLAIN = (
     Case("sft", accumulates=True),
@@ -153,16 +155,21 @@ def test_random_numbers_of_every_rank_go_on(trained: Path, strategy: str) -> Non
 
 
 @pytest.mark.parametrize("strategy", SPREAD)
-def test_every_training_leaves_a_plain_model(student: Path, trained: Path, strategy: str) -> None:
-    """transformers loads it without any code of ours; with adapters it is the base with them merged into it."""
+def test_every_training_leaves_a_plain_model(student: Path, trained: Path, strategy: str, tmp_path: Path) -> None:
+    """transformers loads it without any code of ours; where adapters were trained it is merged for that."""
     whole, files = (
         {},
         {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"},
     )
     for case in PLAIN:
         folder = trained / f"{strategy}-{case.name}.checkpoint"
-        assert files <= {path.name for path in (folder / "model").iterdir()}
-        model, loading = AutoModelForCausalLM.from_pretrained(folder / "model", output_loading_info=True)
+        plain = folder / "model"
+        if case.lora:
+            assert {path.name for path in folder.iterdir()} == {"checkpoint.json", "adapter"}
+            plain = tmp_path / case.name
+            write_merged(folder, plain)
+        assert files <= {path.name for path in plain.iterdir()}
+        model, loading = AutoModelForCausalLM.from_pretrained(plain, output_loading_info=True)
         assert not loading["missing_keys"]
         assert not loading["unexpected_keys"]
         whole[case.name] = model.state_dict()

@@ -108,8 +108,8 @@ def load_model(folder: Path, case: Case) -> Any:
     """The student, cut up from the start under ZeRO 3, with its adapter after that."""
     kind = StrategyKind(case.strategy)
     precision = "bf16-mixed" if case.precision == "bfloat16" else "32-true"
-    with sharded_loading(kind, torch.device("cpu"), precision):
-        model = load_checkpoint(folder, dtype=torch.float32).model
+    shards = sharded_loading(kind, torch.device("cpu"), precision)
+    model = load_checkpoint(folder, dtype=torch.float32, shards=shards).model
     for module in model.modules():
         if hasattr(module, "attention_dropout"):
             module.attention_dropout = case.dropout

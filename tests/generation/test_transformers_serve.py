@@ -13,7 +13,7 @@ from medcritical.generation.engine import Sampling
 from medcritical.generation.journal import open_journal
 from medcritical.generation.managed import managed_server
 from medcritical.generation.server import ServerEngine
-from medcritical.modeling.checkpoint import find_model
+from medcritical.modeling.record import find_weights
 from medcritical.modeling.student import create_student
 from medcritical.records import Prompt
 
@@ -39,7 +39,7 @@ def model(program: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("smollm2")
     student = configure(*ASKED).student
     create_student(student, None, folder, 0)
-    return find_model(folder)
+    return find_weights(folder).model
 
 
 def settings(*overrides: str) -> EngineConfig:

@@ -6,7 +6,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_students import scratch_config, student_config
-from transformers import AutoModelForCausalLM
 
 from medcritical.config.choices import StudentKind
 from medcritical.config.schema import LoraConfig
@@ -34,7 +33,7 @@ def test_saved_model_computes_the_same(student, tmp_path):
     assert not copy.model.training
 
 
-def test_adapters_are_saved_beside_a_merged_plain_model(student, scratch_folder, tmp_path):
+def test_saving_an_adapter_leaves_the_model_as_it_is(student, scratch_folder, tmp_path):
     before = student.model(IDS).logits
     adapted = add_lora(student.model, LoraConfig(2, 4, "all-linear"), seed=0)
     with torch.no_grad():
@@ -46,14 +45,12 @@ def test_adapters_are_saved_beside_a_merged_plain_model(student, scratch_folder,
     state = {name: weight.clone() for name, weight in adapted.state_dict().items()}
     trained = {name: weight for name, weight in adapted.named_parameters() if weight.requires_grad}
     save_trained(tmp_path / "tuned", scratch_folder, adapted, student.tokenizer, trained)
-    assert (tmp_path / "tuned" / "adapter" / "adapter_model.safetensors").is_file()
-    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "tuned" / "model")
-    torch.testing.assert_close(merged(IDS).logits, expected)
-    assert not any("lora" in name for name in merged.state_dict())
+    loaded = load(tmp_path / "tuned").model
+    torch.testing.assert_close(loaded(IDS).logits, expected)
+    assert not any("lora" in name for name in loaded.state_dict())
     after = adapted.state_dict()
     assert after.keys() == state.keys(), "the model that goes on training keeps its adapters apart"
     assert all(torch.equal(after[name], weight) for name, weight in state.items())
-    assert json.loads((tmp_path / "tuned" / "checkpoint.json").read_text(encoding="utf-8"))["adapter"] == "adapter"
 
 
 def test_dtype_of_weights_is_the_one_asked_for(scratch_folder):
@@ -68,6 +65,15 @@ def test_folder_without_record_is_no_checkpoint(tmp_path):
 def test_malformed_record_is_refused(tmp_path):
     (tmp_path / "checkpoint.json").write_text('{"model": "model", "surprise": 1}', encoding="utf-8")
     with pytest.raises(ModelError, match=r"checkpoint\.json cannot be read.*surprise"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "record", ["{}", '{"adapter": "adapter"}', '{"base": "../a"}', '{"model": "model", "base": "../a"}']
+)
+def test_a_record_of_neither_model_nor_adapter_is_refused(tmp_path, record):
+    (tmp_path / "checkpoint.json").write_text(record, encoding="utf-8")
+    with pytest.raises(ModelError, match=r"checkpoint\.json cannot be read.*(either a model or a base|has an adapter)"):
         load(tmp_path)
 
 

@@ -8,15 +8,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from chat_server import ChatServer
 from configurations import ASKED, REAL, configure
 from medcritical.config.choices import Precision
+from medcritical.config.schema import LoraConfig
 from medcritical.errors import ModelError
 from medcritical.generation.embedded import TransformersEngine
 from medcritical.generation.engine import Sampling
-from medcritical.modeling.checkpoint import save_checkpoint
+from medcritical.modeling.checkpoint import load_checkpoint, save_checkpoint, save_trained
+from medcritical.modeling.lora import add_lora
 from medcritical.modeling.record import Checkpoint, read_checkpoint, write_checkpoint
 from medcritical.modeling.word_tokenizer import build_word_tokenizer
 from medcritical.records import Prompt
@@ -26,6 +29,7 @@ from medcritical.stages.engines import asked_engine, student_engine
 from medcritical.stages.play import _Engines
 from medcritical.stages.spread import Opening
 from medcritical.store import ArtefactRef, Costs, Store
+from medcritical.store.locks import hold
 
 SAMPLING = Sampling(temperature=0, top_p=1, max_new_tokens=4, batch_tokens=2)
 CHECKPOINTS = {
@@ -150,6 +154,56 @@ def test_a_managed_server_lives_as_long_as_it_is_needed(inputs: Inputs, output: 
     (log,) = (inputs.store.root / "engines").glob("*.log")
     assert log.is_file()
     assert len(journals(inputs)) == 1
+
+
+@pytest.fixture
+def adapted(inputs: Inputs, output: Output) -> Inputs:
+    """An adapter over the policy, as the checkpoint "adapted"."""
+    ref = ArtefactRef(stage="dpo", key="3" * 64)
+    with inputs.store.build(ref) as folder:
+        student = load_checkpoint(inputs["policy"], dtype=torch.float32)
+        model = add_lora(student.model, LoraConfig(2, 4, "all-linear"), seed=0)
+        with torch.no_grad():
+            weights = {name: weight.add_(0.5) for name, weight in model.named_parameters() if weight.requires_grad}
+        save_trained(folder, inputs["policy"], model, student.tokenizer, weights)
+        inputs.store.complete(ref, version=1, config={}, inputs={}, facts={}, costs=Costs())
+    return Inputs(inputs.store, {**CHECKPOINTS, "adapted": ref})
+
+
+def test_an_adapter_is_merged_for_a_server_while_it_is_asked(adapted: Inputs, output: Output) -> None:
+    """And its answers are known by the checkpoint: a store that was moved has them still."""
+    merged: list[set[str]] = []
+
+    def look(request: dict[str, Any], before: int) -> str:
+        merged.append({path.name for path in Path(request["model"]).iterdir()})
+        return ""
+
+    with ChatServer(look) as server:
+        chosen = ("engine=server", f"engine.url={server.url}", "engine.serves_checkpoint=true")
+        first = ask(adapted, output, "adapted", *chosen)
+        (asked,) = {request["model"] for request in server.requests}
+        assert {"config.json", "model.safetensors", "tokenizer.json"} <= merged[0]
+        assert not Path(asked).exists(), "it goes away afterwards"
+        moved = adapted.store.root.rename(adapted.store.root.with_name("moved"))
+        again = Inputs(Store(moved), adapted.refs)
+        assert ask(again, output, "adapted", *chosen) == first
+        assert len(server.requests) == 1
+    assert len(journals(again)) == 1
+
+
+def test_what_a_killed_process_left_merged_goes_at_the_next_start(adapted: Inputs, output: Output) -> None:
+    above = adapted.store.root / "engines"
+    (above / "merged-of-another").mkdir(parents=True)
+    (above / ".merged-of-another.unfinished").mkdir()
+    (above / ".merged-of-another.lock").touch()
+    (above / ".merged-of-another.host-1-ab.user").touch()
+    (above / "merged-in-use").mkdir()
+    (above / ".merged-in-use.lock").touch()
+    with hold(above / ".merged-in-use.host-1-ab.user"), ChatServer() as server:
+        chosen = ("engine=server", f"engine.url={server.url}", "engine.serves_checkpoint=true")
+        ask(adapted, output, "adapted", *chosen)
+    assert {path.name for path in above.iterdir() if path.is_dir()} == {"merged-in-use"}
+    assert not (above / ".merged-of-another.host-1-ab.user").exists()
 
 
 def test_a_teacher_may_be_embedded(inputs: Inputs, output: Output) -> None:

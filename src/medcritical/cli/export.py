@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from medcritical.cli.exits import CommandParser, run_command
 
 if TYPE_CHECKING:
+    from medcritical.modeling.record import Weights
     from medcritical.reporting.summary import SummaryRow
 
 CARD = "README.md"
@@ -39,15 +40,15 @@ def build_parser() -> CommandParser:
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """Copy the model into `arguments.to`, whole or not at all; 0.
+    """Write the model into `arguments.to`, whole or not at all; 0.
 
     Raises:
         DataError: there is no such checkpoint, or it is not clear which one is meant.
-        ModelError: the checkpoint has no trained model of its own.
+        ModelError: the checkpoint has no trained model of its own, its base is gone, or merging it fails.
         ArtefactError: the folder exists already, or cannot be written.
     """
     from medcritical.errors import ArtefactError, ModelError
-    from medcritical.modeling.record import ADAPTER_FOLDER, MODEL_FOLDER, RECORD_FILE, read_checkpoint
+    from medcritical.modeling.record import MODEL_FOLDER, RECORD_FILE, find_weights, read_checkpoint
     from medcritical.reporting.card import write_card
     from medcritical.store.jsonl import readable_write_errors
 
@@ -56,20 +57,41 @@ def export(arguments: argparse.Namespace) -> int:
     if not (folder / RECORD_FILE).is_file():
         folder, rows = find_checkpoint(arguments.run, arguments.arm, arguments.iteration)
     checkpoint = read_checkpoint(folder)
-    if checkpoint.model != MODEL_FOLDER:
+    if checkpoint.base is None and checkpoint.model != MODEL_FOLDER:
         raise ModelError(f"{folder} holds no model: it points to {checkpoint.model}, which is untrained.")
-    source = MODEL_FOLDER if arguments.merge or checkpoint.adapter is None else ADAPTER_FOLDER
     if arguments.to.exists():
         raise ArtefactError(f"{arguments.to} exists already: give --to a new folder.")
-    partial = arguments.to.with_name(f".{arguments.to.name}.partial")
+    partial, weights = arguments.to.with_name(f".{arguments.to.name}.partial"), find_weights(folder)
+    is_adapter = checkpoint.adapter is not None and not arguments.merge
     with readable_write_errors(arguments.to):
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(folder / source, partial, copy_function=shutil.copyfile)  # with the modes of new files
-        if arguments.card:
-            write_card(partial / CARD, folder, rows, is_adapter=source == ADAPTER_FOLDER)
-        partial.rename(arguments.to)
-    print(f"{arguments.to}: {'adapter' if source == ADAPTER_FOLDER else 'model'} of {folder}")
+        try:
+            _write(folder, weights, partial, is_adapter=is_adapter)
+            if arguments.card:
+                write_card(partial / CARD, folder, rows, is_adapter=is_adapter)
+            partial.rename(arguments.to)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    what = "adapter" if is_adapter else "model"
+    over = f", over {weights.model}" if is_adapter and weights.adapters else ""
+    print(f"{arguments.to}: {what} of {folder}{over}")
     return 0
+
+
+def _write(checkpoint: Path, weights: Weights, folder: Path, *, is_adapter: bool) -> None:
+    """The checkpoint's model or adapter as `folder`; only a merge loads a model."""
+    from medcritical.modeling.adapter_files import write_adapter
+    from medcritical.modeling.record import ADAPTER_FOLDER
+
+    if not weights.adapters:  # whole, or of a version that merged every adapter on the disk
+        source = checkpoint / ADAPTER_FOLDER if is_adapter else Path(weights.model)
+        shutil.copytree(source, folder, copy_function=shutil.copyfile)  # with the modes of new files
+    elif is_adapter:
+        write_adapter(weights, folder)
+    else:
+        from medcritical.modeling.checkpoint import write_merged
+
+        write_merged(checkpoint, folder)
 
 
 def find_checkpoint(run: Path, arm: str | None, iteration: int | None) -> tuple[Path, list[SummaryRow]]:

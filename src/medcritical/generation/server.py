@@ -62,14 +62,15 @@ class ServerEngine:
     """Answers prompts through the server at `url` (".../v1"), which knows the model by the name `model`.
 
     Sampling is the server's: its seeds make runs alike, not equal. `Sampling.batch_tokens` says nothing here,
-    `config.concurrency` requests are on their way at a time.
+    `config.concurrency` requests are on their way at a time. The journal knows the model as `known_as`, where that differs.
 
     Raises:
         GenerationError: the environment variable that should hold the key is not set.
     """
 
-    def __init__(self, url: str, model: str, config: EngineConfig, journal: Journal) -> None:
+    def __init__(self, url: str, model: str, config: EngineConfig, journal: Journal, known_as: str = "") -> None:
         self.url, self.model, self.config, self.journal = url.rstrip("/"), model, config, journal
+        self.known_as = known_as or model
         self.usage = Usage()
         self._key = _read_key(config.api_key_env)
         self._has_answered = False
@@ -113,7 +114,7 @@ class ServerEngine:
         return complete
 
     def _request_key(self, prompt: Prompt, sampling: Sampling, seed: int) -> str:
-        return hash_json([write_request(prompt, sampling, model=self.model, extra=self.config.extra), seed])
+        return hash_json([write_request(prompt, sampling, model=self.known_as, extra=self.config.extra), seed])
 
     def _missing(self, prompts: dict[str, Prompt], wanted: dict[str, int]) -> Iterator[_Ask]:
         """What has to be asked, at most `samples_per_request` samples at a time, those of one prompt one after the other."""

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from medcritical.config.schema import LoraConfig
 from medcritical.errors import ModelError
+from medcritical.modeling.adapters import refuse_shared
 
 
 def add_lora(model: PreTrainedModel, lora: LoraConfig, seed: int) -> peft.PeftModel:
@@ -17,7 +18,7 @@ def add_lora(model: PreTrainedModel, lora: LoraConfig, seed: int) -> peft.PeftMo
     stored reference log-probabilities and shared prompts need a forward pass that repeats itself.
 
     Raises:
-        ModelError: `lora.targets` names no module of the model, or the adapters do not begin at zero.
+        ModelError: `lora.targets` names no module of the model or one with shared weights, or the adapters do not begin at zero.
     """
     config = peft.LoraConfig(
         r=lora.rank,
@@ -34,6 +35,7 @@ def add_lora(model: PreTrainedModel, lora: LoraConfig, seed: int) -> peft.PeftMo
         except ValueError as error:
             reason = str(error).strip().partition("\n")[0]
             raise ModelError(f"student.lora.targets {lora.targets!r} does not fit this model: {reason}") from error
+    refuse_shared(adapted)
     _check_fresh(adapted)
     return adapted
 

@@ -1,7 +1,9 @@
-"""The record of a checkpoint, which says where its model is. Reading it loads no model and no torch."""
+"""The record of a checkpoint, which says where its weights are. Reading it loads no model and no torch."""
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -12,25 +14,66 @@ from medcritical.records import Record
 RECORD_FILE = "checkpoint.json"
 MODEL_FOLDER = "model"
 ADAPTER_FOLDER = "adapter"
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 class Checkpoint(Record, frozen=True):
     """Where a model is. Written by every stage that makes or trains one, read by every stage that runs one.
 
-    `model` is "model" for the folder beside this record, else an absolute folder or a Hugging Face id.
-    `adapter` is for information: its weights are already merged into the model.
+    A whole model: `model` is "model" for the folder beside this record, else an absolute folder or a Hugging Face id.
+    An adapter: `base` is the folder of the checkpoint that `adapter` lies over, as a path from this record's own folder, so
+    that a store can be moved. Earlier versions wrote `model` and `adapter`: there the adapter is merged into the model.
     """
 
-    model: str
+    model: str = ""
     revision: str = ""
     trust_remote_code: bool = False
     adapter: str | None = None
+    base: str | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.model) == bool(self.base):
+            raise ValueError("a checkpoint has either a model or a base")
+        if self.base and not self.adapter:
+            raise ValueError("a checkpoint with a base has an adapter")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What the weights of a checkpoint are made of.
+
+    Attributes:
+        model: absolute folder or Hugging Face id of the whole model that they begin with.
+        is_local: whether it is such a folder.
+        adapters: absolute folders of the adapters to be merged into it, in this order.
+    """
+
+    model: str
+    is_local: bool
+    revision: str
+    trust_remote_code: bool
+    adapters: tuple[Path, ...]
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write the record of a checkpoint into `folder`, which is made where it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RECORD_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(checkpoint), indent=2) + b"\n")
+
+
+def point_to_base(folder: Path, base: Path) -> str:
+    """The checkpoint in `base` as the record in `folder` names it."""
+    return Path(os.path.relpath(base.absolute(), folder.absolute())).as_posix()
+
+
+def copy_record(source: Path, target: Path) -> None:
+    """Write the record of the checkpoint in `source` into `target`, so that it names the same base from there."""
+    checkpoint = read_checkpoint(source)
+    if checkpoint.base is not None:
+        base = point_to_base(target, _base_folder(source, checkpoint.base))
+        checkpoint = msgspec.structs.replace(checkpoint, base=base)
+    write_checkpoint(target, checkpoint)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -48,11 +91,34 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         raise ModelError(f"{path} cannot be read as a checkpoint record: {error}") from error
 
 
-def find_model(folder: Path) -> str:
-    """Where the model of the checkpoint in `folder` is: an absolute folder or a Hugging Face id.
+def find_weights(folder: Path) -> Weights:
+    """What the weights of the checkpoint in `folder` are made of: its base's, and so on down to a whole model.
 
     Raises:
-        ModelError: the record is missing, unreadable or malformed.
+        ModelError: a record is missing, unreadable or malformed, or a base is gone.
     """
-    model = read_checkpoint(folder).model
-    return str((folder / MODEL_FOLDER).absolute()) if model == MODEL_FOLDER else model
+    checkpoint, adapters, seen = read_checkpoint(folder), list[Path](), {folder}
+    while checkpoint.base is not None:
+        assert checkpoint.adapter is not None
+        adapters.insert(0, (folder / checkpoint.adapter).absolute())
+        above, folder = folder, _base_folder(folder, checkpoint.base)
+        if folder in seen or not (folder / RECORD_FILE).is_file():
+            raise ModelError(
+                f"{above} holds an adapter over the checkpoint {folder}, which is gone: "
+                "give the command of the run again, which makes it anew, or put the folder back"
+            )
+        seen.add(folder)
+        checkpoint = read_checkpoint(folder)
+    is_beside = checkpoint.model == MODEL_FOLDER
+    model = str((folder / MODEL_FOLDER).absolute()) if is_beside else checkpoint.model
+    return Weights(
+        model=model,
+        is_local=is_beside or Path(model).is_absolute(),
+        revision=checkpoint.revision,
+        trust_remote_code=checkpoint.trust_remote_code,
+        adapters=tuple(adapters),
+    )
+
+
+def _base_folder(folder: Path, base: str) -> Path:
+    return Path(os.path.normpath(folder.absolute() / base))

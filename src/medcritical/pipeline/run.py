@@ -33,7 +33,9 @@ from medcritical.reporting.summary import SUMMARY
 from medcritical.store import Store
 from medcritical.store.artefact import MANIFEST
 from medcritical.store.hashing import hash_json
+from medcritical.store.in_use import in_use
 from medcritical.store.jsonl import read_json, readable_write_errors, write_json
+from medcritical.store.upkeep import name_of
 
 REPORT = "report.json"  # the same in the store, where it is no run of its own
 
@@ -136,12 +138,9 @@ def execute_run(run: Run) -> Path | None:
         print(f"{run.folder.path} is being worked on by another process; waiting for it.", file=sys.stderr)
     with run.folder.hold():
         run.folder.forgive()
-        missing, folder = run.missing(), run.folder.path
-        if missing:
-            num_done = len(run.plan.calls) - len(missing)
-            print(f"{len(run.plan.calls)} stages, {num_done} of them done before; log: {folder / LOG}", file=sys.stderr)
-            with watched_machine(folder, run.config.logger.system_seconds):
-                _executor(run.config, run.store, folder).execute(missing, Watcher(run.plan.calls, num_done))
+        folder = run.folder.path
+        if run.missing():
+            _make_missing(run)
         else:
             print(f"nothing to do: all {len(run.plan.calls)} stages are done.", file=sys.stderr)
         if not run.folder.gathers:
@@ -151,6 +150,16 @@ def execute_run(run: Run) -> Path | None:
             summary = _gather(run.plan, run.store, folder)
     _export(run.config.logger, folder)
     return summary
+
+
+def _make_missing(run: Run) -> None:
+    """Have the artefacts made that are not there, and say in the store meanwhile what the plan needs."""
+    with in_use(run.store.root, [name_of(call.ref) for call in run.plan.calls]):
+        missing, folder = run.missing(), run.folder.path
+        num_done = len(run.plan.calls) - len(missing)
+        print(f"{len(run.plan.calls)} stages, {num_done} of them done before; log: {folder / LOG}", file=sys.stderr)
+        with watched_machine(folder, run.config.logger.system_seconds):
+            _executor(run.config, run.store, folder).execute(missing, Watcher(run.plan.calls, num_done))
 
 
 def _export(logger: LoggerConfig, folder: Path) -> None:

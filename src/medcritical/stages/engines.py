@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,17 +24,19 @@ from medcritical.generation.journal import open_journal
 from medcritical.generation.managed import managed_server
 from medcritical.generation.server import ServerEngine
 from medcritical.generation.server_version import UNKNOWN, server_version
-from medcritical.modeling.checkpoint import Student, load_checkpoint
+from medcritical.modeling.checkpoint import Student, load_checkpoint, write_merged
 from medcritical.modeling.device import BFLOAT16, FLOAT32, device_name, resolve_device, resolve_dtype
-from medcritical.modeling.record import MODEL_FOLDER, find_model, read_checkpoint
+from medcritical.modeling.record import find_weights
 from medcritical.modeling.student import PACKAGE, create_student, find_packaged_gguf
 from medcritical.stages.context import Computation, Inputs, Output
 from medcritical.stages.spread import Open, Opening, run_spread, spread_engine
 from medcritical.store.hashing import hash_file, hash_json
 from medcritical.store.locks import hold
+from medcritical.store.shared import shared_folder
 from medcritical.training.ranks import current_ranks, gather_over_ranks, join_ranks, leave_ranks, take_gpu
 
-ENGINES = "engines"  # the store's folder of journals and server logs
+ENGINES = "engines"  # the store's folder of journals, server logs, and models merged for a server
+MERGED = "merged"
 
 
 @contextmanager
@@ -136,35 +139,55 @@ def _server(opening: Opening, inputs: Inputs) -> Iterator[ServerEngine]:
     The journal belongs to the model and not to the stage: whoever asks the same again, with other bounds or in another
     run that shares the store, has the answers already.
     """
-    config, ranks = opening.config, current_ranks()
-    model = config.model if opening.checkpoint is None else find_model(opening.checkpoint)
-    name = re.sub(r"[^\w.-]+", "-", model)[-40:].strip("-")
-    name = f"{name}-{hash_json([to_identity(config), model, opening.identity])[:8]}"
-    folder, writer = inputs.store.root / ENGINES, f".rank-{ranks.rank}" if ranks.rank else ""
-    with open_journal(folder / f"{name}{writer}.jsonl", others=folder.glob(f"{name}*.jsonl")) as journal:
-        if config.kind is EngineKind.server:
-            yield ServerEngine(config.url, model, config, journal)
-            return
-        with managed_server(
-            config.command,
-            model=model,
-            gpus=config.gpus,
-            first_gpu=ranks.local_rank if ranks.size > 1 else None,
-            revision=_revision_of(opening),
-            health=config.health,
-            start_timeout=config.start_timeout,
-            log=folder / f"{name}{writer}.log",
-        ) as root:
-            yield ServerEngine(f"{root}/v1", model, config, journal)
+    config, ranks, folder = opening.config, current_ranks(), inputs.store.root / ENGINES
+    writer = f".rank-{ranks.rank}" if ranks.rank else ""
+    with ExitStack() as stack:
+        model, known_as = stack.enter_context(_served_model(opening, folder))
+        name = re.sub(r"[^\w.-]+", "-", known_as)[-40:].strip("-")
+        name = f"{name}-{hash_json([to_identity(config), known_as, opening.identity])[:8]}"
+        journal = open_journal(folder / f"{name}{writer}.jsonl", others=folder.glob(f"{name}*.jsonl"))
+        url, answers = config.url, stack.enter_context(journal)
+        if config.kind is EngineKind.managed:
+            server = managed_server(
+                config.command,
+                model=model,
+                gpus=config.gpus,
+                first_gpu=ranks.local_rank if ranks.size > 1 else None,
+                revision=_revision_of(opening),
+                health=config.health,
+                start_timeout=config.start_timeout,
+                log=folder / f"{name}{writer}.log",
+            )
+            url = f"{stack.enter_context(server)}/v1"
+        yield ServerEngine(url, model, config, answers, known_as)
+
+
+@contextmanager
+def _served_model(opening: Opening, above: Path) -> Iterator[tuple[str, str]]:
+    """What a server is asked for, and what the journal knows that by.
+
+    A checkpoint of adapters is merged into a folder below `above` that lasts as long as it is served; ranks and runs that
+    want the same one share it. The journal must not know it by that folder.
+    """
+    if opening.checkpoint is None:
+        yield opening.config.model, opening.config.model
+        return
+    weights = find_weights(opening.checkpoint)
+    if not weights.adapters:
+        yield weights.model, weights.model
+        return
+    name = f"{MERGED}-{opening.identity[:16]}"
+    with shared_folder(above, name, partial(write_merged, opening.checkpoint)) as folder:
+        gc.collect()  # the model that was merged, of which references go in circles
+        yield str(folder), name
 
 
 def _revision_of(opening: Opening) -> str:
     """The commit of a hub model, for its server; empty for a folder."""
     if opening.checkpoint is None:
         return opening.config.revision
-    checkpoint = read_checkpoint(opening.checkpoint)
-    is_folder = checkpoint.model == MODEL_FOLDER or Path(checkpoint.model).is_absolute()
-    return "" if is_folder else checkpoint.revision
+    weights = find_weights(opening.checkpoint)
+    return "" if weights.is_local or weights.adapters else weights.revision
 
 
 def _note_server(name: str, engine: ServerEngine, computed: Computation) -> None:

@@ -49,8 +49,8 @@ def training_student(checkpoint: Path, output: Output) -> Student:
     """
     prepare_process(output.trainer)
     device = resolve_device(output.trainer.accelerator)
-    with sharded_loading(output.strategy, device, precision_of(output.trainer, output.strategy, num_parameters=0)):
-        return load_checkpoint(checkpoint, dtype=torch.float32)
+    precision = precision_of(output.trainer, output.strategy, num_parameters=0)
+    return load_checkpoint(checkpoint, dtype=torch.float32, shards=sharded_loading(output.strategy, device, precision))
 
 
 def note_computation(output: Output, launch: Launch, model: nn.Module, *, scoring: bool = False) -> str:

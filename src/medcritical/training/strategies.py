@@ -156,16 +156,19 @@ def offloads_optimizer(trainer: Trainer) -> bool:
     return isinstance(trainer.strategy, ZeroStrategy) and trainer.strategy.offloads
 
 
-@contextmanager
-def sharded_loading(kind: StrategyKind, device: torch.device, precision: LightningPrecision) -> Iterator[None]:
-    """Within it `from_pretrained` gives every rank its part of the weights, under ZeRO 3; else nothing changes.
+def sharded_loading(
+    kind: StrategyKind, device: torch.device, precision: LightningPrecision
+) -> AbstractContextManager[None] | None:
+    """Within it `from_pretrained` gives every rank its part of the weights; None but for ZeRO 3.
 
     Adapters must be added after it: layers made within it are cut up before they are filled, and a LoRA whose B should
     be zero starts at random numbers.
     """
-    if zero_stage(kind) != 3:
-        yield
-        return
+    return _zero3_loading(kind, device, precision) if zero_stage(kind) == 3 else None
+
+
+@contextmanager
+def _zero3_loading(kind: StrategyKind, device: torch.device, precision: LightningPrecision) -> Iterator[None]:
     _prepare_deepspeed(device)
     from transformers.integrations import HfDeepSpeedConfig
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
