@@ -18,8 +18,7 @@ from medcritical.config.arms import timed_arms
 from medcritical.config.choices import WandbMode
 from medcritical.config.schema import Config
 from medcritical.errors import ConfigError, MedCriticalError
-from medcritical.pipeline.pace import Pace
-from medcritical.pipeline.run import execute_run, failure_of, plan_run
+from medcritical.pipeline.run import execute_run, failure_of, plan_run, read_pace
 from medcritical.pipeline.run_folder import RunFolder
 from medcritical.pipeline.sweep import Cell, describe_sweep, distinct, in_launching_order, prepare_cells
 from medcritical.pipeline.sweep_status import cell_state
@@ -81,7 +80,7 @@ def plan_cells(composed: Sequence[Composed]) -> list[Cell]:
 
 def announce(cells: Sequence[Cell]) -> bool:
     """Print the plan of the whole sweep; False where that is all that was asked for. Folders are made otherwise."""
-    pace = Pace(cells[0].run.store)
+    pace = read_pace(cells[0].run.store)
     is_plan = cells[0].run.config.plan
     print(describe_sweep(cells, pace), file=sys.stdout if is_plan else sys.stderr, flush=True)
     if not is_plan:

@@ -11,6 +11,7 @@ from medcritical.config.stages import DpoStage, PairStage, PlayStage, SftStage, 
 from medcritical.pipeline.estimate import estimated_tokens, plan_call
 from medcritical.pipeline.plan import Plan, StageCall
 from medcritical.store import Manifest, Store
+from medcritical.store.artefact import SCHEMA
 from medcritical.store.hashing import hash_json
 
 _SECONDS_PER_TOKEN = 1 / 20_000
@@ -23,10 +24,15 @@ MadeT = TypeVar("MadeT", StageCall, Manifest)
 
 
 class Pace:
-    """What stages took so far. Reads every manifest of the store, once."""
+    """What stages took so far. Reads every manifest of the store, once.
+
+    Attributes:
+        num_older: artefacts of an older version, whose keys are none of this one.
+    """
 
     def __init__(self, store: Store) -> None:
         manifests = {manifest.ref.key: manifest for manifest in store.manifests()}
+        self.num_older = sum(manifest.schema != SCHEMA for manifest in manifests.values())
         self._by_stage: dict[str, list[tuple[str | None, Manifest]]] = defaultdict(list)
         for manifest in manifests.values():
             base = _base(manifest, manifests)

@@ -75,7 +75,7 @@ def run(config: Config) -> Path | None:
     None for `plan: true`, and on all machines but the first, which has the results.
     """
     planned = plan_run(config)
-    pace = Pace(planned.store)
+    pace = read_pace(planned.store)
     if config.plan:
         missing = {call.ref.key for call in planned.missing()}
         print("\n".join(text for text in (describe_experiment(config), describe_losses(planned.plan)) if text))
@@ -90,6 +90,18 @@ def run(config: Config) -> Path | None:
         with suppress(ArtefactError):  # a full disk is what is told of, not that this cannot be noted either
             planned.folder.fail(failure_of(error, planned))
         raise
+
+
+def read_pace(store: Store) -> Pace:
+    """What stages took so far in the store. Says on stderr when it holds artefacts of an older version."""
+    pace = Pace(store)
+    if pace.num_older:
+        print(
+            f"{store.root} holds {pace.num_older} artefacts of an older version of medcritical, which are not used: what is "
+            "needed is made anew, and `medcritical store prune` removes them.",
+            file=sys.stderr,
+        )
+    return pace
 
 
 def failure_of(error: Exception, run: Run) -> Failure:
