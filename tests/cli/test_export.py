@@ -18,10 +18,10 @@ from medcritical.store import ArtefactRef, Costs, Store
 
 
 def row(arm: str, iteration: int, artefact: str) -> SummaryRow:
-    numbers = {"num_questions": 60, "num_correct": 45, "accuracy": 0.75, "ci_low": 0.63, "ci_high": 0.84}
+    numbers = {"num_questions": 60, "num_correct": 45, "accuracy": 0.75}
     return SummaryRow(
         run="toy", arm=arm, title=f"Title of {arm}", stage="sft", iteration=iteration, beta=None, seed=0, data="clinic",
-        split="test", **numbers, confidence=0.95, unparsed=0, undecided=0, verifier="exact", sound=None,
+        split="test", **numbers, unparsed=0, undecided=0, verifier="exact", sound=None,
         teacher_tokens=0, student_tokens=0, seconds=1.0, artefact=artefact, chance=0.25, commonest_letter_accuracy=0.3,
     )  # fmt: skip
 
@@ -53,7 +53,9 @@ def run(tmp_path: Path) -> SimpleNamespace:
     lineage = {item.artefact: (str(prepare), str(ref)) for item, ref in zip(rows, refs, strict=True)}
     folder = tmp_path / "run"
     folder.mkdir()
-    summary = Summary(store="../store", rows=tuple(rows), predictions={}, scores={}, lineage=lineage, ledger={})
+    summary = Summary(
+        store="../store", confidence=0.95, rows=tuple(rows), predictions={}, scores={}, lineage=lineage, ledger={}
+    )
     write_summary(folder / "summary.json", summary)
     return SimpleNamespace(folder=folder, store=store, refs=refs)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from medcritical.cli.exits import CommandParser, run_command
 
 if TYPE_CHECKING:
-    from medcritical.reporting.summary import SummaryRow
+    from medcritical.reporting.summary import Summary
 
 CARD = "README.md"
 
@@ -52,9 +52,9 @@ def export(arguments: argparse.Namespace) -> int:
     from medcritical.store.jsonl import readable_write_errors
 
     folder: Path = arguments.run
-    rows: list[SummaryRow] = []
+    scored: Summary | None = None
     if not (folder / RECORD_FILE).is_file():
-        folder, rows = find_checkpoint(arguments.run, arguments.arm, arguments.iteration)
+        folder, scored = find_checkpoint(arguments.run, arguments.arm, arguments.iteration)
     checkpoint = read_checkpoint(folder)
     if checkpoint.model != MODEL_FOLDER:
         raise ModelError(f"{folder} holds no model: it points to {checkpoint.model}, which is untrained.")
@@ -66,17 +66,20 @@ def export(arguments: argparse.Namespace) -> int:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(folder / source, partial, copy_function=shutil.copyfile)  # with the modes of new files
         if arguments.card:
-            write_card(partial / CARD, folder, rows, is_adapter=source == ADAPTER_FOLDER)
+            write_card(partial / CARD, folder, scored, is_adapter=source == ADAPTER_FOLDER)
         partial.rename(arguments.to)
     print(f"{arguments.to}: {'adapter' if source == ADAPTER_FOLDER else 'model'} of {folder}")
     return 0
 
 
-def find_checkpoint(run: Path, arm: str | None, iteration: int | None) -> tuple[Path, list[SummaryRow]]:
-    """The checkpoint's folder in the store, and its row of the run's summary: of the only arm after stage 1, where there is one.
+def find_checkpoint(run: Path, arm: str | None, iteration: int | None) -> tuple[Path, Summary]:
+    """The checkpoint's folder in the store, and the run's summary with its row alone: of the only arm after stage 1, where there
+    is one.
 
     Raises DataError naming what there is where nothing or several fit.
     """
+    from msgspec.structs import replace
+
     from medcritical.errors import DataError
     from medcritical.reporting.summary import STAGE_1, SUMMARY, read_summary
 
@@ -103,4 +106,5 @@ def find_checkpoint(run: Path, arm: str | None, iteration: int | None) -> tuple[
     chosen = [row for row in of_arm if row.iteration == (last if iteration is None else iteration)]
     if not chosen:
         raise DataError(f"arm {of_arm[0].arm} has no iteration {iteration}: --iteration is at most {last}.")
-    return run / summary.store / summary.lineage[chosen[0].artefact][-1], chosen
+    checkpoint = run / summary.store / summary.lineage[chosen[0].artefact][-1]
+    return checkpoint, replace(summary, rows=tuple(chosen))

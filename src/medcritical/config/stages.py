@@ -223,12 +223,11 @@ class EvaluateStage(StageConfig):
     """
 
     stage: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     engine: EngineConfig
     data: str
     split: str
     questions: Optional[int]
-    confidence: float
     verifier: VerifierConfig
     chat_template: bool
     count_undecided: bool
@@ -262,7 +261,7 @@ class PublishedValue:
 
 @dataclass
 class ReportRow:
-    """Which arm and iteration an evaluated checkpoint belongs to."""
+    """Which arm and iteration an evaluated checkpoint belongs to, and the seeds of training, questions and teacher."""
 
     arm: str
     title: str
@@ -271,6 +270,8 @@ class ReportRow:
     beta: Optional[float]
     seed: int
     equal: str = ""
+    data_seed: int = 0
+    teacher_seed: int = 0
 
 
 @dataclass
@@ -278,7 +279,7 @@ class ReportStage(StageConfig):
     """Scores -> summary, tables and figures."""
 
     stage: ClassVar[str] = "report"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     name: str
     rows: list[ReportRow]
     published: list[PublishedValue]

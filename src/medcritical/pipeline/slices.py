@@ -73,7 +73,6 @@ class Slices:
             data=config.data.name,
             split=evaluation.split,
             questions=evaluation.questions,
-            confidence=evaluation.confidence,
             verifier=config.verifier,
             chat_template=evaluation.chat_template,
             count_undecided=evaluation.count_undecided,

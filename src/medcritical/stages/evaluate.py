@@ -106,7 +106,6 @@ def _score(config: EvaluateStage, predictions: Sequence[Attempt], inputs: Inputs
         predictions,
         data=config.data,
         split=predictions[0].question.split,
-        confidence=config.confidence,
         judge=None if judge is None else judge.name,
     )
     flagged = read_flagged(inputs["questions"])
@@ -135,7 +134,7 @@ def _explained(form: ThoughtFormat, predictions: Sequence[Attempt]) -> list[Expl
 
 
 def _describe(score: Score) -> str:
-    interval = f"[{score.ci_low:.1%}, {score.ci_high:.1%}]"
+    counts = f"{score.num_correct} of {score.num_questions}"
     levels = f"chance {score.chance:.1%}, commonest letter {score.commonest_letter_accuracy:.1%}"
     undecided = f", {score.num_undecided} undecided" if score.agreement else ""
-    return f"accuracy {score.accuracy:.1%} {interval} ({levels}), {score.num_unparsed} unparsed{undecided}"
+    return f"accuracy {score.accuracy:.1%}, {counts} ({levels}), {score.num_unparsed} unparsed{undecided}"
