@@ -31,9 +31,18 @@ Scored = tuple[SummaryRow, list[Attempt]]
 
 
 def scored(
-    arm: str, iteration: int, seed: int, answers: list[bool], title: str, *, run: str = "demo", artefact: str = ""
+    arm: str,
+    iteration: int,
+    seed: int,
+    answers: list[bool],
+    title: str,
+    *,
+    run: str = "demo",
+    artefact: str = "",
+    data_seed: int | None = None,
 ) -> Scored:
-    """A row and its predictions; as in the clinic, every seed asks other questions."""
+    """A row and its predictions; every seed asks other questions, unless a `data_seed` says whose."""
+    data_seed = seed if data_seed is None else data_seed
     accuracy = sum(answers) / len(answers)
     row = SummaryRow(
         run=run,
@@ -58,8 +67,9 @@ def scored(
         artefact=artefact or f"evaluate/{arm}{iteration}{seed}",
         chance=0.25,
         commonest_letter_accuracy=0.27,
+        data_seed=data_seed,
     )
-    return row, [attempt(f"seed{seed}-{number}", right) for number, right in enumerate(answers)]
+    return row, [attempt(f"seed{data_seed}-{number}", right) for number, right in enumerate(answers)]
 
 
 def summarise(rows: Sequence[SummaryRow], scores: Mapping[str, Score], store: str, confidence: float = 0.95) -> Summary:

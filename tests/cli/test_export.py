@@ -86,7 +86,7 @@ def test_the_card_says_what_it_is_and_under_which_licences(run: SimpleNamespace,
     card = (tmp_path / "a" / "README.md").read_text(encoding="utf-8")
     assert card.startswith("# LoRA adapter trained by medcritical")
     assert "Not a medical device" in card
-    assert "| Title of dpo | 2 | clinic, test | 60 | 75.0% | 63.0% to 84.0% | 25.0% |" in card
+    assert "| Title of dpo | 2 | clinic, test | 60 | 75.0% | 62.8% to 84.2% | 25.0% |" in card
     assert "- optimizer steps: 7" in card
     assert "- seed: 0" in card
     assert "The questions were made by this program" in card

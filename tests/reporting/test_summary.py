@@ -114,7 +114,7 @@ def test_runs_together_have_what_they_share_once(tmp_path, make_row, make_score)
         row = make_row(seed=seed)
         return Summary(
             store="store",
-            confidence=0.9 + seed / 20,
+            confidence=(0.9, 0.95)[seed],
             rows=(row,),
             predictions={row.artefact: f"{row.artefact}.jsonl"},
             scores={row.artefact: make_score(num_unparsed=seed)},
