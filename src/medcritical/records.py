@@ -211,9 +211,8 @@ class ScoredPair(Record, frozen=True, kw_only=True):
 class Tally(Record, frozen=True, kw_only=True):
     """Outcomes of a group of questions, one attempt each. What is not right, unparsed or undecided is wrong.
 
-    `ci_low` and `ci_high` bound the Wilson interval of `accuracy`; `chance` and `commonest_letter_accuracy` are what
-    guessing and always giving the commonest answer would score. `jaccard` is the mean share of letters that answer and
-    key have in common; an answer that is not there has none.
+    `chance` and `commonest_letter_accuracy` are what guessing and always giving the commonest answer would score. `jaccard` is
+    the mean share of letters that answer and key have in common; an answer that is not there has none.
     """
 
     num_questions: int
@@ -221,8 +220,6 @@ class Tally(Record, frozen=True, kw_only=True):
     num_unparsed: int
     num_undecided: int = 0
     accuracy: float
-    ci_low: float
-    ci_high: float
     chance: float
     commonest_letter: str
     commonest_letter_accuracy: float

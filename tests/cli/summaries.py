@@ -31,9 +31,18 @@ Scored = tuple[SummaryRow, list[Attempt]]
 
 
 def scored(
-    arm: str, iteration: int, seed: int, answers: list[bool], title: str, *, run: str = "demo", artefact: str = ""
+    arm: str,
+    iteration: int,
+    seed: int,
+    answers: list[bool],
+    title: str,
+    *,
+    run: str = "demo",
+    artefact: str = "",
+    data_seed: int | None = None,
 ) -> Scored:
-    """A row and its predictions; as in the clinic, every seed asks other questions."""
+    """A row and its predictions; every seed asks other questions, unless a `data_seed` says whose."""
+    data_seed = seed if data_seed is None else data_seed
     accuracy = sum(answers) / len(answers)
     row = SummaryRow(
         run=run,
@@ -48,9 +57,6 @@ def scored(
         num_questions=len(answers),
         num_correct=sum(answers),
         accuracy=accuracy,
-        ci_low=max(0.0, accuracy - 0.1),
-        ci_high=min(1.0, accuracy + 0.1),
-        confidence=0.95,
         unparsed=0,
         undecided=0,
         verifier="exact",
@@ -61,16 +67,18 @@ def scored(
         artefact=artefact or f"score/{arm}{iteration}{seed}",
         chance=0.25,
         commonest_letter_accuracy=0.27,
+        data_seed=data_seed,
     )
-    return row, [attempt(f"seed{seed}-{number}", right) for number, right in enumerate(answers)]
+    return row, [attempt(f"seed{data_seed}-{number}", right) for number, right in enumerate(answers)]
 
 
-def summarise(rows: Sequence[SummaryRow], scores: Mapping[str, Score], store: str) -> Summary:
+def summarise(rows: Sequence[SummaryRow], scores: Mapping[str, Score], store: str, confidence: float = 0.95) -> Summary:
     """A run whose checkpoints were all made by one teaching, and those of DPO by one play too."""
     teach = LedgerEntry(stage="teach", costs=Costs(teacher_tokens=1000, teacher_prompt_tokens=250, seconds=4))
     play = LedgerEntry(stage="play", costs=Costs(student_tokens=2000, student_prompt_tokens=500, seconds=8))
     return Summary(
         store=store,
+        confidence=confidence,
         rows=tuple(rows),
         predictions={row.artefact: f"{row.artefact}/predictions.jsonl" for row in rows},
         scores=dict(scores),
@@ -81,13 +89,10 @@ def summarise(rows: Sequence[SummaryRow], scores: Mapping[str, Score], store: st
     )
 
 
-def write_run(folder: Path, store: Path, *checkpoints: Scored) -> None:
+def write_run(folder: Path, store: Path, *checkpoints: Scored, confidence: float = 0.95) -> None:
     """A run's summary in `folder`, its predictions in `store`."""
     for row, attempts in checkpoints:
         shuffled = attempts if row.arm == "sft" else attempts[::-1]  # order in the file carries no meaning
         write_records(store / row.artefact / "predictions.jsonl", shuffled)
-    scores = {
-        row.artefact: score_attempts(attempts, data="clinic", split="test", confidence=0.95)
-        for row, attempts in checkpoints
-    }
-    write_summary(folder / "summary.json", summarise([row for row, _ in checkpoints], scores, str(store)))
+    scores = {row.artefact: score_attempts(attempts, data="clinic", split="test") for row, attempts in checkpoints}
+    write_summary(folder / "summary.json", summarise([row for row, _ in checkpoints], scores, str(store), confidence))

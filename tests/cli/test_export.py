@@ -28,10 +28,10 @@ from medcritical.store import ArtefactRef, Costs, Store
 
 
 def row(arm: str, iteration: int, artefact: str) -> SummaryRow:
-    numbers = {"num_questions": 60, "num_correct": 45, "accuracy": 0.75, "ci_low": 0.63, "ci_high": 0.84}
+    numbers = {"num_questions": 60, "num_correct": 45, "accuracy": 0.75}
     return SummaryRow(
         run="toy", arm=arm, title=f"Title of {arm}", stage="sft", iteration=iteration, beta=None, seed=0, data="clinic",
-        split="test", **numbers, confidence=0.95, unparsed=0, undecided=0, verifier="exact", sound=None,
+        split="test", **numbers, unparsed=0, undecided=0, verifier="exact", sound=None,
         teacher_tokens=0, student_tokens=0, seconds=1.0, artefact=artefact, chance=0.25, commonest_letter_accuracy=0.3,
     )  # fmt: skip
 
@@ -64,7 +64,14 @@ def run(tmp_path: Path) -> SimpleNamespace:
     folder = tmp_path / "run"
     folder.mkdir()
     summary = Summary(
-        store="../store", rows=tuple(rows), predictions={}, scores={}, lineage=lineage, scoring={}, ledger={}
+        store="../store",
+        confidence=0.95,
+        rows=tuple(rows),
+        predictions={},
+        scores={},
+        lineage=lineage,
+        scoring={},
+        ledger={},
     )
     write_summary(folder / "summary.json", summary)
     return SimpleNamespace(folder=folder, store=store, refs=refs)
@@ -149,7 +156,7 @@ def test_the_card_says_what_it_is_and_under_which_licences(run: SimpleNamespace,
     card = (tmp_path / "a" / "README.md").read_text(encoding="utf-8")
     assert card.startswith("# LoRA adapter trained by medcritical")
     assert "Not a medical device" in card
-    assert "| Title of dpo | 2 | clinic, test | 60 | 75.0% | 63.0% to 84.0% | 25.0% |" in card
+    assert "| Title of dpo | 2 | clinic, test | 60 | 75.0% | 62.8% to 84.2% | 25.0% |" in card
     assert "- optimizer steps: 7" in card
     assert "- seed: 0" in card
     assert "The questions were made by this program" in card

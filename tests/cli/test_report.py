@@ -8,7 +8,7 @@ import pytest
 from summaries import scored, summarise, write_run
 
 from medcritical.cli.report import build_parser, find_summaries
-from medcritical.evaluation import score_attempts
+from medcritical.evaluation import score_attempts, wilson_interval
 from medcritical.reporting.summary import LedgerEntry, SummaryRow, read_summary, write_summary
 from medcritical.store import Costs, write_records
 
@@ -29,9 +29,10 @@ def test_tables_pool_the_seeds_and_state_the_difference(runs, call):
     line = [line for line in out.splitlines() if "自我纠错 DPO" in line][-1]  # the results come last
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[:3] == ["自我纠错 DPO", "1", "80.0"]
-    assert cells[3] == "75.0 … 85.0"
+    assert cells[3] == "[18.4, 98.6]"  # as wide as 80 ± 12.706 * 5: the t interval over two seeds of other questions
     assert cells[6] == "+30.0"
-    assert cells[8] == "<0.001***"  # 24 questions gained over both seeds and none lost: 2 / 2^24
+    assert cells[8] == "0.105"  # t = 30 / 5 with one degree of freedom: 2 atan(1 / 6) / pi
+    assert "2 seeds of questions and training; teacher is the same in all" in out
     assert "## Costs" in out
     assert "| SFT          |         0 |          1,000 |              0 |" in out
     assert (
@@ -74,9 +75,7 @@ def test_p_values_are_adjusted_over_the_table(tmp_path, call):
     found = [scored(arm, int(arm != "sft"), 0, right, arm) for arm, right in answers.items()]
     for row, attempts in found:
         write_records(tmp_path / "store" / row.artefact / "predictions.jsonl", attempts)
-    scores = {
-        row.artefact: score_attempts(attempts, data="clinic", split="test", confidence=0.95) for row, attempts in found
-    }
+    scores = {row.artefact: score_attempts(attempts, data="clinic", split="test") for row, attempts in found}
     write_summary(tmp_path / "summary.json", summarise([row for row, _ in found], scores, "store"))
     content = json.loads(call(tmp_path, "--json")[1])
     assert [(item["arm"], item["p"], item["p_holm"]) for item in content["differences"]] == [
@@ -135,7 +134,7 @@ def test_a_usage_error_is_one_line(call):
 
 def test_trainings_that_left_the_store_are_named_once(tmp_path, call):
     row, attempts = scored("dpo_self", 1, 0, [True, False], "DPO")
-    score = score_attempts(attempts, data="clinic", split="test", confidence=0.95)
+    score = score_attempts(attempts, data="clinic", split="test")
     summary = summarise([row], {row.artefact: score}, "store")
     made = {"dpo/gone": LedgerEntry(stage="dpo", costs=Costs())}
     lineage = {row.artefact: ("teach/shared", "dpo/gone")}
@@ -148,15 +147,98 @@ def test_trainings_that_left_the_store_are_named_once(tmp_path, call):
     assert len(err.splitlines()) == 1
 
 
-def test_main_table_has_a_bootstrap_interval_over_seeds(runs, call, tmp_path):
-    call(runs, "--to", tmp_path / "out")
+def test_main_table_counts_seeds_and_questions(tmp_path, call):
+    """Both seeds answer the same 40 questions: of SFT always the first 20, of DPO 30 and 34."""
+    for seed, gain in ((0, 10), (1, 14)):
+        right = [True] * (20 + gain) + [False] * (20 - gain)
+        sft = scored("sft", 0, seed, [True] * 20 + [False] * 20, "SFT", data_seed=0)
+        write_run(
+            tmp_path / "runs" / str(seed), tmp_path / "store", sft, scored("dpo", 1, seed, right, "DPO", data_seed=0)
+        )
+    call(tmp_path / "runs", "--to", tmp_path / "out")
     with (tmp_path / "out" / "main.csv").open(encoding="utf-8", newline="") as file:
         sft, dpo = csv.DictReader(file)
-    assert (sft["accuracy %"], dpo["accuracy %"], dpo["difference"]) == ("50.0", "80.0", "+30.0***")
-    low, high = (float(bound) for bound in dpo["95 % interval"].strip("[]").split(","))
-    # 80 questions over both seeds, 64 of them right: standard error sqrt(.8 * .2 / 80) = 4.5 points
-    assert low == pytest.approx(80 - 1.96 * 4.5, abs=1.5)
-    assert high == pytest.approx(80 + 1.96 * 4.5, abs=1.5)
+    assert (sft["accuracy %"], dpo["accuracy %"], dpo["difference"]) == ("50.0", "80.0", "+30.0")
+    low, high = (float(bound) for bound in sft["95 % interval"].strip("[]").split(","))
+    # Both seeds agree to the last question, and 40 questions are no more by being answered twice: 15.8 is 2.02 * sqrt(.25 / 39).
+    assert (low, high) == pytest.approx((50 - 15.8, 50 + 15.8), abs=0.7)
+    notes = json.loads(call(tmp_path / "runs", "--json")[1])["tables"]["main"]["notes"]
+    assert "2 seeds of training; questions and teacher are the same in all" in notes
+
+
+def test_an_untrained_student_answered_once_is_one_sample(tmp_path, call):
+    for seed, right in ((0, 30), (1, 34)):
+        base = scored("sft", 0, seed, [True] * 20 + [False] * 20, "Base", artefact="evaluate/once", data_seed=0)
+        arm = scored("dpo", 1, seed, [True] * right + [False] * (40 - right), "DPO", data_seed=0)
+        write_run(tmp_path / "runs" / str(seed), tmp_path / "store", base, arm)
+    call(tmp_path / "runs", "--to", tmp_path / "out")
+    with (tmp_path / "out" / "main.csv").open(encoding="utf-8", newline="") as file:
+        base, dpo = csv.DictReader(file)
+    low, high = wilson_interval(20, 40, 0.95)
+    assert (base["n"], dpo["n"]) == ("40", "2 × 40")
+    assert base["95 % interval"] == f"[{100 * low:.1f}, {100 * high:.1f}]"
+    content = json.loads(call(tmp_path / "runs", "--json")[1])
+    assert content["differences"][0]["num_seeds"] == 2
+    # The same of an arm that was answered once too: one comparison, McNemar's test of 10 questions won and none lost.
+    for seed in (0, 1):
+        base = scored("sft", 0, seed, [True] * 20 + [False] * 20, "Base", artefact="evaluate/once", data_seed=0)
+        vote = scored("vote", 0, seed, [True] * 30 + [False] * 10, "Vote", artefact="evaluate/vote", data_seed=0)
+        write_run(tmp_path / "once" / str(seed), tmp_path / "store", base, vote)
+    (difference,) = json.loads(call(tmp_path / "once", "--json")[1])["differences"]
+    assert (difference["num_seeds"], difference["p"]) == (1, pytest.approx(2 / 2**10))
+
+
+def test_intervals_are_at_the_level_that_the_runs_ask_for(tmp_path, call):
+    for level, folder in ((0.9, "one"), (0.99, "other")):
+        run = scored("dpo", 1, 0, [True] * 30 + [False] * 10, "DPO", run=folder)
+        write_run(tmp_path / folder, tmp_path / "store", run, confidence=level)
+        low, high = wilson_interval(30, 40, level)
+        status, out, err = call(tmp_path / folder)
+        assert (status, err) == (0, "")
+        assert f"{100 * level:g} % over questions" in out
+        assert f"[{100 * low:.1f}, {100 * high:.1f}]" in out
+    status, out, err = call(tmp_path / "one", tmp_path / "other")
+    assert (status, err) == (
+        0,
+        "warning: evaluation.confidence differs between runs (0.9, 0.99): all intervals are at 0.99\n",
+    )
+    assert "99 % over questions" in out
+    assert "90 %" not in out
+
+
+class TestPower:
+    def test_a_seed_alone_says_nothing_of_seeds(self, runs, call):
+        status, out, err = call(runs / "demo" / "seed0", "--power")
+        assert (status, out) == (2, "")
+        assert err.startswith("error: --power needs an arm and its baseline under at least two seeds")
+        assert len(err.splitlines()) == 1
+
+    def test_seeds_and_questions_for_several_differences(self, runs, call):
+        status, out, err = call(runs, "--power")
+        assert (status, err) == (0, "")
+        lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines() if "DPO" in line]
+        assert [line[5] for line in lines] == ["1", "1.5", "2", "3", "5"]
+        assert {tuple(line[2:4]) for line in lines} == {("2", "40")}
+        needed = [int(line[6].replace(",", "")) for line in lines]
+        assert needed == sorted(needed, reverse=True)
+
+    def test_one_difference(self, runs, call):
+        _, out, _ = call(runs, "--power", "--points", "2.5")
+        assert len([line for line in out.splitlines() if "DPO" in line]) == 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("--power", "--json"), "leave out --json and --to"),
+            (("--points", "2"), "--points is of --power"),
+            (("--power", "--points", "0"), "0 is no number of points between 0 and 100"),
+            (("--power", "--points", "many"), "many is no number of points"),
+        ],
+    )
+    def test_a_usage_error_is_one_line(self, runs, call, arguments, message):
+        status, out, err = call(runs, *arguments)
+        assert (status, out, len(err.splitlines())) == (2, "", 1)
+        assert message in err
 
 
 def test_every_number_of_the_json_names_its_artefacts(runs, call):
@@ -199,7 +281,7 @@ def test_an_unknown_baseline_names_the_arms(runs, call):
 
 def test_without_the_default_baseline_there_are_no_differences(tmp_path, call):
     row, attempts = scored("dpo_self", 1, 0, [True, False], "DPO")
-    score = score_attempts(attempts, data="clinic", split="test", confidence=0.95)
+    score = score_attempts(attempts, data="clinic", split="test")
     write_summary(tmp_path / "summary.json", summarise([row], {row.artefact: score}, "store"))
     status, out, err = call(tmp_path)
     assert (status, err) == (0, "")

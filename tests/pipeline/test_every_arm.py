@@ -18,7 +18,7 @@ OVERLAYS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem not i
 TOY = [
     *("data/world=easy", "data.world.diagnosis=1", "data.world.test=0", "data.world.treatment=0"),
     *("data.sizes.train=600", "data.sizes.dev=20", "data.sizes.test=60", "sft.templates=200", "sft.epochs=8"),
-    *("selfplay.questions=60", "dpo.steps=8", "report.bootstrap=200"),
+    *("selfplay.questions=60", "dpo.steps=8"),
 ]
 SECOND_PASS = ["sft.correction.questions=30", "sft.correction.attempts=2", "sft.correction.epochs=1"]
 

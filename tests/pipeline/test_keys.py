@@ -59,7 +59,7 @@ READERS = {
     "seed": f"sft play pair dpo report {SHAPE}",
     "data": {
         "format language encoding split on_error": "prepare",
-        "seed": f"prepare teach answer {SHAPE}",
+        "seed": f"prepare teach answer report {SHAPE}",
         "contamination shuffle_options": "prepare teach",
         "files.train files.dev files.test sizes.train sizes.dev sizes.test": "prepare",
         "world.diagnosis world.test world.treatment world.options world.hallmark_shown": "prepare",
@@ -70,7 +70,7 @@ READERS = {
         "attempts head_cut show_gold chat_template checked min_characters max_characters files format chain language": "teach",
         "encoding on_error engine.kind engine.model engine.command engine.extra engine.revision": "teach",
         "sampling.temperature sampling.top_p sampling.max_new_tokens sampling.stop": "teach",
-        "seed": "teach",
+        "seed": "teach report",
     },
     "student": {
         "kind source revision trust_remote_code": "student",

@@ -39,13 +39,15 @@ def finish(cell: Cell) -> None:
     report, store = cell.run.plan.report.ref, cell.run.store
     with store.build(report):
         store.complete(report, version=1, config={}, inputs={}, facts={}, costs=Costs())
-    numbers = {"num_questions": 60, "num_correct": 36, "accuracy": 0.6, "ci_low": 0.5, "ci_high": 0.7}
+    numbers = {"num_questions": 60, "num_correct": 36, "accuracy": 0.6}
     row = SummaryRow(
         run="toy", arm="dpo_self", title="DPO", stage="dpo", iteration=1, beta=0.1, seed=0, data="clinic", split="dev",
-        **numbers, confidence=0.95, unparsed=0, undecided=0, verifier="exact", sound=None, teacher_tokens=0,
+        **numbers, unparsed=0, undecided=0, verifier="exact", sound=None, teacher_tokens=0,
         student_tokens=0, seconds=1.0, artefact="score/0", chance=0.25, commonest_letter_accuracy=0.3,
     )  # fmt: skip
-    summary = Summary(store="../store", rows=(row,), predictions={}, scores={}, lineage={}, scoring={}, ledger={})
+    summary = Summary(
+        store="../store", confidence=0.95, rows=(row,), predictions={}, scores={}, lineage={}, scoring={}, ledger={}
+    )
     with cell.run.folder.gathering(report):
         write_summary(cell.run.folder.path / SUMMARY, summary)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from medcritical.records import Attempt, Correction, Question, Score, Slice
+from medcritical.reporting.measuring import Measured
 from medcritical.reporting.summary import LedgerEntry, Results, Summary, SummaryRow, write_summary
 from medcritical.store import ArtefactRef, Costs, Manifest, write_json, write_records
 from wandb_log import isolate_wandb
@@ -36,9 +37,6 @@ def make_row() -> MakeRow:
             "num_questions": 200,
             "num_correct": num_correct,
             "accuracy": num_correct / 200,
-            "ci_low": num_correct / 200 - 0.07,
-            "ci_high": num_correct / 200 + 0.07,
-            "confidence": 0.95,
             "unparsed": 3,
             "undecided": 0,
             "verifier": "exact",
@@ -67,8 +65,6 @@ def make_score() -> MakeScore:
             "num_unparsed": 3,
             "num_sound": None,
             "accuracy": 0.5,
-            "ci_low": 0.43,
-            "ci_high": 0.57,
             "chance": 0.25,
             "commonest_letter": "A",
             "commonest_letter_accuracy": 0.275,
@@ -99,7 +95,26 @@ def make_results(make_score: MakeScore) -> MakeResults:
             lineage={row.artefact: tuple(spent.get(row.artefact, {})) for row in rows},
             scoring={row.artefact: (row.artefact,) for row in rows},
             ledger={name: entry for entries in spent.values() for name, entry in entries.items()} | scoring,
+            confidences={0.95},
         )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_measured() -> Callable[..., Measured]:
+    """What was measured, as given; of the rest nothing was, at 95 %, to the arm `sft`."""
+
+    def make(**given: Any) -> Measured:
+        nothing: dict[str, Any] = {
+            "confidence": 0.95,
+            "baseline": "sft",
+            "differences": {},
+            "main_differences": {},
+            "intervals": {},
+            "slice_intervals": {},
+        }
+        return Measured(**{**nothing, **given})
 
     return make
 
@@ -234,8 +249,6 @@ def write_run(root: Path, make_row: MakeRow, make_score: MakeScore) -> Path:
         num_correct=20,
         num_unparsed=0,
         accuracy=0.4,
-        ci_low=0.3,
-        ci_high=0.5,
         chance=0.25,
         commonest_letter="A",
         commonest_letter_accuracy=0.3,
@@ -247,6 +260,7 @@ def write_run(root: Path, make_row: MakeRow, make_score: MakeScore) -> Path:
     }
     summary = Summary(
         store="../store",
+        confidence=0.95,
         rows=rows,
         predictions={},
         scores={row.artefact: make_score(slices=(part,)) for row in rows},

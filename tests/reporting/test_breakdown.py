@@ -3,9 +3,12 @@
 import pytest
 
 from medcritical.evaluation.agreement import agreement_of
+from medcritical.evaluation.statistics import wilson_interval
 from medcritical.records import ExplanationScore, Judged, Slice, Tally
 from medcritical.reporting.breakdown import agreement_table, explanation_table, robustness_table, slice_table
 from medcritical.reporting.contents import make_tables
+from medcritical.reporting.measuring import PredictionReader, measure_slices
+from medcritical.reporting.pooling import checkpoint_of, pool_seeds
 from medcritical.reporting.tables import Table
 
 
@@ -16,8 +19,6 @@ def tally(num_questions: int, num_correct: int, **changes: object) -> Tally:
         "num_correct": num_correct,
         "num_unparsed": 1,
         "accuracy": accuracy,
-        "ci_low": accuracy - 0.1,
-        "ci_high": accuracy + 0.1,
         "chance": 0.2,
         "commonest_letter": "B",
         "commonest_letter_accuracy": 0.3,
@@ -35,9 +36,11 @@ def lines(table: Table) -> list[dict[str, str | None]]:
     return [dict(zip(table.header, row, strict=True)) for row in table.rows]
 
 
-def test_slices_have_counts_interval_and_levels(make_row, make_score, make_results):
+def test_slices_have_counts_interval_and_levels(make_row, make_score, make_results, make_measured):
     score = make_score(slices=(slice_of("department", "surgery", 40, 20), slice_of("department", "儿科", 10, 8)))
-    table = slice_table(make_results([make_row()], {"score/sft-0-0": score}))
+    key = checkpoint_of(make_row())
+    intervals = {(key, ("department", "surgery")): (0.4, 0.6), (key, ("department", "儿科")): (0.7, 0.9)}
+    table = slice_table(make_results([make_row()], {"score/sft-0-0": score}), make_measured(slice_intervals=intervals))
     assert lines(table) == [
         {
             "arm": "SFT",
@@ -45,7 +48,7 @@ def test_slices_have_counts_interval_and_levels(make_row, make_score, make_resul
             "annotation": "department",
             "value": "surgery",
             "accuracy %": "50.0",
-            "interval": "[40.0, 60.0]",
+            "95 % over questions": "[40.0, 60.0]",
             "unparsed %": "2.5",
             "chance %": "20.0",
             "commonest %": "30.0",
@@ -57,7 +60,7 @@ def test_slices_have_counts_interval_and_levels(make_row, make_score, make_resul
             "annotation": "department",
             "value": "儿科",
             "accuracy %": "80.0",
-            "interval": "[70.0, 90.0]",
+            "95 % over questions": "[70.0, 90.0]",
             "unparsed %": "10.0",
             "chance %": "20.0",
             "commonest %": "30.0",
@@ -66,9 +69,12 @@ def test_slices_have_counts_interval_and_levels(make_row, make_score, make_resul
     ]
 
 
-def test_one_and_several_right_letters_stand_apart_with_the_letters_in_common(make_row, make_score, make_results):
+def test_one_and_several_right_letters_stand_apart_with_the_letters_in_common(
+    make_row, make_score, make_results, make_measured
+):
     score = make_score(single=tally(180, 99), multi=tally(20, 5, jaccard=0.61))
-    first, second = lines(slice_table(make_results([make_row()], {"score/sft-0-0": score})))
+    results = make_results([make_row()], {"score/sft-0-0": score})
+    first, second = lines(slice_table(results, make_measured()))
     assert (first["annotation"], first["value"], first["accuracy %"], first["n"]) == (
         "right letters",
         "one",
@@ -83,18 +89,23 @@ def test_one_and_several_right_letters_stand_apart_with_the_letters_in_common(ma
     )
 
 
-def test_slices_of_several_seeds_show_mean_and_range(make_row, make_score, make_results):
+def test_slices_of_several_seeds_show_the_mean_and_their_interval(make_row, make_score, make_results, make_measured):
     rows = [make_row(seed=seed) for seed in (0, 1)]
     scores = {row.artefact: make_score(slices=(slice_of("kind", "test", 20, 10 + row.seed * 4),)) for row in rows}
-    (line,) = lines(slice_table(make_results(rows, scores)))
-    assert (line["accuracy %"], line["interval"], line["n"]) == ("60.0", "50.0 … 70.0", "2 × 20")
+    measured = make_measured(slice_intervals={(checkpoint_of(rows[0]), ("kind", "test")): (0.31, 0.82)})
+    (line,) = lines(slice_table(make_results(rows, scores), measured))
+    assert (line["accuracy %"], line["95 % interval"], line["n"]) == ("60.0", "[31.0, 82.0]", "2 × 20")
 
 
-def test_a_slice_that_one_seed_lacks_is_the_others(make_row, make_score, make_results):
+def test_a_slice_that_one_seed_lacks_is_the_others(make_row, make_score, make_results, make_measured):
     rows = [make_row(seed=seed) for seed in (0, 1)]
     scores = {rows[1].artefact: make_score(slices=(slice_of("kind", "test", 20, 14),))}
-    (line,) = lines(slice_table(make_results(rows, scores)))
-    assert (line["accuracy %"], line["interval"], line["n"]) == ("70.0", "[60.0, 80.0]", "20")
+    results = make_results(rows, scores)
+    intervals = measure_slices(results, pool_seeds(rows), PredictionReader({}), 0.95)
+    (line,) = lines(slice_table(results, make_measured(slice_intervals=intervals)))
+    low, high = wilson_interval(14, 20, 0.95)
+    assert (line["accuracy %"], line["n"]) == ("70.0", "20")
+    assert line["95 % interval"] == f"[{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def test_agreement_adds_up_over_seeds(make_row, make_score, make_results):
@@ -138,13 +149,17 @@ def test_robustness_says_what_is_left_without_copies_and_over_orders(make_row, m
     )
 
 
-def test_a_report_has_no_empty_tables(make_row, make_score, make_results):
-    assert list(make_tables(make_results([make_row()]), {}, None)) == ["table", "costs", "stages", "ledger"]
+def test_a_report_has_no_empty_tables(make_row, make_score, make_results, make_measured):
+    assert list(make_tables(make_results([make_row()]), make_measured())) == ["table", "costs", "stages", "ledger"]
     score = make_score(slices=(slice_of("kind", "test", 20, 14),))
-    tables = make_tables(make_results([make_row()], {"score/sft-0-0": score}), {}, None)
+    tables = make_tables(make_results([make_row()], {"score/sft-0-0": score}), make_measured())
     assert list(tables) == ["table", "costs", "stages", "ledger", "slices"]
 
 
-@pytest.mark.parametrize("make_table", [agreement_table, explanation_table, robustness_table, slice_table])
+@pytest.mark.parametrize("make_table", [agreement_table, explanation_table, robustness_table])
 def test_nothing_to_say_is_an_empty_table(make_row, make_results, make_table):
     assert make_table(make_results([make_row()])).rows == ()
+
+
+def test_no_slices_are_an_empty_table(make_row, make_results, make_measured):
+    assert slice_table(make_results([make_row()]), make_measured()).rows == ()

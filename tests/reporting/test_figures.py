@@ -15,7 +15,8 @@ from medcritical.reporting import fonts
 from medcritical.reporting.bars import assign_bars, slice_figure
 from medcritical.reporting.drawing import assign_looks, new_figure, spread_labels, styled
 from medcritical.reporting.figures import accuracy_figure, accuracy_lines, split_panels
-from medcritical.reporting.pooling import pool_seeds
+from medcritical.reporting.measuring import PredictionReader, measure_intervals
+from medcritical.reporting.pooling import checkpoint_of, pool_seeds
 from medcritical.reporting.trajectories import Curve, curves_figure, mean_rows
 
 
@@ -31,6 +32,12 @@ def curves(title="DPO", with_rejected=True):
         return {"step": step, "train/chosen_logp": -5.0 - step, **(both if with_rejected else {})}
 
     return [Curve(title, iteration, [row(step) for step in range(1, 6)]) for iteration in (2, 1)]
+
+
+def draw_accuracy(rows, *paths):
+    """The figure with the intervals that a report of the rows has."""
+    pools = pool_seeds(rows)
+    accuracy_figure(pools, measure_intervals(pools, PredictionReader({}), 0.95), *paths)
 
 
 def picture(path):
@@ -86,35 +93,49 @@ class TestAccuracyFigure:
     def test_is_a_png_of_150_dpi_without_software_or_time(self, rows, tmp_path):
         from PIL import Image
 
-        accuracy_figure(rows, tmp_path / "accuracy.png")
+        draw_accuracy(rows, tmp_path / "accuracy.png")
         with Image.open(tmp_path / "accuracy.png") as image:
             assert image.size == (1020, 660)
             assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
             assert set(image.info) == {"dpi"}
 
     def test_same_rows_give_the_same_bytes(self, rows, tmp_path):
-        accuracy_figure(rows, tmp_path / "a.png")
+        draw_accuracy(rows, tmp_path / "a.png")
         with matplotlib.rc_context({"lines.linewidth": 9, "font.size": 30}):  # a user's own style changes nothing
-            accuracy_figure(rows, tmp_path / "b.png")
+            draw_accuracy(rows, tmp_path / "b.png")
             assert matplotlib.rcParams["font.size"] == 30
         assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
     def test_another_accuracy_is_another_picture(self, rows, make_row, tmp_path):
-        accuracy_figure(rows, tmp_path / "a.png")
-        accuracy_figure([*rows[:-1], make_row("rs", 2, 140)], tmp_path / "b.png")
+        draw_accuracy(rows, tmp_path / "a.png")
+        draw_accuracy([*rows[:-1], make_row("rs", 2, 140)], tmp_path / "b.png")
         assert not np.array_equal(picture(tmp_path / "a.png"), picture(tmp_path / "b.png"))
 
+    def test_bars_are_the_intervals_of_the_tables_and_none_where_there_is_none(self, rows, tmp_path):
+        from matplotlib.axes import Axes
+
+        drawn, vlines = [], Axes.vlines
+
+        def spy(axes, x, low, high, **look):
+            drawn.append((low, high))
+            return vlines(axes, x, low, high, **look)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Axes, "vlines", spy)
+            accuracy_figure(pool_seeds(rows), {checkpoint_of(rows[-1]): (0.25, 0.75)}, tmp_path / "a.png")
+        assert drawn == [(25.0, 75.0)]
+
     def test_each_split_has_a_panel(self, rows, make_row, tmp_path):
-        accuracy_figure([*rows, make_row(split="dev")], tmp_path / "a.png")
+        draw_accuracy([*rows, make_row(split="dev")], tmp_path / "a.png")
         assert picture(tmp_path / "a.png").shape[1] == 2 * 1020
 
     def test_a_dollar_in_a_title_is_no_formula(self, make_row, tmp_path):
-        accuracy_figure([make_row(title=r"SFT $\frac{$")], tmp_path / "a.png")
+        draw_accuracy([make_row(title=r"SFT $\frac{$")], tmp_path / "a.png")
         assert picture(tmp_path / "a.png").min() < 0.5
 
     def test_a_pdf_is_written_beside_it_and_repeats(self, rows, tmp_path):
         for name in ("a", "b"):
-            accuracy_figure(rows, tmp_path / f"{name}.png", tmp_path / f"{name}.pdf")
+            draw_accuracy(rows, tmp_path / f"{name}.png", tmp_path / f"{name}.pdf")
         content = (tmp_path / "a.pdf").read_bytes()
         assert content.startswith(b"%PDF")
         assert b"CreationDate" not in content
@@ -140,7 +161,7 @@ class TestAccuracyFigure:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Axes, "get_ylim", spy)
-            accuracy_figure(
+            draw_accuracy(
                 [make_row("base", num_correct=0, sound=0), make_row(), make_row("dpo", 1, 120)], tmp_path / "a.png"
             )
         assert limits[-1][0] > 30
@@ -188,7 +209,7 @@ class TestBars:
         results = make_results(rows, {row.artefact: score for row in rows})
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Axes, "barh", spy)
-            assert slice_figure(results, pool_seeds(rows), tmp_path / "slices.png")
+            assert slice_figure(results, pool_seeds(rows), {}, tmp_path / "slices.png")
         assert len(drawn) == 12
 
 
@@ -231,7 +252,7 @@ class TestFonts:
         monkeypatch.setattr(fonts, "CJK", ())
         with caplog.at_level(logging.WARNING):
             for name in ("a.png", "b.png"):
-                accuracy_figure([make_row(title="自我纠错")], tmp_path / name)
+                draw_accuracy([make_row(title="自我纠错")], tmp_path / name)
         assert len(caplog.records) == 1
         assert "fonts-noto-cjk" in caplog.text
         assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]

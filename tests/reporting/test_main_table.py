@@ -1,7 +1,8 @@
 import pytest
 
-from medcritical.reporting.arms import last_iterations, main_table
-from medcritical.reporting.pooling import Difference, checkpoint_of, pool_seeds
+from medcritical.reporting.arms import main_table
+from medcritical.reporting.measuring import Difference
+from medcritical.reporting.pooling import checkpoint_of, last_iterations, pool_seeds
 from medcritical.reporting.summary import LedgerEntry, Money
 from medcritical.store import Costs
 
@@ -18,10 +19,11 @@ def lines(sourced):
 
 
 @pytest.fixture
-def table_of(make_results):
-    def make(rows, costs=None, differences=None, intervals=None):
+def table_of(make_results, make_measured):
+    def make(rows, costs=None, differences=None, intervals=None, confidence=0.95):
         results = make_results(rows, spent={} if costs is None else costs)
-        return main_table(results, last_iterations(pool_seeds(rows)), differences or {}, intervals or {}, "sft")
+        measured = make_measured(main_differences=differences or {}, intervals=intervals or {}, confidence=confidence)
+        return main_table(results, last_iterations(pool_seeds(rows)), measured)
 
     return make
 
@@ -63,14 +65,29 @@ def test_several_runs_of_one_data_set_are_lines_of_their_own(make_row, table_of)
 def test_difference_interval_and_marks(make_row, table_of):
     rows = [make_row(), make_row("dpo", 1, 120), make_row("rs", 1, 104)]
     differences = {
-        checkpoint_of(rows[1]): Difference(0.1, 0.05, 0.15, 0.001, 0.002),
-        checkpoint_of(rows[2]): Difference(0.02, -0.02, 0.06, 0.4, 0.4),
+        checkpoint_of(rows[1]): Difference(0.1, 0.05, 0.15, 0.001, 0.002, 1),
+        checkpoint_of(rows[2]): Difference(0.02, -0.02, 0.06, 0.4, 0.4, 1),
     }
     sourced = table_of(rows, differences=differences, intervals={checkpoint_of(rows[1]): (0.53, 0.667)})
     sft, dpo, rs = lines(sourced)
     assert (sft["difference"], dpo["difference"], rs["difference"]) == (None, "+10.0**", "+2.0")
-    assert (dpo["95 % interval"], rs["95 % interval"]) == ("[53.0, 66.7]", None)
-    assert any("Holm-adjusted over the 2 of this table" in note for note in sourced.table.notes)
+    assert (dpo["95 % over questions"], rs["95 % over questions"]) == ("[53.0, 66.7]", None)
+    (note,) = [note for note in sourced.table.notes if note.startswith("stars: ")]
+    assert note.startswith("stars: exact McNemar test, over questions only; Holm-adjusted over the 2 of this table")
+
+
+def test_the_heading_is_of_the_runs_own_level_and_says_what_varies(make_row, table_of):
+    one, several = [make_row()], [make_row(), make_row(seed=1)]
+    assert table_of(one, confidence=0.9).table.header[3] == "90 % over questions"
+    assert table_of(several, confidence=0.999).table.header[3] == "99.9 % interval"
+
+
+def test_an_untrained_student_answered_once_is_one_sample_under_all_seeds(make_row, table_of):
+    rows = [make_row("base", seed=seed, artefact="evaluate/base") for seed in range(3)]
+    rows += [make_row(seed=seed, num_correct=100 + seed) for seed in range(3)]
+    base, sft = lines(table_of(rows))
+    assert (base["n"], sft["n"]) == ("200", "3 × 200")
+    assert "[low, high] of one seed: 95 % Wilson interval, over questions only" in table_of(rows).table.notes
 
 
 def test_costs_of_teacher_and_self_are_means_over_seeds_with_their_artefacts(make_row, table_of):

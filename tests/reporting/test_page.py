@@ -91,13 +91,13 @@ def test_a_figure_is_as_wide_as_in_print(page):
 
 
 class TestTrace:
-    def test_a_line_is_traced_to_the_checkpoint_that_its_names_fit(self, make_row, make_results):
+    def test_a_line_is_traced_to_the_checkpoint_that_its_names_fit(self, make_row, make_results, make_measured):
         rows = [
             make_row(),
             *(make_row("dpo", 1, 120, beta=b, seed=s, artefact=f"e/{b}{s}") for b in (0.1, 0.3) for s in (0, 1)),
         ]
         pools = pool_seeds(rows)
-        sourced = trace(result_table(rows, {}, None), pools, make_results(rows))
+        sourced = trace(result_table(rows, make_measured()), pools, make_results(rows))
         place = sourced.table.header.index("accuracy %")
         assert [sources[place] for sources in sourced.sources] == [
             ("score/sft-0-0",),

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from medcritical.reporting.paper import Measured, make_paper, write_paper
+from medcritical.reporting.measuring import PredictionReader, measure
+from medcritical.reporting.paper import make_paper, write_paper
 from medcritical.reporting.summary import gather, read_summary
 
 
@@ -12,7 +13,8 @@ from medcritical.reporting.summary import gather, read_summary
 def written(tmp_path_factory, make_run):
     folder = make_run(tmp_path_factory.mktemp("reported"))
     results = gather([(folder, read_summary(folder / "summary.json"))])
-    paper = make_paper(results, Measured("sft", {}, {}, {}, []))
+    measured = measure(results, "sft", 0.95, PredictionReader(results.predictions))
+    paper = make_paper(results, measured)
     write_paper(paper, folder / "paper")
     return folder / "paper"
 

@@ -10,12 +10,24 @@ def test_seeds_of_a_checkpoint_are_pooled(make_row):
     )
     assert [row.seed for row in pool.rows] == [0, 1, 2]
     assert pool.accuracy == pytest.approx(0.55)
-    assert pool.spread == (0.5, 0.6)
+    assert pool.samples == list(pool.rows)
 
 
-def test_a_single_seed_keeps_its_wilson_interval(make_row):
-    (pool,) = pool_seeds([make_row(num_correct=100)])
-    assert pool.spread == (0.5 - 0.07, 0.5 + 0.07)
+def test_a_replicate_is_the_three_seeds_together(make_row):
+    seeds = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
+    rows = [
+        make_row(data_seed=data, teacher_seed=teacher, seed=seed, artefact=f"evaluate/{data}{teacher}{seed}")
+        for data, teacher, seed in reversed(seeds)
+    ]
+    (pool,) = pool_seeds(rows)
+    assert [row.replicate for row in pool.rows] == seeds
+
+
+def test_what_was_scored_once_is_one_sample_under_all_its_seeds(make_row):
+    rows = [make_row("base", seed=seed, num_correct=90 + 10 * (seed > 1), artefact=f"x{seed > 1}") for seed in range(3)]
+    (pool,) = pool_seeds(rows)
+    assert (len(pool.rows), [row.artefact for row in pool.samples]) == (3, ["xFalse", "xTrue"])
+    assert pool.accuracy == pytest.approx(0.475)
 
 
 def test_a_mean_with_a_missing_value_is_missing(make_row):

@@ -25,6 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def summary_of(*rows: SummaryRow) -> Summary:
     return Summary(
         store="../store",
+        confidence=0.95,
         rows=rows,
         predictions={row.artefact: f"{row.artefact}/p.jsonl" for row in rows},
         scores={},
@@ -58,8 +59,8 @@ def test_writing_twice_gives_the_same_bytes(tmp_path, make_row):
         ("[1, 2]", "no run summary"),
         ('{"accuracy": 0.5}', "no run summary"),
         ('{"schema": 99, "rows": []}', "schema 99"),
-        ('{"schema": 1, "rows": []}', "schema 1; .* run the experiment again"),
-        ('{"schema": 2, "rows": [{"arm": "sft"}]}', "damaged"),
+        ('{"schema": 2, "rows": []}', "schema 2; .* run the experiment again"),
+        ('{"schema": 3, "rows": [{"arm": "sft"}]}', "damaged"),
     ],
 )
 def test_what_is_no_summary_is_refused_by_name(tmp_path, content, message):
@@ -86,7 +87,14 @@ def test_predictions_lie_under_the_store(tmp_path, make_row):
     assert summary.predictions_path(tmp_path, "score/sft-0-0") == tmp_path / "../store/score/sft-0-0/p.jsonl"
     assert summary.predictions_path(tmp_path, "score/other") is None
     absolute = Summary(
-        store="/data/store", rows=(), predictions={"a": "a/p.jsonl"}, scores={}, lineage={}, scoring={}, ledger={}
+        store="/data/store",
+        confidence=0.95,
+        rows=(),
+        predictions={"a": "a/p.jsonl"},
+        scores={},
+        lineage={},
+        scoring={},
+        ledger={},
     )
     assert absolute.predictions_path(tmp_path, "a") == Path("/data/store/a/p.jsonl")
 
@@ -114,6 +122,7 @@ def test_runs_together_have_what_they_share_once(tmp_path, make_row, make_score)
         row = make_row(seed=seed)
         return Summary(
             store="store",
+            confidence=(0.9, 0.95)[seed],
             rows=(row,),
             predictions={row.artefact: f"{row.artefact}.jsonl"},
             scores={row.artefact: make_score(num_unparsed=seed)},
@@ -137,6 +146,7 @@ def test_runs_together_have_what_they_share_once(tmp_path, make_row, make_score)
     }
     assert set(results.ledger) == {"teach/shared", "sft/0", "sft/1"}
     assert results.ledger["teach/shared"].costs.seconds == 3.0
+    assert results.confidences == {0.9, 0.95}
 
 
 @pytest.mark.parametrize(

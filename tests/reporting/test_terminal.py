@@ -6,7 +6,8 @@ import pytest
 from configurations import configure
 from medcritical.pipeline.comparison import equal_in, title_of
 from medcritical.reporting.markup import display_width, from_markdown, to_markdown
-from medcritical.reporting.pooling import Difference, checkpoint_of
+from medcritical.reporting.measuring import Difference
+from medcritical.reporting.pooling import checkpoint_of
 from medcritical.reporting.tables import Table, result_table
 from medcritical.reporting.terminal import fitting, print_run, print_table
 
@@ -60,9 +61,9 @@ def test_a_table_is_read_from_its_markdown() -> None:
 
 
 @pytest.fixture
-def demo(make_row, tmp_path: Path) -> Path:
+def demo(make_row, make_measured, tmp_path: Path) -> Path:
     """The table of the default arms with both iterations, in every cell as wide as it can get."""
-    config, size = configure(), {"num_questions": 1000, "accuracy": 0.6, "ci_low": 0.569, "ci_high": 0.63}
+    config, size = configure(), {"num_questions": 1000, "accuracy": 0.6}
     names = {"base": ("Student before training", ""), "sft": ("SFT on thought templates", "")}
     trained = {name: (title_of(config, name), equal_in(config, name)) for name in config.arms}
     rows = [make_row(name, 0, 600, title=title, **size) for name, (title, _) in names.items()]
@@ -70,8 +71,9 @@ def demo(make_row, tmp_path: Path) -> Path:
         rows += [
             make_row(name, iteration, 600, title=title, equal=equal, **size) for name, (title, equal) in trained.items()
         ]
-    widest = {checkpoint_of(row): Difference(-0.608, -0.638, -0.578, 0.0, 0.0) for row in rows if row.arm != "sft"}
-    table = result_table(rows, widest, "sft")
+    widest = {checkpoint_of(row): Difference(-0.608, -0.638, -0.578, 0.0, 0.0, 1) for row in rows if row.arm != "sft"}
+    intervals = {checkpoint_of(row): (0.569, 0.63) for row in rows}
+    table = result_table(rows, make_measured(differences=widest, intervals=intervals, baseline="sft"))
     assert len(table.rows) == 14
     (tmp_path / "table.md").write_text(to_markdown(table), encoding="utf-8")
     (tmp_path / "costs.md").write_text(to_markdown(WIDE), encoding="utf-8")

@@ -9,6 +9,7 @@ from medcritical.config.choices import WandbMode
 from medcritical.errors import ConfigError, DataError
 from medcritical.reporting import wandb_export
 from medcritical.reporting.figures import accuracy_figure
+from medcritical.reporting.pooling import pool_seeds
 from medcritical.reporting.wandb_export import REDACTED, RunExport, export_run, redact
 from wandb_log import axes, history, items, of_kind, table
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("no_network")
 @pytest.fixture
 def run(make_row, tmp_path):
     rows = [make_row(title="监督微调", beta=None), make_row("dpo_self", 1, 121)]
-    accuracy_figure(rows, tmp_path / "accuracy.png")
+    accuracy_figure(pool_seeds(rows), {}, tmp_path / "accuracy.png")
     series = [
         ("sft", [{"step": 1, "train/loss": 2.0}, {"step": 5, "train/loss": 0.5}]),
         ("sft/second", [{"step": 1, "train/loss": 9.0}]),

@@ -12,7 +12,7 @@ from medcritical.cli.exits import CommandParser, run_command
 
 if TYPE_CHECKING:
     from medcritical.modeling.record import Weights
-    from medcritical.reporting.summary import SummaryRow
+    from medcritical.reporting.summary import Summary
 
 CARD = "README.md"
 
@@ -53,9 +53,9 @@ def export(arguments: argparse.Namespace) -> int:
     from medcritical.store.jsonl import readable_write_errors
 
     folder: Path = arguments.run
-    rows: list[SummaryRow] = []
+    scored: Summary | None = None
     if not (folder / RECORD_FILE).is_file():
-        folder, rows = find_checkpoint(arguments.run, arguments.arm, arguments.iteration)
+        folder, scored = find_checkpoint(arguments.run, arguments.arm, arguments.iteration)
     checkpoint = read_checkpoint(folder)
     if checkpoint.base is None and checkpoint.model != MODEL_FOLDER:
         raise ModelError(f"{folder} holds no model: it points to {checkpoint.model}, which is untrained.")
@@ -68,7 +68,7 @@ def export(arguments: argparse.Namespace) -> int:
         try:
             _write(folder, weights, partial, is_adapter=is_adapter)
             if arguments.card:
-                write_card(partial / CARD, folder, rows, is_adapter=is_adapter)
+                write_card(partial / CARD, folder, scored, is_adapter=is_adapter)
             partial.rename(arguments.to)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -94,11 +94,14 @@ def _write(checkpoint: Path, weights: Weights, folder: Path, *, is_adapter: bool
         write_merged(checkpoint, folder)
 
 
-def find_checkpoint(run: Path, arm: str | None, iteration: int | None) -> tuple[Path, list[SummaryRow]]:
-    """The checkpoint's folder in the store, and its row of the run's summary: of the only arm after stage 1, where there is one.
+def find_checkpoint(run: Path, arm: str | None, iteration: int | None) -> tuple[Path, Summary]:
+    """The checkpoint's folder in the store, and the run's summary with its row alone: of the only arm after stage 1, where there
+    is one.
 
     Raises DataError naming what there is where nothing or several fit.
     """
+    from msgspec.structs import replace
+
     from medcritical.errors import DataError
     from medcritical.reporting.summary import STAGE_1, SUMMARY, read_summary
 
@@ -125,4 +128,5 @@ def find_checkpoint(run: Path, arm: str | None, iteration: int | None) -> tuple[
     chosen = [row for row in of_arm if row.iteration == (last if iteration is None else iteration)]
     if not chosen:
         raise DataError(f"arm {of_arm[0].arm} has no iteration {iteration}: --iteration is at most {last}.")
-    return run / summary.store / summary.lineage[chosen[0].artefact][-1], chosen
+    checkpoint = run / summary.store / summary.lineage[chosen[0].artefact][-1]
+    return checkpoint, replace(summary, rows=tuple(chosen))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
     from medcritical.reporting.summary import Results, Summary, SummaryRow
 
 BASELINE = "sft"
-RESAMPLES = 10_000
-CONFIDENCE = 0.95
 SHOWN = ("seed", "selfplay.beta", "selfplay.iterations", "arm")
 """Swept keys that lines and columns of the tables tell apart."""
 ALSO_PRINTED = ("grid", "crossover", "alarms")
@@ -23,7 +23,14 @@ ALSO_PRINTED = ("grid", "crossover", "alarms")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status of `medcritical report`."""
-    arguments = build_parser().parse_args(argv)
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.power:
+        if arguments.json or arguments.to is not None:
+            parser.error("--power prints one table: leave out --json and --to")
+        return run_command(lambda: plan(arguments.folders, arguments.baseline, arguments.points))
+    if arguments.points is not None:
+        parser.error("--points is of --power")
     return run_command(lambda: report(arguments.folders, arguments.baseline, arguments.json, arguments.to))
 
 
@@ -40,7 +47,45 @@ def build_parser() -> CommandParser:
     parser.add_argument(
         "--to", metavar="FOLDER", type=Path, help="write report.html, tables (md, csv, tex) and figures"
     )
+    parser.add_argument(
+        "--power", action="store_true", help="print how many seeds and questions find a difference, and nothing else"
+    )
+    parser.add_argument(
+        "--points",
+        metavar="D",
+        type=_points,
+        help="difference that --power plans for, percentage points (default: several)",
+    )
     return parser
+
+
+def _points(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 100:
+        raise ArgumentTypeError(f"{text} is no number of points between 0 and 100")
+    return value
+
+
+def plan(folders: Sequence[Path], baseline: str | None, points: float | None) -> int:
+    """Print how many seeds and questions find a difference of `points` between each arm and the baseline; 0.
+
+    Raises DataError as `report`, and where no arm has two seeds.
+    """
+    from medcritical.reporting.measuring import PredictionReader
+    from medcritical.reporting.planning import POINTS, power_table
+    from medcritical.reporting.pooling import pool_seeds
+    from medcritical.reporting.terminal import print_table
+
+    results = read_runs(folders)
+    reader, arm = PredictionReader(results.predictions), choose_arm(results.rows, baseline)
+    wanted = POINTS if points is None else (points,)
+    table = power_table(pool_seeds(results.rows), arm, reader, one_confidence(results), wanted)
+    reader.warn_of_missing()
+    print_table(table, "Seeds and questions that a difference takes")
+    return 0
 
 
 def report(folders: Sequence[Path], baseline: str | None, as_json: bool, to: Path | None) -> int:
@@ -78,31 +123,33 @@ def _make_folder(to: Path) -> None:
 
 def make_report(folders: Sequence[Path], baseline: str | None) -> Paper:
     """The report of all runs under the folders. Raises as `report`."""
-    from medcritical.reporting.arms import last_iterations
-    from medcritical.reporting.paper import Measured, make_paper
-    from medcritical.reporting.pooling import pool_seeds
-    from medcritical.stages.compare import PredictionReader, measure_differences, measure_intervals
+    from medcritical.reporting.measuring import PredictionReader, measure
+    from medcritical.reporting.paper import make_paper
 
     results = read_runs(folders)
-    arm, pools, reader = (
-        choose_arm(results.rows, baseline),
-        pool_seeds(results.rows),
-        PredictionReader(results.predictions),
-    )
-    last = last_iterations(pools)
-    measured = Measured(
-        baseline=arm,
-        differences=measure_differences(pools, arm, reader, RESAMPLES),
-        main_differences=measure_differences(last, arm, reader, RESAMPLES),
-        intervals=measure_intervals(last, reader, RESAMPLES, CONFIDENCE),
-        missing=missing_cells(folders),
-    )
+    reader, arm = PredictionReader(results.predictions), choose_arm(results.rows, baseline)
+    measured = measure(results, arm, one_confidence(results), reader, missing_cells(folders))
     reader.warn_of_missing()
     _warn_of_lost_trainings(results)
     _warn_of_outdated(folders)
     if measured.missing:
         print(f"warning: no result yet of {', '.join(measured.missing)}", file=sys.stderr)
     return make_paper(results, measured)
+
+
+def one_confidence(results: Results) -> float:
+    """The level of all intervals of a report: the highest that a run asks for, with a warning where they differ.
+
+    Nothing but the tables depends on it, so runs of different levels need no refusal.
+    """
+    levels = sorted(results.confidences)
+    if len(levels) > 1:
+        told = ", ".join(f"{level:g}" for level in levels)
+        print(
+            f"warning: evaluation.confidence differs between runs ({told}): all intervals are at {levels[-1]:g}",
+            file=sys.stderr,
+        )
+    return levels[-1]
 
 
 def _warn_of_lost_trainings(results: Results) -> None:

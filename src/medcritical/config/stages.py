@@ -286,7 +286,7 @@ class PublishedValue:
 
 @dataclass
 class ReportRow:
-    """Which arm and iteration an evaluated checkpoint belongs to."""
+    """Which arm and iteration an evaluated checkpoint belongs to, and the seeds of training, questions and teacher."""
 
     arm: str
     title: str
@@ -295,6 +295,8 @@ class ReportRow:
     beta: Optional[float]
     seed: int
     equal: str = ""
+    data_seed: int = 0
+    teacher_seed: int = 0
 
 
 @dataclass
@@ -302,7 +304,7 @@ class ReportStage(StageConfig):
     """Scores -> summary, tables and figures."""
 
     stage: ClassVar[str] = "report"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     name: str
     data: str
     verifier: str

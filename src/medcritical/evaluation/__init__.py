@@ -4,26 +4,20 @@ from medcritical.evaluation.agreement import agreement_of, measure_agreement
 from medcritical.evaluation.scoring import jaccard, score_attempts
 from medcritical.evaluation.statistics import (
     PairedDifference,
+    accuracy_interval,
     holm,
-    mcnemar_exact,
-    mcnemar_pooled,
-    minimum_detectable_difference,
-    paired_bootstrap,
-    pooled_bootstrap,
+    paired_difference,
     wilson_interval,
 )
 
 __all__ = [
     "PairedDifference",
+    "accuracy_interval",
     "agreement_of",
     "holm",
     "jaccard",
-    "mcnemar_exact",
-    "mcnemar_pooled",
     "measure_agreement",
-    "minimum_detectable_difference",
-    "paired_bootstrap",
-    "pooled_bootstrap",
+    "paired_difference",
     "score_attempts",
     "wilson_interval",
 ]

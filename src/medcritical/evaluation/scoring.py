@@ -9,7 +9,6 @@ from statistics import fmean
 import msgspec
 
 from medcritical.evaluation.agreement import measure_agreement
-from medcritical.evaluation.statistics import wilson_interval
 from medcritical.records import Attempt, Question, Score, Slice, Split, Tally
 from medcritical.world import is_clinic
 
@@ -17,7 +16,14 @@ MOST_VALUES = 60
 """An annotation with more values than this tells questions apart instead of grouping them; CMExam has at most 36."""
 
 
-def score_attempts(attempts: Sequence[Attempt], *, split: Split, confidence: float, is_judged: bool = False) -> Score:
+SliceName = tuple[str, str]
+"""Annotation and value."""
+
+RIGHT_LETTERS, ONE, SEVERAL = "right letters", "one", "several"
+"""The annotation that every question has: how many letters are right."""
+
+
+def score_attempts(attempts: Sequence[Attempt], *, split: Split, is_judged: bool = False) -> Score:
     """Score of one prediction per question. `is_judged`: an LLM decided; else the exact rule did.
 
     Unparsed answers and those a judge left undecided count as not right; of several letters all must be right.
@@ -28,21 +34,20 @@ def score_attempts(attempts: Sequence[Attempt], *, split: Split, confidence: flo
     multi = [attempt for attempt in attempts if len(attempt.question.answer) > 1]
     sound = [attempt.is_sound for attempt in attempts if attempt.is_sound is not None]
     return Score(
-        **msgspec.structs.asdict(tally(attempts, confidence)),
+        **msgspec.structs.asdict(tally(attempts)),
         split=split,
         num_sound=sum(sound) if sound else None,
         mean_tokens=fmean(attempt.completion_tokens for attempt in attempts),
-        single=tally(single, confidence) if single and multi else None,
-        multi=tally(multi, confidence) if single and multi else None,
-        slices=tuple(slice_attempts(attempts, confidence)),
+        single=tally(single) if single and multi else None,
+        multi=tally(multi) if single and multi else None,
+        slices=tuple(slice_attempts(attempts)),
         agreement=measure_agreement(attempts) if is_judged else None,
     )
 
 
-def tally(attempts: Sequence[Attempt], confidence: float) -> Tally:
+def tally(attempts: Sequence[Attempt]) -> Tally:
     """Outcomes of a group of attempts, at least one."""
     outcomes = Counter(attempt.outcome for attempt in attempts)
-    low, high = wilson_interval(outcomes["right"], len(attempts), confidence)
     gold = [attempt.question.answer for attempt in attempts]
     commonest = commonest_answer(gold)
     return Tally(
@@ -51,8 +56,6 @@ def tally(attempts: Sequence[Attempt], confidence: float) -> Tally:
         num_unparsed=outcomes["unparsed"],
         num_undecided=outcomes["undecided"],
         accuracy=outcomes["right"] / len(attempts),
-        ci_low=low,
-        ci_high=high,
         chance=fmean(chance_of(attempt.question) for attempt in attempts),
         commonest_letter=commonest,
         commonest_letter_accuracy=gold.count(commonest) / len(gold),
@@ -60,7 +63,7 @@ def tally(attempts: Sequence[Attempt], confidence: float) -> Tally:
     )
 
 
-def slice_attempts(attempts: Sequence[Attempt], confidence: float) -> list[Slice]:
+def slice_attempts(attempts: Sequence[Attempt]) -> list[Slice]:
     """The tally of every value of every annotation that parts the questions, the largest groups first.
 
     Left out is an annotation with one value, which parts nothing, and one with more than MOST_VALUES.
@@ -70,7 +73,7 @@ def slice_attempts(attempts: Sequence[Attempt], confidence: float) -> list[Slice
         for annotation, value in annotations_of(attempt.question).items():
             groups.setdefault(annotation, {}).setdefault(value, []).append(attempt)
     return [
-        Slice(**msgspec.structs.asdict(tally(group, confidence)), annotation=annotation, value=value)
+        Slice(**msgspec.structs.asdict(tally(group)), annotation=annotation, value=value)
         for annotation, by_value in groups.items()
         if 1 < len(by_value) <= MOST_VALUES
         for value, group in sorted(by_value.items(), key=lambda item: (-len(item[1]), item[0]))
@@ -82,6 +85,19 @@ def annotations_of(question: Question) -> dict[str, str]:
     if is_clinic(question):
         return {"kind": question.meta["kind"]}
     return {name: str(value) for name, value in question.meta.items() if isinstance(value, str | int)}
+
+
+def slices_of(question: Question) -> list[SliceName]:
+    """Every slice that a question can be in: by its annotations, and by how many letters are right."""
+    arity = ONE if len(question.answer) == 1 else SEVERAL
+    return [(RIGHT_LETTERS, arity), *annotations_of(question).items()]
+
+
+def parts_of(score: Score) -> dict[SliceName, Tally]:
+    """The tallies of a score's parts, those by the number of right letters first."""
+    arity = {(RIGHT_LETTERS, ONE): score.single, (RIGHT_LETTERS, SEVERAL): score.multi}
+    parts = {name: part for name, part in arity.items() if part is not None}
+    return parts | {(part.annotation, part.value): part for part in score.slices}
 
 
 def chance_of(question: Question) -> float:

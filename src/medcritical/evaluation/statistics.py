@@ -1,114 +1,213 @@
-"""Intervals and tests for accuracies. Pure; numpy is imported by the bootstrap alone."""
+"""Intervals and tests for accuracies and for paired differences, over questions and, where there are several, over seeds.
+
+Pure. The formulas are those of scipy and statsmodels; they are imported where they are used, since a command that only plans or
+prints its help has no need of them. What is written out here is the variance of a mean over seeds and questions that are crossed,
+nested, or anything between (docs/statistics.md), which neither library has.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import NormalDist
+from dataclasses import dataclass, replace
+from typing import Any
+
+Samples = Sequence[Mapping[str, float]]
+"""Per seed: question id -> 1 for a right answer and 0 for another one; of a difference, the right answers of one side minus those
+of the other: -1, 0 or 1."""
+
+SMALLEST_LOG_P = -512.0  # below it the quantiles of scipy are no longer to be relied on
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Accuracy of a minus accuracy of b on the same questions, with a bootstrap interval. Shares, not percent."""
+    """Accuracy of one side minus that of the other on the same questions, as a share, with its interval and test.
 
-    difference: float
+    `p` is two-sided: McNemar's exact test of one seed, the t test of `p_value_over_seeds` of several.
+    """
+
+    value: float
     low: float
     high: float
+    p: float
+    num_seeds: int
 
 
-def wilson_interval(num_correct: int, num_questions: int, confidence: float) -> tuple[float, float]:
+@dataclass(frozen=True)
+class MeanParts:
+    """A mean over seeds and questions, and what its variance is made of. Numbers, or arrays of one and the same shape.
+
+    Attributes:
+        mean: mean of the seeds' own means: seeds weigh alike.
+        between: variance of the seeds' means (n - 1); 0 for one seed.
+        within: variance that a seed's mean has by its questions, averaged over seeds.
+        shared: covariance that the means of two seeds have by the questions that both answered, averaged over pairs of seeds.
+            0 where they answered different ones. What is common to all seeds is not in `between`.
+    """
+
+    mean: Any
+    between: Any
+    within: Any
+    shared: Any
+    num_seeds: int
+    num_questions: int
+
+    @property
+    def over_questions(self) -> Any:
+        """Variance of the mean with these very seeds: other questions, the same models."""
+        return (self.within + (self.num_seeds - 1) * self.shared) / self.num_seeds
+
+    @property
+    def of_seeds(self) -> Any:
+        """Variance of what a seed's mean would be over endlessly many questions; it can come out below 0."""
+        return self.between + self.shared - self.within
+
+
+def wilson_interval(num_correct: float, num_questions: float, confidence: float) -> tuple[float, float]:
     """Wilson score interval of a proportion (Wilson 1927, JASA 22:209, Eq. 4)."""
+    from statsmodels.stats.proportion import proportion_confint
+
     if not 0 <= num_correct <= num_questions or num_questions == 0:
         raise ValueError(f"{num_correct} of {num_questions} is no proportion")
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    share, spread = num_correct / num_questions, z * z / num_questions
-    centre = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(share * (1 - share) / num_questions + spread / (4 * num_questions))
-    low = 0.0 if num_correct == 0 else centre - half
-    high = 1.0 if num_correct == num_questions else centre + half
-    return low, high
+    low, high = proportion_confint(num_correct, num_questions, alpha=1 - confidence, method="wilson")
+    return (0.0 if num_correct == 0 else float(low)), (1.0 if num_correct == num_questions else float(high))
 
 
-def mcnemar_exact(a: Sequence[bool], b: Sequence[bool]) -> float:
-    """Two-sided exact p value that a and b are equally often right, from the questions they disagree on."""
-    only_a = sum(x and not y for x, y in zip(a, b, strict=True))
-    only_b = sum(y and not x for x, y in zip(a, b, strict=True))
-    return sign_test(only_a, only_b)
+def accuracy_interval(samples: Samples, confidence: float) -> tuple[float, float]:
+    """Interval of an accuracy: Wilson's over the questions of one seed, over several one that counts seeds and questions.
 
-
-def mcnemar_pooled(samples: Sequence[Mapping[str, int]]) -> float:
-    """As `mcnemar_exact` over several seeds; samples as in `pooled_bootstrap`.
-
-    A question's gains are added up over the seeds and the question counts once, by the sign of the sum: answers to one
-    question are alike across seeds, and counting each of them would take one piece of evidence for many. Under the null
-    hypothesis either sign is equally likely, so the test stays exact; with one seed it is McNemar's.
+    That is Wilson's too, with as many questions as give the half-width of `half_width`, so that it stays between 0 and 1.
     """
-    net: dict[str, int] = {}
-    for gains in samples:
-        for question, gain in gains.items():
-            net[question] = net.get(question, 0) + gain
-    return sign_test(sum(gain > 0 for gain in net.values()), sum(gain < 0 for gain in net.values()))
+    parts = mean_parts(as_array(samples))
+    if parts.num_seeds == 1:
+        return wilson_interval(sum(samples[0].values()), len(samples[0]), confidence)
+    half = float(half_width(parts, 1 - confidence))
+    if half == 0:  # all right, or all wrong
+        return wilson_interval(round(parts.mean) * parts.num_questions, parts.num_questions, confidence)
+    return effective_wilson(float(parts.mean), half, confidence)
 
 
-def sign_test(wins: int, losses: int) -> float:
-    """Two-sided exact p value of a fair coin; 1 without a throw. McNemar's exact test is this one on discordant pairs."""
-    total, tail, ways = wins + losses, 0, 1
-    for k in range(min(wins, losses) + 1):
-        tail += ways
-        ways = ways * (total - k) // (k + 1)
-    return min(1.0, 2 * tail / (1 << total))
+def effective_wilson(share: float, half: float, confidence: float) -> tuple[float, float]:
+    """Wilson's interval of a share for the number of questions whose normal interval is `half` wide to either side."""
+    from scipy.stats import norm
+
+    if not 0 < share < 1:
+        return max(0.0, share - half), min(1.0, share + half)
+    effective = share * (1 - share) * (norm.isf((1 - confidence) / 2) / half) ** 2
+    return wilson_interval(share * effective, effective, confidence)
 
 
-def paired_bootstrap(
-    a: Sequence[bool], b: Sequence[bool], resamples: int, seed: int, confidence: float
-) -> PairedDifference:
-    """Difference of two accuracies with its percentile interval, resampling questions."""
-    gains = {str(index): int(x) - int(y) for index, (x, y) in enumerate(zip(a, b, strict=True))}
-    return pooled_bootstrap([gains], resamples, seed, confidence)
+def paired_difference(samples: Samples, confidence: float) -> PairedDifference:
+    """Mean of the gains of `samples`, over seeds and questions, with its interval and test."""
+    parts = mean_parts(as_array(samples))
+    # As if half a question more were won and half a question more lost (Agresti & Min 2005, Statist. Med. 24:729): where no
+    # question differs, or all do, there is still an interval.
+    parts = replace(parts, within=parts.within + 1 / parts.num_questions**2)
+    half, value = float(half_width(parts, 1 - confidence)), float(parts.mean)
+    if parts.num_seeds == 1:
+        gains = list(samples[0].values())
+        p = mcnemar_exact(sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains))
+    else:
+        p = p_value_over_seeds(parts)
+    return PairedDifference(value, max(-1.0, value - half), min(1.0, value + half), p, parts.num_seeds)
 
 
-def pooled_bootstrap(
-    samples: Sequence[Mapping[str, int]], resamples: int, seed: int, confidence: float
-) -> PairedDifference:
-    """As `paired_bootstrap` over several seeds: the mean of the seeds' differences, questions resampled.
-
-    A sample maps question id to gain: right answers of a minus those of b, -1, 0 or 1. A question is drawn with its
-    gains in all seeds, since answers to one question are alike across seeds. Trained models are held fixed: the
-    interval says nothing of how other seeds would have turned out.
-    """
+def as_array(samples: Samples) -> Any:
+    """Samples as an array of seeds by questions, NaN where a seed did not answer a question."""
     import numpy as np
 
     if not samples or not all(samples):
-        raise ValueError("every seed needs at least one question that both sides answered")
-    shares: dict[str, float] = {}
-    for gains in samples:
-        for question, gain in gains.items():
-            shares[question] = shares.get(question, 0.0) + gain / len(gains) / len(samples)
-    values, counts = np.unique(np.array(list(shares.values())), return_counts=True)
-    # A resample's difference depends only on how often each value is drawn.
-    drawn = np.random.default_rng(seed).multinomial(len(shares), counts / len(shares), size=resamples)
-    low, high = np.quantile(drawn @ values, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return PairedDifference(sum(shares.values()), float(low), float(high))
+        raise ValueError("every seed needs at least one question")
+    place = {name: number for number, name in enumerate(dict.fromkeys(name for each in samples for name in each))}
+    values = np.full((len(samples), len(place)), math.nan)
+    for row, sample in zip(values, samples, strict=True):
+        row[[place[name] for name in sample]] = list(sample.values())
+    return values
+
+
+def mean_parts(values: Any) -> MeanParts:
+    """What the mean of `values`, (..., seeds, questions), and its variance are made of; NaN where a question was not asked.
+
+    Questions that all seeds answer are a crossed design, questions of each seed's own a nested one; what is between them is
+    weighed by how many questions two seeds share.
+    """
+    import numpy as np
+
+    asked = ~np.isnan(values)
+    num_seeds, num_questions = values.shape[-2:]
+    counts = asked.sum(-1)
+    means = np.nansum(values, -1) / counts
+    deviations = np.where(asked, values - means[..., None], 0.0)
+    common = asked.astype(float) @ np.swapaxes(asked.astype(float), -1, -2)
+    weights = common / np.maximum(common - 1, 1) / (counts[..., :, None] * counts[..., None, :])
+    covariances = weights * (deviations @ np.swapaxes(deviations, -1, -2))
+    diagonal = np.trace(covariances, axis1=-2, axis2=-1)
+    pairs = num_seeds * (num_seeds - 1)
+    shared = (covariances.sum((-2, -1)) - diagonal) / max(pairs, 1)
+    between = means.var(-1, ddof=1) if pairs else 0.0 * diagonal
+    return MeanParts(means.mean(-1), between, diagonal / num_seeds, shared, num_seeds, num_questions)
+
+
+def half_width(parts: MeanParts, alpha: float) -> Any:
+    """Half of the interval of a mean at level 1 - alpha: quantile times standard error.
+
+    The variance over several seeds is between / seeds + shared, and the quantile that of Cochran and Cox (1950, Experimental
+    Designs, 4.14): the mean of the two parts' t quantiles, weighed by their variance. Nested questions leave the t interval over
+    seeds. One seed, and seeds that agree to the last question, leave the interval over questions.
+    """
+    import numpy as np
+    from scipy.stats import t
+
+    tail, per_question = alpha / 2, max(parts.num_questions - 1, 1)
+    over_questions = t.isf(tail, per_question) * np.sqrt(parts.over_questions)
+    if parts.num_seeds == 1:
+        return over_questions
+    seeds, shared = parts.between / parts.num_seeds, np.maximum(parts.shared, 0)
+    weighed = seeds * t.isf(tail, parts.num_seeds - 1) + shared * t.isf(tail, per_question)
+    is_flat = np.isclose(seeds, 0, atol=1e-15)
+    return np.where(is_flat, over_questions, weighed / np.sqrt(np.where(is_flat, 1, seeds + shared)))
+
+
+def p_value_over_seeds(parts: MeanParts) -> float:
+    """Two-sided p value of the t test of Cochran and Cox that a mean over several seeds is 0.
+
+    It is the level at which the interval of `half_width` just reaches 0.
+    """
+    from scipy.optimize import brentq
+
+    size = abs(float(parts.mean))
+
+    def beyond(log_p: float) -> float:
+        return float(half_width(parts, math.exp(log_p)) - size)
+
+    if size == 0:
+        return 1.0
+    lowest = -1.0
+    while beyond(lowest) < 0 and lowest > SMALLEST_LOG_P:
+        lowest *= 2
+    return math.exp(lowest if beyond(lowest) < 0 else brentq(beyond, lowest, 0.0))
+
+
+def mcnemar_exact(num_won: int, num_lost: int) -> float:
+    """Two-sided p value of McNemar's exact test, from how many questions only one side, and only the other, got right."""
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    return float(mcnemar([[0, num_won], [num_lost, 0]], exact=True).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm-adjusted p values, in the given order (Holm 1979, Scand. J. Statist. 6:65)."""
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    adjusted, running = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = running
-    return adjusted
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(p_values, method="holm")[1]] if p_values else []
 
 
-def minimum_detectable_difference(
-    num_questions: int, accuracy: float, *, power: float = 0.8, alpha: float = 0.05
-) -> float:
-    """Least difference of two independent accuracies that a two-sided z test finds with this power.
+def minimum_detectable_difference(num_questions: int, accuracy: float, *, power: float, confidence: float) -> float:
+    """Least difference of two independent accuracies of one seed each that a two-sided z test finds with this power.
 
-    (z_{1-alpha/2} + z_power) * sqrt(2 p (1 - p) / n); pairing by question lowers it.
+    (z_{1-alpha/2} + z_power) * sqrt(2 p (1 - p) / n); pairing by question lowers it, variation between seeds raises it.
     """
-    normal = NormalDist()
-    factor = normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)
-    return factor * math.sqrt(2 * accuracy * (1 - accuracy) / num_questions)
+    from statsmodels.stats.power import NormalIndPower
+
+    solved = NormalIndPower().solve_power(nobs1=num_questions, alpha=1 - confidence, power=power)
+    return float(solved) * math.sqrt(accuracy * (1 - accuracy))

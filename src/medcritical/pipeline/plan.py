@@ -104,11 +104,11 @@ class _Planner:
         for name in config.baselines:
             baseline = config.baselines[name]
             model = self.add(slices.student(baseline.student, baseline.template, 0), {}, f"baseline {name}")
-            row = ReportRow(name, baseline.title, "base", 0, None, config.seed)
+            row = self._row(name, baseline.title, "base")
             self.evaluate(questions, model, row, scoring_slices.baseline_answers(config, baseline), baseline.template)
         if config.evaluation.base:  # once for every set of questions: the seed of training is nothing to it
             untrained = self.add(slices.student(config.student, config.template, config.data.seed), {}, "base student")
-            row = ReportRow("base", "Student before training", "base", 0, None, config.seed)
+            row = self._row("base", "Student before training", "base")
             self.evaluate(questions, untrained, row, scoring_slices.answers(config, config.data.seed))
         if config.evaluation.sft or config.arms:
             base = self.add(slices.student(config.student, config.template, config.seed), {}, "student to train")
@@ -144,6 +144,12 @@ class _Planner:
         score = self.add(scoring_slices.score(self.config, template or self.config.template), inputs, label)
         self.rows.append((row, score, checkpoint))
 
+    def _row(
+        self, arm: str, title: str, stage: str, iteration: int = 0, beta: float | None = None, equal: str = ""
+    ) -> ReportRow:
+        config = self.config
+        return ReportRow(arm, title, stage, iteration, beta, config.seed, equal, config.data.seed, config.teacher.seed)
+
     def _stage_one(self, questions: ArtefactRef, base: ArtefactRef) -> _Loop:
         """Templates, the second pass's corrections if there is one, and the stage-1 checkpoint: where every loop begins."""
         slices, optim = self.slices, self.config.sft
@@ -175,12 +181,12 @@ class _Planner:
         """Every arm, from the stage-1 model on."""
         config = self.config
         if config.evaluation.sft:
-            row = ReportRow("sft", "SFT on thought templates", "sft", 0, None, config.seed)
+            row = self._row("sft", "SFT on thought templates", "sft")
             self.evaluate(start.questions, start.sft, row)
         for name in _comparison_order(config):
             arm = config.arms[name]
             if arm.method is Method.majority_vote:
-                row = ReportRow(name, arm.title, "sft", 0, None, config.seed)
+                row = self._row(name, arm.title, "sft")
                 self.evaluate(start.questions, start.sft, row, scoring_slices.votes(self.config))
                 continue
             loop = dataclasses.replace(start)  # its own place to stand, the same record of what was trained
@@ -192,8 +198,9 @@ class _Planner:
                 # What is as long as a preference training depends on its beta, too.
                 has_beta = arm.objective is Objective.dpo or match_of(config, name) is not Match.steps
                 beta = self.slices.beta(iteration) if has_beta else None
-                title, equal = title_of(config, name), equal_in(config, name)
-                row = ReportRow(name, title, loop.policy.stage, iteration, beta, config.seed, equal)
+                row = self._row(
+                    name, title_of(config, name), loop.policy.stage, iteration, beta, equal_in(config, name)
+                )
                 self.evaluate(loop.questions, loop.policy, row)
 
     def _continued_sft(self, name: str, arm: ArmConfig, iteration: int, loop: _Loop) -> ArtefactRef:

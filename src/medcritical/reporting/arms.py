@@ -6,12 +6,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medcritical.reporting.ledger import teacher_against_self
-from medcritical.reporting.pooling import Checkpoint, Difference, Pool, distinct
+from medcritical.reporting.measuring import Measured
+from medcritical.reporting.pooling import Pool, distinct
 from medcritical.reporting.sourced import Cell, SourcedTable, Sources, from_cells
 from medcritical.reporting.summary import LedgerEntry, Results
-from medcritical.reporting.tables import MARKS, percent, shared_notes, sizes, whole
-
-Bounds = tuple[float, float]
+from medcritical.reporting.tables import (
+    bounds,
+    difference_notes,
+    interval_heading,
+    interval_notes,
+    percent,
+    points,
+    seed_note,
+    shared_notes,
+    sizes,
+    stars,
+    whole,
+)
 
 
 @dataclass(frozen=True)
@@ -29,34 +40,20 @@ class Line:
         return list(self.pools.values())
 
 
-def last_iterations(pools: Sequence[Pool]) -> list[Pool]:
-    """The pools of each arm's last iteration, in the pools' order."""
-    last = {_arm_of(pool): pool for pool in pools}  # iterations rise
-    return [pool for pool in pools if last[_arm_of(pool)] is pool]
-
-
-def main_table(
-    results: Results,
-    pools: Sequence[Pool],
-    differences: Mapping[Checkpoint, Difference],
-    intervals: Mapping[Checkpoint, Bounds],
-    baseline: str | None,
-) -> SourcedTable:
+def main_table(results: Results, pools: Sequence[Pool], measured: Measured) -> SourcedTable:
     """One line per arm (and beta, and run where a data set has several), columns for every data set, then costs.
 
-    Args:
-        pools: what `last_iterations` gives.
-        differences: to the arm `baseline`, with p values adjusted over this table.
-        intervals: 95 % interval of the accuracy; a checkpoint without one shows none.
+    `pools` are what `last_iterations` gives.
     """
     shown = distinct(pools)
     data = list(dict.fromkeys((pool.checkpoint.data, pool.checkpoint.split) for pool in shown))
     lines = _lines(shown)
     several_runs, several_betas = len({line.run for line in lines}) > 1, _has_several_betas(lines)
     header = ["arm", *(["run"] if several_runs else []), *(["beta"] if several_betas else []), "iteration"]
+    interval = interval_heading(shown, measured.confidence)
     for name, split in data:
         prefix = f"{name} {split}: " if len(data) > 1 else ""
-        header += [f"{prefix}{what}" for what in ("accuracy %", "95 % interval", "difference", "unparsed %", "n")]
+        header += [f"{prefix}{what}" for what in ("accuracy %", interval, "difference", "unparsed %", "n")]
     header += ["teacher tokens", "self tokens", "teacher s", "self s", *_money_headings(results)]
     cells = []
     for line in lines:
@@ -64,9 +61,9 @@ def main_table(
         iterations = " / ".join(dict.fromkeys(str(pool.checkpoint.iteration) for pool in line.every))
         row = [*map(Cell, names), Cell(iterations)]
         for key in data:
-            row += _score_cells(line.pools.get(key), differences, intervals)
+            row += _score_cells(line.pools.get(key), measured)
         cells.append([*row, *_cost_cells(results, line)])
-    return from_cells(header, cells, [*shared_notes(pools, shown), *_notes(differences, baseline, results)])
+    return from_cells(header, cells, [*shared_notes(pools, shown), *_notes(shown, measured, results)])
 
 
 def _lines(pools: Sequence[Pool]) -> list[Line]:
@@ -83,36 +80,27 @@ def _lines(pools: Sequence[Pool]) -> list[Line]:
     return [Line(next(iter(mine.values())).title, run, beta, mine) for (run, _, beta), mine in found.items()]
 
 
-def _score_cells(
-    pool: Pool | None, differences: Mapping[Checkpoint, Difference], intervals: Mapping[Checkpoint, Bounds]
-) -> list[Cell]:
+def _score_cells(pool: Pool | None, measured: Measured) -> list[Cell]:
     if pool is None:
         return [Cell(None)] * 5
-    sources = tuple(row.artefact for row in pool.rows)
-    bounds, difference = intervals.get(pool.checkpoint), differences.get(pool.checkpoint)
-    unparsed = sum(row.unparsed / row.num_questions for row in pool.rows) / len(pool.rows)
+    sources = tuple(row.artefact for row in pool.samples)
+    difference = measured.main_differences.get(pool.checkpoint)
     texts = [
         percent(pool.accuracy),
-        None if bounds is None else f"[{percent(bounds[0])}, {percent(bounds[1])}]",
-        None if difference is None else _marked(difference),
-        percent(unparsed),
-        sizes(row.num_questions for row in pool.rows),
+        bounds(measured.intervals.get(pool.checkpoint)),
+        None if difference is None else points(difference.value) + stars(difference, measured.main_differences),
+        percent(pool.mean(row.unparsed / row.num_questions for row in pool.samples)),
+        sizes(row.num_questions for row in pool.samples),
     ]
     return [Cell(text, sources) for text in texts]
 
 
-def _marked(difference: Difference) -> str:
-    """Percentage points with their sign, and stars for the adjusted p value."""
-    mark = next((mark for level, mark in MARKS if difference.p_holm < level), "")
-    return f"{round(100 * difference.value, 1) + 0.0:+.1f}{mark}"
-
-
 def _cost_cells(results: Results, line: Line) -> list[Cell]:
     """What the line's checkpoints took, mean over seeds and, on several data sets, in all: each artefact of a seed once."""
-    seeds = sorted({row.seed for pool in line.every for row in pool.rows})
+    seeds = sorted({row.replicate for pool in line.every for row in pool.rows})
     rows = [row for pool in line.every for row in pool.rows]
     made = {
-        seed: dict.fromkeys(key for row in rows if row.seed == seed for key in results.lineage[row.artefact])
+        seed: dict.fromkeys(key for row in rows if row.replicate == seed for key in results.lineage[row.artefact])
         for seed in seeds
     }
     sources: Sources = tuple(dict.fromkeys(key for keys in made.values() for key in keys))
@@ -137,15 +125,9 @@ def _money_headings(results: Results) -> list[str]:
     return [f"{who} {currency}" for currency in currencies[:1] for who in ("teacher", "self")]
 
 
-def _notes(differences: Mapping[Checkpoint, Difference], baseline: str | None, results: Results) -> list[str]:
-    notes = [
-        "95 % interval: Wilson's for one seed; over several seeds a bootstrap over questions, the trained models held fixed"
-    ]
-    if differences:
-        notes.append(
-            f"difference: percentage points to arm '{baseline}', paired by question; stars: exact McNemar test, Holm-adjusted "
-            f"over the {len(differences)} of this table; * < 0.05, ** < 0.01, *** < 0.001"
-        )
+def _notes(pools: Sequence[Pool], measured: Measured, results: Results) -> list[str]:
+    notes = [seed_note(pools), *interval_notes(pools, measured.confidence)]
+    notes += difference_notes(measured.baseline, measured.main_differences, "stars")
     everything = dict.fromkeys(key for row in results.rows for key in results.lineage[row.artefact])
     notes.append(
         "tokens: written, for the checkpoint and all it was made from, and not for its answers here (a majority vote's are "
@@ -160,8 +142,3 @@ def _has_several_betas(lines: Sequence[Line]) -> bool:
 
 def _beta(line: Line) -> str | None:
     return None if line.beta is None else f"{line.beta:g}"
-
-
-def _arm_of(pool: Pool) -> tuple[str, str, str, str, float | None]:
-    key = pool.checkpoint
-    return key.run, key.data, key.split, key.arm, key.beta

@@ -8,10 +8,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from medcritical.records import Score, Tally
+from medcritical.evaluation.scoring import SliceName, parts_of
+from medcritical.records import Score
 from medcritical.reporting.breakdown import scores_of
 from medcritical.reporting.drawing import Look, assign_looks, legend_above, legend_height, new_figure, save, styled
-from medcritical.reporting.pooling import Pool
+from medcritical.reporting.measuring import Bounds
+from medcritical.reporting.pooling import Checkpoint, Pool
 from medcritical.reporting.summary import Results
 from medcritical.reporting.trail import Iteration
 
@@ -29,13 +31,13 @@ QUALITY_PANELS = (
     ("sound chosen (%)", "sound_chosen", 100),
 )
 
-SliceName = tuple[str, str]
 
+def slice_figure(
+    results: Results, pools: Sequence[Pool], intervals: Mapping[tuple[Checkpoint, SliceName], Bounds], *paths: Path
+) -> bool:
+    """Write accuracy by slice as bars with the tables' intervals, arms side by side, a panel per data set; False without slices.
 
-def slice_figure(results: Results, pools: Sequence[Pool], *paths: Path) -> bool:
-    """Write accuracy by slice as bars with intervals, arms side by side, a panel per data set; False without slices.
-
-    Intervals are Wilson's for one seed, the range over several. `pools` has one pool per arm, beta and data set.
+    `pools` has one pool per arm, beta and data set.
     """
     panels = {key: [pool for pool in pools if _data_of(pool) == key] for key in dict.fromkeys(map(_data_of, pools))}
     names = {key: largest_slices(results, here) for key, here in panels.items()}
@@ -58,7 +60,8 @@ def slice_figure(results: Results, pools: Sequence[Pool], *paths: Path) -> bool:
             for number, pool in enumerate(panels[key]):
                 place = (number + 0.5) / len(panels[key]) - 0.5
                 bar = {**bars[labels[pool.checkpoint]], "height": 0.8 / len(panels[key])}
-                _draw_slices(axes, scores_of(results, pool), names[key], 0.85 * place, bar)
+                bounds = {name: intervals.get((pool.checkpoint, name)) for name in names[key]}
+                _draw_slices(axes, scores_of(results, pool), bounds, 0.85 * place, bar)
             _label_slices(axes, names[key])
         handles = [Patch(**bar, edgecolor="white", label=label) for label, bar in bars.items()]
         legend_above(figure, handles, columns=2)
@@ -134,19 +137,18 @@ def largest_slices(results: Results, pools: Sequence[Pool]) -> list[SliceName]:
 
 
 def _draw_slices(
-    axes: Axes, scores: Sequence[Score], names: Sequence[SliceName], shift: float, bar: Mapping[str, Any]
+    axes: Axes, scores: Sequence[Score], bounds: Mapping[SliceName, Bounds | None], shift: float, bar: Mapping[str, Any]
 ) -> None:
     """Draw one arm's bars, `shift` beside the middle of each slice; a slice that the arm was not scored on has none."""
-    for number, name in enumerate(names):
-        tallies = [tally for score in scores if (tally := _part(score, name)) is not None]
-        if not tallies:
+    for number, (name, interval) in enumerate(bounds.items()):
+        accuracies = [parts[name].accuracy for score in scores if name in (parts := parts_of(score))]
+        if not accuracies:
             continue
-        accuracies = [tally.accuracy for tally in tallies]
-        is_single = len(tallies) == 1
-        low, high = (tallies[0].ci_low, tallies[0].ci_high) if is_single else (min(accuracies), max(accuracies))
         axes.barh(number + shift, 100 * fmean(accuracies), edgecolor="white", linewidth=0, **bar)
-        for colour, width in (("white", 2.4), ("0.1", 0.9)):  # seen on a dark bar and beside it
-            axes.plot([100 * low, 100 * high], [number + shift] * 2, color=colour, linewidth=width)
+        if interval is not None:
+            low, high = (100 * bound for bound in interval)
+            for colour, width in (("white", 2.4), ("0.1", 0.9)):  # seen on a dark bar and beside it
+                axes.plot([low, high], [number + shift] * 2, color=colour, linewidth=width)
 
 
 def _label_slices(axes: Axes, names: Sequence[SliceName]) -> None:
@@ -159,10 +161,6 @@ def _label_slices(axes: Axes, names: Sequence[SliceName]) -> None:
 
 def _data_of(pool: Pool) -> tuple[str, str]:
     return pool.checkpoint.data, pool.checkpoint.split
-
-
-def _part(score: Score, name: SliceName) -> Tally | None:
-    return next((part for part in score.slices if (part.annotation, part.value) == name), None)
 
 
 def _label(pool: Pool, pools: Sequence[Pool]) -> str:

@@ -6,13 +6,26 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from medcritical.evaluation.agreement import add_agreements
+from medcritical.evaluation.scoring import parts_of
 from medcritical.records import Agreement, ExplanationScore, Judged, Score, Tally
+from medcritical.reporting.measuring import Bounds, Measured
 from medcritical.reporting.pooling import Pool, distinct, pool_seeds
 from medcritical.reporting.summary import Results
-from medcritical.reporting.tables import Column, Table, bounds, fill, leading_columns, percent, sizes, whole
+from medcritical.reporting.tables import (
+    Column,
+    Table,
+    bounds,
+    fill,
+    interval_heading,
+    interval_notes,
+    leading_columns,
+    percent,
+    sizes,
+    whole,
+)
 
 
-def slice_table(results: Results) -> Table:
+def slice_table(results: Results, measured: Measured) -> Table:
     """One line per checkpoint and slice, with its counts, interval and levels of knowing nothing; over seeds as results.
 
     Where some questions have several right letters, those with one and with several are slices too, and a column says what
@@ -22,16 +35,19 @@ def slice_table(results: Results) -> Table:
     leading = leading_columns(pools)
     every = [score for pool in pools for score in scores_of(results, pool)]
     is_judged, has_multi = any(score.agreement for score in every), any(score.multi for score in every)
-    header = ["annotation", "value", "accuracy %", "interval", *(["Jaccard %"] if has_multi else []), "unparsed %"]
-    header += [*(["undecided %"] if is_judged else []), "chance %", "commonest %", "n"]
+    header = ["annotation", "value", "accuracy %", interval_heading(pools, measured.confidence)]
+    header += [*(["Jaccard %"] if has_multi else []), "unparsed %", *(["undecided %"] if is_judged else [])]
+    header += ["chance %", "commonest %", "n"]
     lines = []
     for pool in pools:
-        seeds = [_parts(score) for score in scores_of(results, pool)]
-        for annotation, value in dict.fromkeys(name for parts in seeds for name in parts):
-            tallies = [parts[annotation, value] for parts in seeds if (annotation, value) in parts]
-            cells = _cells(tallies, is_judged=is_judged, has_multi=has_multi)
-            lines.append((*(column.cell(pool) for column in leading), annotation, value, *cells))
-    notes = ["[low, high]: Wilson interval of the slice; a slice is a look at few questions, not a test"]
+        seeds = [parts_of(score) for score in scores_of(results, pool)]
+        for name in dict.fromkeys(name for parts in seeds for name in parts):
+            interval = measured.slice_intervals.get((pool.checkpoint, name))
+            cells = _cells(
+                [parts[name] for parts in seeds if name in parts], interval, is_judged=is_judged, has_multi=has_multi
+            )
+            lines.append((*(column.cell(pool) for column in leading), *name, *cells))
+    notes = [*interval_notes(pools, measured.confidence), "a slice is a look at few questions, not a test"]
     return Table((*(column.heading for column in leading), *header), tuple(lines), tuple(notes))
 
 
@@ -113,25 +129,14 @@ def robustness_table(results: Results) -> Table:
 
 def scores_of(results: Results, pool: Pool) -> list[Score]:
     """The scores of a pool, one per seed."""
-    return [results.scores[row.artefact] for row in pool.rows]
+    return [results.scores[row.artefact] for row in pool.samples]
 
 
-def _parts(score: Score) -> dict[tuple[str, str], Tally]:
-    """The tallies of a score's parts by annotation and value."""
-    arity = {("right letters", "one"): score.single, ("right letters", "several"): score.multi}
-    parts = {name: part for name, part in arity.items() if part is not None}
-    return parts | {(part.annotation, part.value): part for part in score.slices}
-
-
-def _cells(tallies: Sequence[Tally], *, is_judged: bool, has_multi: bool) -> list[str | None]:
-    accuracies = [tally.accuracy for tally in tallies]
-    is_single = len(tallies) == 1
-    low = tallies[0].ci_low if is_single else min(accuracies)
-    high = tallies[0].ci_high if is_single else max(accuracies)
+def _cells(tallies: Sequence[Tally], interval: Bounds | None, *, is_judged: bool, has_multi: bool) -> list[str | None]:
     undecided = percent(fmean(tally.num_undecided / tally.num_questions for tally in tallies))
     return [
-        percent(fmean(accuracies)),
-        bounds(low, high, num_seeds=len(tallies)),
+        percent(fmean(tally.accuracy for tally in tallies)),
+        bounds(interval),
         *([percent(fmean(tally.jaccard for tally in tallies))] if has_multi else []),
         percent(fmean(tally.num_unparsed / tally.num_questions for tally in tallies)),
         *([undecided] if is_judged else []),

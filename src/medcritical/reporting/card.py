@@ -8,23 +8,23 @@ from typing import Any
 
 from medcritical.config.choices import DataFormat, TeacherKind
 from medcritical.data.publications import PUBLICATIONS
-from medcritical.reporting.summary import SummaryRow
+from medcritical.evaluation.statistics import wilson_interval
+from medcritical.reporting.summary import Summary, SummaryRow
+from medcritical.reporting.tables import level
 from medcritical.store import Manifest, Store, read_json
 from medcritical.store.artefact import MANIFEST
 
 
-def write_card(path: Path, checkpoint: Path, rows: Sequence[SummaryRow], *, is_adapter: bool) -> None:
-    """Write the card of the checkpoint in the store's folder `checkpoint`; `rows` are its scores."""
+def write_card(path: Path, checkpoint: Path, summary: Summary | None, *, is_adapter: bool) -> None:
+    """Write the card of the checkpoint in the store's folder `checkpoint`; the rows of `summary` are its scores."""
     own = read_json(checkpoint / MANIFEST, Manifest)
     manifests = {str(made.ref): made for made in Store(checkpoint.parent.parent).lineage(own.ref).values()}
     name = own.facts.get("let_through", str(own.ref))  # a gate's weights are those of a training before it
-    lines = card_lines(manifests[name], list(manifests.values()), rows, is_adapter=is_adapter)
+    lines = card_lines(manifests[name], list(manifests.values()), summary, is_adapter=is_adapter)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def card_lines(
-    own: Manifest, made_of: Sequence[Manifest], rows: Sequence[SummaryRow], *, is_adapter: bool
-) -> list[str]:
+def card_lines(own: Manifest, made_of: Sequence[Manifest], summary: Summary | None, *, is_adapter: bool) -> list[str]:
     """The card's lines. `made_of` are the manifests of the checkpoint and all it was made from."""
     by_stage: dict[str, Manifest] = {}
     for manifest in made_of:
@@ -36,13 +36,13 @@ def card_lines(
         "answers can be wrong and must not be used to treat people.**",
         "",
     ]
-    lines += [f"- {name}: {value}" for name, value in _facts(own, by_stage, rows)]
-    lines += ["", "## Scores", "", *_scores(rows), "", "## Licences", ""]
+    lines += [f"- {name}: {value}" for name, value in _facts(own, by_stage, summary)]
+    lines += ["", "## Scores", "", *_scores(summary), "", "## Licences", ""]
     lines += [f"- {note}" for note in _licences(by_stage)]
     return lines
 
 
-def _facts(own: Manifest, by_stage: dict[str, Manifest], rows: Sequence[SummaryRow]) -> Iterator[tuple[str, Any]]:
+def _facts(own: Manifest, by_stage: dict[str, Manifest], summary: Summary | None) -> Iterator[tuple[str, Any]]:
     yield "artefact", own.ref
     if "student" in by_stage:
         student = by_stage["student"].config["student"]
@@ -52,24 +52,28 @@ def _facts(own: Manifest, by_stage: dict[str, Manifest], rows: Sequence[SummaryR
     if "teach" in by_stage:
         yield "teacher", by_stage["teach"].config["teacher"]["name"]
     yield "optimizer steps", own.facts["steps"]
-    if rows:
-        yield "seed", rows[0].seed
+    if summary is not None:
+        yield "seed", summary.rows[0].seed
     if "formula" in own.facts:
         yield "loss", f"`{own.facts['formula']}`"
 
 
-def _scores(rows: Sequence[SummaryRow]) -> list[str]:
-    if not rows:
+def _scores(summary: Summary | None) -> list[str]:
+    if summary is None:
         return ["None: exported from the store. Export from a run folder to have its scores here."]
     head = [
-        "| arm | iteration | data | questions | accuracy | interval | chance |",
+        f"| arm | iteration | data | questions | accuracy | {level(summary.confidence)} over questions | chance |",
         "|---|---:|---|---:|---:|---|---:|",
     ]
-    return head + [
+    return head + [_score(row, summary.confidence) for row in summary.rows]
+
+
+def _score(row: SummaryRow, confidence: float) -> str:
+    low, high = wilson_interval(row.num_correct, row.num_questions, confidence)
+    return (
         f"| {row.title} | {row.iteration} | {row.data}, {row.split} | {row.num_questions} | {row.accuracy:.1%} | "
-        f"{row.ci_low:.1%} to {row.ci_high:.1%} | {row.chance:.1%} |"
-        for row in rows
-    ]
+        f"{low:.1%} to {high:.1%} | {row.chance:.1%} |"
+    )
 
 
 def _licences(by_stage: dict[str, Manifest]) -> Iterator[str]:

@@ -21,8 +21,9 @@ from medcritical.reporting.drawing import (
     save,
     styled,
 )
-from medcritical.reporting.pooling import Checkpoint, Pool, pool_seeds
-from medcritical.reporting.summary import STAGE_1, SummaryRow
+from medcritical.reporting.measuring import Bounds
+from medcritical.reporting.pooling import Checkpoint, Pool
+from medcritical.reporting.summary import STAGE_1
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,14 +41,13 @@ class Line:
     points: tuple[Pool, ...]
 
 
-def accuracy_figure(rows: Sequence[SummaryRow], *paths: Path) -> None:
+def accuracy_figure(pools: Sequence[Pool], intervals: Mapping[Checkpoint, Bounds], *paths: Path) -> None:
     """Write accuracy against iteration (0: after stage 1), one line per arm, a panel per data set, split and beta.
 
-    Bars are the Wilson interval, or the range over several seeds. The untrained student and chance are level lines. Arms
+    Bars are the tables' intervals; a point without one has no bar. The untrained student and chance are level lines. Arms
     without a beta are in the panels of all betas. Each path ends in .png or .pdf.
-    Raises DataError as `pool_seeds` does, ArtefactError when a file cannot be written.
+    Raises ArtefactError when a file cannot be written.
     """
-    pools = pool_seeds(rows)
     panels = split_panels(pools)
     num_columns = min(len(panels), COLUMNS)
     num_rows = math.ceil(len(panels) / num_columns)
@@ -60,7 +60,7 @@ def accuracy_figure(rows: Sequence[SummaryRow], *paths: Path) -> None:
         all_axes = figure.subplots(num_rows, num_columns, squeeze=False).flatten()
         for axes, (heading, here) in zip(all_axes, panels.items(), strict=False):
             axes.set_title(heading)
-            _draw_accuracy(axes, here, lines[heading], looks)
+            _draw_accuracy(axes, here, lines[heading], looks, intervals)
         for axes in all_axes[len(panels) :]:
             axes.remove()
         save(figure, paths)
@@ -110,7 +110,9 @@ def accuracy_lines(pools: Sequence[Pool]) -> list[Line]:
 
 def _shown(*pools: Pool) -> tuple[Hashable, ...]:
     """What a line shows, whichever run it is of."""
-    return tuple((replace(pool.checkpoint, run=""), *((row.seed, row.artefact) for row in pool.rows)) for pool in pools)
+    return tuple(
+        (replace(pool.checkpoint, run=""), *((row.replicate, row.artefact) for row in pool.rows)) for pool in pools
+    )
 
 
 def is_untrained(pool: Pool) -> bool:
@@ -118,15 +120,21 @@ def is_untrained(pool: Pool) -> bool:
     return pool.rows[0].stage == "base"
 
 
-def _draw_accuracy(axes: Axes, pools: Sequence[Pool], lines: Sequence[Line], looks: Mapping[str, Look]) -> None:
+def _draw_accuracy(
+    axes: Axes,
+    pools: Sequence[Pool],
+    lines: Sequence[Line],
+    looks: Mapping[str, Look],
+    intervals: Mapping[Checkpoint, Bounds],
+) -> None:
     last = max(pool.checkpoint.iteration for pool in pools)
     spread = min(SPREAD, 0.06 * (len(lines) - 1))
     ends: list[LineEnd] = []
     for number, line in enumerate(lines):
         shift = spread * (number / (len(lines) - 1) - 0.5) if len(lines) > 1 else 0.0
-        ends.append(_draw_line(axes, line, looks[line.label], shift))
+        ends.append(_draw_line(axes, line, looks[line.label], shift, intervals))
     for start in {line.start.checkpoint: line.start for line in lines if line.start is not None}.values():
-        _draw_bars(axes, [start], [0.0], DARK)
+        draw_bars(axes, [start], [0.0], DARK, intervals)
         axes.plot([0.0], [100 * start.accuracy], color=DARK, marker="o")
     axes.set_xlim(-0.1 - spread / 2, last + 0.1 + spread / 2)
     axes.set_xticks(range(last + 1))
@@ -155,11 +163,11 @@ def _levels(pools: Sequence[Pool]) -> list[tuple[float, str, Any]]:
     return [*untrained, (sum(row.chance for row in rows) / len(rows), "chance", (0, (1, 3)))]
 
 
-def _draw_line(axes: Axes, line: Line, look: Look, shift: float) -> LineEnd:
+def _draw_line(axes: Axes, line: Line, look: Look, shift: float, intervals: Mapping[Checkpoint, Bounds]) -> LineEnd:
     """Draw a line with bars, its points moved by `shift` iterations so that bars of several arms stand side by side."""
     x = [pool.checkpoint.iteration + shift for pool in line.points]
     y = [100 * pool.accuracy for pool in line.points]
-    _draw_bars(axes, line.points, x, look["color"])
+    draw_bars(axes, line.points, x, look["color"], intervals)
     if line.start is None:
         axes.plot(x, y, **look)
     else:
@@ -167,10 +175,14 @@ def _draw_line(axes: Axes, line: Line, look: Look, shift: float) -> LineEnd:
     return LineEnd(line.label, x[-1], y[-1], look["color"])
 
 
-def _draw_bars(axes: Axes, pools: Sequence[Pool], x: Sequence[float], colour: str) -> None:
-    """Draw the bars of some points."""
-    low, high = zip(*([100 * bound for bound in pool.spread] for pool in pools), strict=True)
-    axes.vlines(x, low, high, colors=colour, linewidth=2.5, alpha=0.3)
+def draw_bars(
+    axes: Axes, pools: Sequence[Pool], x: Sequence[float], colour: str, intervals: Mapping[Checkpoint, Bounds]
+) -> None:
+    """Draw the intervals of some points."""
+    for place, pool in zip(x, pools, strict=True):
+        if pool.checkpoint in intervals:
+            low, high = intervals[pool.checkpoint]
+            axes.vlines(place, 100 * low, 100 * high, colors=colour, linewidth=2.5, alpha=0.3)
 
 
 def _draw_level(axes: Axes, accuracy: float, label: str, dashes: Any) -> LineEnd:

@@ -40,7 +40,7 @@ def beta_grid(pools: Sequence[Pool]) -> SourcedTable:
         key = pool.checkpoint
         arms.setdefault((key.run, key.data, key.split, key.arm, key.beta), {})[key.iteration] = pool
     iterations = sorted({pool.checkpoint.iteration for pool in pools})
-    most = max((len(pool.rows) for pool in pools), default=0)
+    most = max((len(pool.samples) for pool in pools), default=0)
     several_runs, several_data = len({key[0] for key in arms}) > 1, len({key[1:3] for key in arms}) > 1
     header = ["arm", *(["run"] if several_runs else []), *(["data"] if several_data else []), "beta"]
     lines = []
@@ -109,9 +109,9 @@ def alarm_list(iterations: Sequence[Iteration]) -> SourcedTable:
 def _grid_cell(pool: Pool | None, most: int) -> Cell:
     if pool is None:
         return Cell(None)
-    text = mean_and_deviation([row.accuracy for row in pool.rows])
-    count = "" if len(pool.rows) == most else f" ({len(pool.rows)})"
-    return Cell(text + count, tuple(row.artefact for row in pool.rows))
+    text = mean_and_deviation([row.accuracy for row in pool.samples])
+    count = "" if len(pool.samples) == most else f" ({len(pool.samples)})"
+    return Cell(text + count, tuple(row.artefact for row in pool.samples))
 
 
 def _quality(members: Sequence[Iteration], name: str, *, is_share: bool) -> str | None:

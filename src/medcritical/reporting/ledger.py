@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from medcritical.config.schema import PricesConfig, TokenPrice
 from medcritical.errors import DataError
-from medcritical.reporting.pooling import Pool, distinct, pool_seeds
+from medcritical.reporting.pooling import Pool, distinct, last_iterations, pool_seeds
 from medcritical.reporting.summary import LedgerEntry, Money, Results, SummaryRow
 from medcritical.reporting.tables import Column, Table, fill, leading_columns, whole
 from medcritical.store import Costs
@@ -56,7 +56,7 @@ def ledger_table(results: Results) -> Table:
 
     Means over seeds. The last line of an arm is the scoring of its checkpoint, which no other table counts.
     """
-    pools = _last_iterations(distinct(pool_seeds(results.rows)))
+    pools = last_iterations(distinct(pool_seeds(results.rows)))
     everything = [entry for row in results.rows for entry in _entries(results, row, with_score=True)]
     figures = _figures(everything)
     leading = leading_columns(pools)
@@ -129,14 +129,6 @@ def _money_column(results: Results, heading: str, figure: Figure) -> Column:
 
 def _mean(results: Results, pool: Pool, figure: Figure) -> float:
     return sum(figure(_entries(results, row)) for row in pool.rows) / len(pool.rows)
-
-
-def _last_iterations(pools: Sequence[Pool]) -> list[Pool]:
-    last = {}
-    for pool in pools:  # iterations rise
-        key = pool.checkpoint
-        last[key.run, key.data, key.split, key.arm, key.beta] = pool
-    return list(last.values())
 
 
 def _figures(entries: Entries) -> dict[str, tuple[Figure, Callable[[float], str | None]]]:

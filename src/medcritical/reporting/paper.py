@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from medcritical.reporting.arms import Bounds, last_iterations, main_table
+from medcritical.reporting.arms import main_table
 from medcritical.reporting.bars import quality_figure, slice_figure
 from medcritical.reporting.contents import TITLES, make_tables
 from medcritical.reporting.crossover import crossover_table
@@ -18,8 +17,9 @@ from medcritical.reporting.figures import accuracy_figure
 from medcritical.reporting.grids import alarm_list, beta_grid, pair_quality_table
 from medcritical.reporting.latex import document, to_latex
 from medcritical.reporting.markup import to_csv, to_markdown
+from medcritical.reporting.measuring import Measured
 from medcritical.reporting.page import Listing, make_page
-from medcritical.reporting.pooling import Checkpoint, Difference, Pool, distinct, pool_seeds
+from medcritical.reporting.pooling import Pool, distinct, last_iterations, pool_seeds
 from medcritical.reporting.sourced import SourcedTable, artefact_table, provenance_table, trace
 from medcritical.reporting.summary import Results
 from medcritical.reporting.tables import Table
@@ -37,26 +37,14 @@ HEADINGS = {
     "alarms": "Alarms",
 }
 CAPTIONS = {
-    "accuracy": "Accuracy over iterations; bars: Wilson interval, or range over seeds",
-    "betas": "Accuracy against beta; bars: Wilson interval, or range over seeds",
+    "accuracy": "Accuracy over iterations; bars: the intervals of the tables",
+    "betas": "Accuracy against beta; bars: the intervals of the tables",
     "costs": "Accuracy against tokens written by teacher and student; rings: where two lines cross",
-    "slices": "Accuracy by slice at the last iteration; lines: Wilson interval, or range over seeds",
+    "slices": "Accuracy by slice at the last iteration; lines: the intervals of the tables",
     "pairs": "What the preference pairs were made of, means over seeds",
-    "curves": "Log-probabilities, margin and reward accuracy over optimizer steps; faint: seeds",
+    "curves": "Log-probabilities, margin and reward accuracy over optimizer steps: means over seeds; faint: the seeds",
 }
 PAGE, CONTENT, DOCUMENT, PROVENANCE = "report.html", "report.json", "report.tex", "provenance"
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What was measured question by question: differences to `baseline` of all checkpoints and of each arm's last one, each
-    adjusted over its own table, and the intervals of the latter. `missing` names the cells that have no result."""
-
-    baseline: str | None
-    differences: Mapping[Checkpoint, Difference]
-    main_differences: Mapping[Checkpoint, Difference]
-    intervals: Mapping[Checkpoint, Bounds]
-    missing: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -73,11 +61,9 @@ class Paper:
 def make_paper(results: Results, measured: Measured) -> Paper:
     """Everything that the runs say. Raises DataError as `pool_seeds` does, ArtefactError for a damaged store."""
     pools, iterations = pool_seeds(results.rows), read_iterations(results)
-    plain = make_tables(results, measured.differences, measured.baseline)
+    plain = make_tables(results, measured)
     tables = {
-        "main": main_table(
-            results, last_iterations(pools), measured.main_differences, measured.intervals, measured.baseline
-        ),
+        "main": main_table(results, last_iterations(pools), measured),
         "grid": beta_grid(distinct(pools)),
         **{name: trace(table, pools, results) for name, table in plain.items()},
         "crossover": crossover_table(pools),
@@ -120,17 +106,17 @@ def write_paper(paper: Paper, folder: Path) -> None:
 
 def draw_figures(paper: Paper, folder: Path) -> list[str]:
     """Write every figure that there is something to draw for, as .png and .pdf; their names."""
-    pools = paper.pools
+    pools, measured = paper.pools, paper.measured
 
     def places(name: str) -> tuple[Path, Path]:
         return folder / f"{name}.png", folder / f"{name}.pdf"
 
-    accuracy_figure(paper.results.rows, *places("accuracy"))
+    accuracy_figure(pools, measured.intervals, *places("accuracy"))
     drawn = {
         "accuracy": True,
-        "betas": beta_figure(pools, *places("betas")),
+        "betas": beta_figure(pools, measured.intervals, *places("betas")),
         "costs": cost_figure(pools, *places("costs")),
-        "slices": slice_figure(paper.results, last_iterations(pools), *places("slices")),
+        "slices": slice_figure(paper.results, last_iterations(pools), measured.slice_intervals, *places("slices")),
         "pairs": quality_figure(paper.iterations, *places("pairs")),
     }
     for name, curves in group_curves(paper.iterations).items():

@@ -8,14 +8,14 @@ from typing import TypeVar
 
 from medcritical.errors import DataError
 from medcritical.records import Split
-from medcritical.reporting.summary import SummaryRow
+from medcritical.reporting.summary import Replicate, SummaryRow
 
 T = TypeVar("T", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a line of a table is about: everything that names a scored checkpoint but its seed."""
+    """What a line of a table is about: everything that names a scored checkpoint but its seeds."""
 
     run: str
     data: str
@@ -26,25 +26,19 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """Accuracy minus the baseline's, as a share of questions, with the bounds of its interval.
-
-    `p` is of the exact McNemar test, `p_holm` the same adjusted for all comparisons of the table.
-    """
-
-    value: float
-    low: float
-    high: float
-    p: float
-    p_holm: float
-
-
-@dataclass(frozen=True)
 class Pool:
-    """The rows of one checkpoint, one per seed, by rising seed."""
+    """The rows of one checkpoint, one per replicate, by rising seeds."""
 
     checkpoint: Checkpoint
     rows: tuple[SummaryRow, ...]
+
+    @property
+    def samples(self) -> list[SummaryRow]:
+        """The rows without repeats of a scoring: what was answered once is one sample, under however many seeds it stands."""
+        first: dict[str, SummaryRow] = {}
+        for row in self.rows:
+            first.setdefault(row.artefact, row)
+        return list(first.values())
 
     @property
     def title(self) -> str:
@@ -54,19 +48,13 @@ class Pool:
     @property
     def accuracy(self) -> float:
         """Mean accuracy over seeds, as a share of questions."""
-        return sum(row.accuracy for row in self.rows) / len(self.rows)
-
-    @property
-    def spread(self) -> tuple[float, float]:
-        """Bounds around `accuracy`: the Wilson interval of a single seed, lowest and highest of several seeds."""
-        if len(self.rows) == 1:
-            return self.rows[0].ci_low, self.rows[0].ci_high
-        return min(row.accuracy for row in self.rows), max(row.accuracy for row in self.rows)
+        return sum(row.accuracy for row in self.samples) / len(self.samples)
 
     def mean(self, values: Iterable[float | None]) -> float | None:
-        """Mean of one value per row; None as soon as one seed lacks it, since a mean of the rest is another number."""
-        known = [value for value in values if value is not None]
-        return sum(known) / len(known) if len(known) == len(self.rows) else None
+        """Mean of one value per seed; None as soon as one lacks it, since a mean of the rest is another number."""
+        every = list(values)
+        known = [value for value in every if value is not None]
+        return sum(known) / len(known) if len(known) == len(every) else None
 
 
 def checkpoint_of(row: SummaryRow) -> Checkpoint:
@@ -81,7 +69,7 @@ def unique_rows(rows: Iterable[SummaryRow]) -> list[SummaryRow]:
     """
     seen: dict[Hashable, SummaryRow] = {}
     for row in rows:
-        kept = seen.setdefault((checkpoint_of(row), row.seed, row.artefact), row)
+        kept = seen.setdefault((checkpoint_of(row), row.replicate, row.artefact), row)
         if kept.num_correct != row.num_correct:
             raise DataError(
                 f"{row.artefact} of run {row.run!r} was made twice, in two stores, with {kept.num_correct} right answers in one, "
@@ -93,15 +81,15 @@ def unique_rows(rows: Iterable[SummaryRow]) -> list[SummaryRow]:
 def pool_seeds(rows: Sequence[SummaryRow]) -> list[Pool]:
     """One pool per checkpoint; runs, data sets and arms by first appearance, then beta, then iteration.
 
-    Raises DataError when one checkpoint and seed has two artefacts: these differ in a key that no row shows.
+    Raises DataError when one checkpoint and replicate has two artefacts: these differ in a key that no row shows.
     """
-    pools: dict[Checkpoint, dict[int, SummaryRow]] = {}
+    pools: dict[Checkpoint, dict[Replicate, SummaryRow]] = {}
     for row in unique_rows(rows):
-        other = pools.setdefault(checkpoint_of(row), {}).setdefault(row.seed, row)
+        other = pools.setdefault(checkpoint_of(row), {}).setdefault(row.replicate, row)
         if other is not row:
             raise DataError(
                 f"two different checkpoints are both arm {row.arm!r}, iteration {row.iteration}, seed {row.seed} of "
-                f"run {row.run!r} ({other.artefact} and {row.artefact}): give runs that differ in more than seed and "
+                f"run {row.run!r} ({other.artefact} and {row.artefact}): give runs that differ in more than seeds and "
                 "beta names of their own (name=...), or report their folders one at a time."
             )
     arms = order_of_appearance(row.arm for row in rows)
@@ -113,7 +101,7 @@ def pool_seeds(rows: Sequence[SummaryRow]) -> list[Pool]:
         place = runs[checkpoint.run], data[checkpoint.data, checkpoint.split], arms[checkpoint.arm]
         return (*place, beta, checkpoint.iteration)
 
-    return [Pool(key, tuple(pools[key][seed] for seed in sorted(pools[key]))) for key in sorted(pools, key=position)]
+    return [Pool(key, tuple(pools[key][seeds] for seeds in sorted(pools[key]))) for key in sorted(pools, key=position)]
 
 
 def order_of_appearance(items: Iterable[T]) -> dict[T, int]:
@@ -125,15 +113,27 @@ def distinct(pools: Iterable[Pool]) -> list[Pool]:
     """The pools without those that another run has as well: runs of one stage 1 all list it. The first one stays."""
     seen: dict[Hashable, Pool] = {}
     for pool in pools:
-        artefacts = tuple((row.seed, row.artefact) for row in pool.rows)
+        artefacts = tuple((row.replicate, row.artefact) for row in pool.rows)
         seen.setdefault((replace(pool.checkpoint, run=""), artefacts), pool)
     return list(seen.values())
 
 
 def ambiguous_runs(rows: Iterable[SummaryRow]) -> set[str]:
-    """Names of runs under which one checkpoint and seed has two artefacts: they differ in a key that no row shows."""
-    found: dict[tuple[Checkpoint, int], str] = {}
-    return {row.run for row in rows if found.setdefault((checkpoint_of(row), row.seed), row.artefact) != row.artefact}
+    """Names of runs under which one checkpoint and replicate has two artefacts: they differ in a key that no row shows."""
+    found: dict[tuple[Checkpoint, Replicate], str] = {}
+    return {
+        row.run for row in rows if found.setdefault((checkpoint_of(row), row.replicate), row.artefact) != row.artefact
+    }
+
+
+def last_iterations(pools: Sequence[Pool]) -> list[Pool]:
+    """The pools of each arm's last iteration, in the pools' order."""
+
+    def arm_of(pool: Pool) -> Checkpoint:
+        return replace(pool.checkpoint, iteration=0)
+
+    last = {arm_of(pool): pool for pool in pools}  # iterations rise
+    return [pool for pool in pools if last[arm_of(pool)] is pool]
 
 
 def choose_baseline(pools: Sequence[Pool], checkpoint: Checkpoint, baseline: str) -> Pool | None:

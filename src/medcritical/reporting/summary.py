@@ -18,15 +18,19 @@ BASE, STAGE_1 = "base", "sft"
 """The arms of the untrained student, and of the stage-1 checkpoint, where every other arm starts."""
 
 
+Replicate = tuple[int, int, int]
+"""Seeds of questions, teacher and training: rows that differ in nothing else are repetitions of one experiment."""
+
+
 class SummaryRow(Record, frozen=True, kw_only=True):
     """Score and costs of one checkpoint on one split. Written at the end of a run, read by `medcritical report`.
 
     `run` is the run's name: rows are pooled over seeds only within one. `arm` is the arm's key in the configuration,
     `title` its printed name. `iteration` is 0 for the untrained student (`stage` "base") and after stage 1, then 1..T.
-    `ci_low` and `ci_high` bound the Wilson interval at level `confidence`. `verifier` is "exact" or the judge's name, who
-    left `undecided` answers open. Token counts and seconds are of the
-    checkpoint and all it was made from, each artefact once; None where nothing recorded them. `equal` says in what the arm
-    was made equal with another one, empty where it is none that trains.
+    `seed` is that of initial weights, sampling and training; `data_seed` and `teacher_seed` are those of questions and teacher.
+    `verifier` is "exact" or the judge's name, who left `undecided` answers open. Token counts and seconds are of the checkpoint
+    and all it was made from, each artefact once; None where nothing recorded them. `equal` says in what the arm was made equal
+    with another one, empty where it is none that trains.
     """
 
     run: str
@@ -41,9 +45,6 @@ class SummaryRow(Record, frozen=True, kw_only=True):
     num_questions: int
     num_correct: int
     accuracy: float
-    ci_low: float
-    ci_high: float
-    confidence: float
     unparsed: int
     undecided: int
     verifier: str
@@ -55,6 +56,13 @@ class SummaryRow(Record, frozen=True, kw_only=True):
     chance: float
     commonest_letter_accuracy: float
     equal: str = ""
+    data_seed: int = 0
+    teacher_seed: int = 0
+
+    @property
+    def replicate(self) -> Replicate:
+        """The row's seeds."""
+        return self.data_seed, self.teacher_seed, self.seed
 
     def __post_init__(self) -> None:
         if self.num_questions < 1:
@@ -85,7 +93,8 @@ class LedgerEntry(Record, frozen=True, kw_only=True):
 class Summary(Record, frozen=True, kw_only=True):
     """All rows of one run, the scores behind them, what they cost, and where the predictions lie.
 
-    `store` is the store's folder, absolute or relative to the summary's own folder. The rest is by a row's artefact:
+    `store` is the store's folder, absolute or relative to the summary's own folder, `confidence` the level of the intervals that
+    the run asks for: counts are stored, and whoever shows an interval computes it. The rest is by a row's artefact:
     `predictions` holds the path, relative to the store, of the JSONL of `Attempt` that it was counted from, `scores` the
     score in full, `lineage` the artefacts that its checkpoint was made from, the checkpoint among them, `scoring` those that
     the score was made from besides: the checkpoint's answers, and the score itself. `ledger` has an entry for each of these.
@@ -93,6 +102,7 @@ class Summary(Record, frozen=True, kw_only=True):
 
     schema: int = SCHEMA
     store: str
+    confidence: float
     rows: tuple[SummaryRow, ...]
     predictions: dict[str, str]
     scores: dict[str, Score]
@@ -110,7 +120,8 @@ class Summary(Record, frozen=True, kw_only=True):
 class Results:
     """What any number of summaries say together.
 
-    `predictions` names the files that are there, `folders` the artefacts of `ledger` whose folder is.
+    `predictions` names the files that are there, `folders` the artefacts of `ledger` whose folder is, `confidences` the levels
+    that the runs ask for.
     """
 
     rows: list[SummaryRow] = field(default_factory=list)
@@ -120,6 +131,7 @@ class Results:
     scoring: dict[str, tuple[str, ...]] = field(default_factory=dict)
     ledger: dict[str, LedgerEntry] = field(default_factory=dict)
     folders: dict[str, Path] = field(default_factory=dict)
+    confidences: set[float] = field(default_factory=set)
 
 
 def gather(summaries: Iterable[tuple[Path, Summary]]) -> Results:
@@ -127,6 +139,7 @@ def gather(summaries: Iterable[tuple[Path, Summary]]) -> Results:
     results = Results()
     for folder, summary in summaries:
         results.rows += summary.rows
+        results.confidences.add(summary.confidence)
         for artefact in summary.predictions:
             path = summary.predictions_path(folder, artefact)
             if path is not None and record_files(path):

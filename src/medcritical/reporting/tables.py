@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medcritical.evaluation.statistics import minimum_detectable_difference
-from medcritical.reporting.pooling import Checkpoint, Difference, Pool, distinct, pool_seeds
+from medcritical.reporting.measuring import Bounds, Difference, Measured
+from medcritical.reporting.pooling import Checkpoint, Pool, distinct, pool_seeds
 from medcritical.reporting.summary import SummaryRow
 
 MARKS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
-POWER, ALPHA = 0.8, 0.05
+POWER = 0.8
 
 
 @dataclass(frozen=True)
@@ -31,42 +32,39 @@ class Column:
     cell: Callable[[Pool], str | None]
 
 
-def result_table(
-    rows: Sequence[SummaryRow], differences: Mapping[Checkpoint, Difference], baseline: str | None
-) -> Table:
+def result_table(rows: Sequence[SummaryRow], measured: Measured) -> Table:
     """One line per checkpoint: accuracy and its interval, sound and unparsed shares, difference to the baseline, n.
 
-    Shares are in percent and differences in percentage points, pooled over seeds by the caller. With several seeds the
-    accuracy is their mean and its interval their range. `baseline` is the arm that differences were taken to, None
-    where none was. Undecided answers have a column where a judge decided. Raises DataError as `pool_seeds` does.
+    Shares are in percent and differences in percentage points, means over seeds. Undecided answers have a column where a judge
+    decided. Raises DataError as `pool_seeds` does.
     """
     every = pool_seeds(rows)
-    pools = distinct(every)
+    pools, differences = distinct(every), measured.differences
     judges = list(dict.fromkeys(row.verifier for row in rows if row.verifier != "exact"))
-    undecided = Column("undecided %", lambda pool: percent(pool.mean(_share(row, row.undecided) for row in pool.rows)))
+
+    def share(name: str) -> Callable[[Pool], str | None]:
+        return lambda pool: percent(pool.mean(_share(row, getattr(row, name)) for row in pool.samples))
+
     columns = [
         *leading_columns(pools),
         Column("accuracy %", lambda pool: percent(pool.accuracy)),
-        Column("interval", lambda pool: bounds(*pool.spread, num_seeds=len(pool.rows))),
-        Column("sound %", lambda pool: percent(pool.mean(_share(row, row.sound) for row in pool.rows))),
-        Column("unparsed %", lambda pool: percent(pool.mean(_share(row, row.unparsed) for row in pool.rows))),
-        *([undecided] if judges else []),
+        Column(
+            interval_heading(pools, measured.confidence), lambda pool: bounds(measured.intervals.get(pool.checkpoint))
+        ),
+        Column("sound %", share("sound")),
+        Column("unparsed %", share("unparsed")),
+        *([Column("undecided %", share("undecided"))] if judges else []),
         Column("difference", lambda pool: _difference(differences.get(pool.checkpoint))),
         Column("its interval", lambda pool: _difference_interval(differences.get(pool.checkpoint))),
-        Column("p (Holm)", lambda pool: _p_value(differences.get(pool.checkpoint))),
-        Column("n", lambda pool: sizes(row.num_questions for row in pool.rows)),
+        Column("p (Holm)", lambda pool: _p_value(differences.get(pool.checkpoint), differences)),
+        Column("n", lambda pool: sizes(row.num_questions for row in pool.samples)),
     ]
-    notes = [*shared_notes(every, pools), *_chance_notes(pools), *_interval_notes(pools)]
-    if differences:
-        notes.append(
-            f"difference: percentage points to arm '{baseline}', paired by question and pooled over seeds; its interval: "
-            "bootstrap over questions, the trained models held fixed"
-        )
-        notes.append(
-            "p (Holm): exact McNemar test of that difference, a question counted once over its seeds, adjusted over the "
-            f"{len(differences)} of this table; * < 0.05, ** < 0.01, *** < 0.001"
-        )
-    notes += _detectable_notes(pools, baseline)
+    notes = [*shared_notes(every, pools), *_chance_notes(pools), seed_note(pools)]
+    notes += [
+        *interval_notes(pools, measured.confidence),
+        *difference_notes(measured.baseline, differences, "p (Holm)"),
+    ]
+    notes += _detectable_notes(pools, measured)
     notes += [f"right or wrong: decided by the LLM judge '{judge}'" for judge in judges]
     return fill(pools, columns, notes)
 
@@ -109,9 +107,9 @@ def fill(pools: Sequence[Pool], columns: Sequence[Column], notes: Sequence[str])
     return Table(header, tuple(tuple(column.cell(pool) for column in columns) for pool in pools), tuple(notes))
 
 
-def bounds(low: float, high: float, *, num_seeds: int) -> str:
-    """An interval in percent: a single seed's in brackets, else the lowest and highest seed."""
-    return f"[{percent(low)}, {percent(high)}]" if num_seeds == 1 else f"{percent(low)} … {percent(high)}"
+def bounds(interval: Bounds | None) -> str | None:
+    """An interval in percent."""
+    return None if interval is None else f"[{percent(interval[0])}, {percent(interval[1])}]"
 
 
 def sizes(counts: Iterable[int]) -> str:
@@ -125,6 +123,11 @@ def sizes(counts: Iterable[int]) -> str:
 def percent(share: float | None) -> str | None:
     """A share as percent with one decimal."""
     return None if share is None else f"{100 * share:.1f}"
+
+
+def points(share: float) -> str:
+    """Percentage points with their sign; a zero has none of its own."""
+    return f"{round(100 * share, 1) + 0.0:+.1f}"
 
 
 def whole(value: float | None) -> str | None:
@@ -143,52 +146,107 @@ def _chance_notes(pools: Sequence[Pool]) -> list[str]:
     return notes
 
 
-def _interval_notes(pools: Sequence[Pool]) -> list[str]:
+def level(confidence: float) -> str:
+    """A level of confidence in percent."""
+    return f"{100 * confidence:.6g} %"
+
+
+def interval_heading(pools: Sequence[Pool], confidence: float) -> str:
+    """The heading of intervals; where every checkpoint has one seed it says that questions alone are what varies."""
+    return f"{level(confidence)} {'interval' if _has_several_seeds(pools) else 'over questions'}"
+
+
+def interval_notes(pools: Sequence[Pool], confidence: float) -> list[str]:
+    """What the intervals of accuracies are."""
     notes = []
-    levels = sorted({row.confidence for pool in pools if len(pool.rows) == 1 for row in pool.rows})
-    if levels:
-        notes.append(f"[low, high]: Wilson interval, {' or '.join(f'{level:.4g}' for level in levels)} confidence")
-    if any(len(pool.rows) > 1 for pool in pools):
-        notes.append("low … high: lowest and highest seed; the accuracy is then the mean over seeds")
+    if any(len(pool.samples) > 1 for pool in pools):
+        notes.append(f"[low, high] of several seeds: {level(confidence)} interval that counts seeds and questions")
+    if any(len(pool.samples) == 1 for pool in pools):
+        notes.append(f"[low, high] of one seed: {level(confidence)} Wilson interval, over questions only")
     return notes
 
 
-def _detectable_notes(pools: Sequence[Pool], baseline: str | None) -> list[str]:
-    """Per data set and split, how small a difference its questions can show, at the baseline's accuracy if there is one."""
+def seed_note(pools: Sequence[Pool]) -> str:
+    """How many replicates there are, and which of the three seeds vary between them."""
+    replicates = {row.replicate for pool in pools for row in pool.rows}
+    if len(replicates) < 2:
+        return "one seed: intervals and tests are over questions only, and say nothing of what another seed would give"
+    of_kind = dict(zip(("questions", "teacher", "training"), zip(*replicates, strict=True), strict=True))
+    vary = [kind for kind, seeds in of_kind.items() if len(set(seeds)) > 1]
+    same = [kind for kind in of_kind if kind not in vary]
+    fewer = ", fewer where n says so" if any(len(pool.samples) < len(replicates) for pool in pools) else ""
+    told = f"; {_listed(same)} {'is' if same == ['teacher'] else 'are'} the same in all" if same else ""
+    return f"{len(replicates)} seeds of {_listed(vary)}{fewer}{told}"
+
+
+def difference_notes(baseline: str | None, differences: Mapping[Checkpoint, Difference], where: str) -> list[str]:
+    """What differences are and which tests gave their p values, shown `where`; nothing without differences."""
+    if not differences:
+        return []
+    over_seeds = "t test over seeds and questions (Cochran and Cox)"
+    tests = {
+        (True, False): f"{over_seeds}",
+        (False, True): "exact McNemar test, over questions only",
+        (True, True): f"{over_seeds}; with one seed exact McNemar test, over questions only and without stars",
+    }
+    counts_seeds = [difference.num_seeds > 1 for difference in differences.values()]
+    return [
+        f"difference: percentage points to arm '{baseline}', paired by seed and question",
+        f"{where}: {tests[any(counts_seeds), not all(counts_seeds)]}; Holm-adjusted over the {len(differences)} of this table; "
+        "* < 0.05, ** < 0.01, *** < 0.001",
+    ]
+
+
+def stars(difference: Difference, differences: Mapping[Checkpoint, Difference]) -> str:
+    """The mark of a difference's adjusted p value. None for a test over questions only where others count seeds."""
+    if difference.num_seeds == 1 and any(each.num_seeds > 1 for each in differences.values()):
+        return ""
+    return next((mark for limit, mark in MARKS if difference.p_holm < limit), "")
+
+
+def _detectable_notes(pools: Sequence[Pool], measured: Measured) -> list[str]:
+    """Per data set and split, how small a difference one seed's questions can show, at the baseline's accuracy if there is one.
+
+    With several seeds it depends on how these vary, which `medcritical report --power` knows.
+    """
     notes = []
     for data, split in dict.fromkeys((pool.checkpoint.data, pool.checkpoint.split) for pool in pools):
         here = [pool for pool in pools if (pool.checkpoint.data, pool.checkpoint.split) == (data, split)]
-        bases = [pool for pool in here if pool.checkpoint.arm == baseline] or here
+        if _has_several_seeds(here):
+            continue
+        bases = [pool for pool in here if pool.checkpoint.arm == measured.baseline] or here
         accuracy = sum(pool.accuracy for pool in bases) / len(bases)
         num_questions = min(row.num_questions for pool in here for row in pool.rows)
-        least = minimum_detectable_difference(num_questions, accuracy, power=POWER, alpha=ALPHA)
+        least = minimum_detectable_difference(num_questions, accuracy, power=POWER, confidence=measured.confidence)
         notes.append(
             f"{data} {split}: minimum detectable difference {100 * least:.1f} points (n = {num_questions} at accuracy "
-            f"{percent(accuracy)} %, {POWER:.0%} power, level {ALPHA:g}, unpaired; pairing lowers it)"
+            f"{percent(accuracy)} %, {POWER:.0%} power, level {1 - measured.confidence:.4g}, unpaired; pairing lowers it, "
+            "variation between seeds raises it)"
         )
     return notes
 
 
 def _difference(difference: Difference | None) -> str | None:
-    return None if difference is None else _points(difference.value)
-
-
-def _points(share: float) -> str:
-    """Percentage points with their sign; a zero has none of its own."""
-    return f"{round(100 * share, 1) + 0.0:+.1f}"
+    return None if difference is None else points(difference.value)
 
 
 def _difference_interval(difference: Difference | None) -> str | None:
-    return None if difference is None else f"[{_points(difference.low)}, {_points(difference.high)}]"
+    return None if difference is None else f"[{points(difference.low)}, {points(difference.high)}]"
 
 
-def _p_value(difference: Difference | None) -> str | None:
+def _p_value(difference: Difference | None, differences: Mapping[Checkpoint, Difference]) -> str | None:
     if difference is None:
         return None
-    p = difference.p_holm
-    shown = "<0.001" if p < 0.001 else f"{p:.3f}"
-    mark = next((mark for level, mark in MARKS if p < level), "")
-    return shown + mark
+    shown = "<0.001" if difference.p_holm < 0.001 else f"{difference.p_holm:.3f}"
+    return shown + stars(difference, differences)
+
+
+def _has_several_seeds(pools: Sequence[Pool]) -> bool:
+    return any(len(pool.samples) > 1 for pool in pools)
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _beta(pool: Pool) -> str | None:

@@ -17,8 +17,9 @@ from medcritical.reporting.drawing import (
     save,
     styled,
 )
-from medcritical.reporting.figures import Line, accuracy_lines, names_in
-from medcritical.reporting.pooling import Pool
+from medcritical.reporting.figures import Line, accuracy_lines, draw_bars, names_in
+from medcritical.reporting.measuring import Bounds
+from medcritical.reporting.pooling import Checkpoint, Pool
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
 BESIDE = 1.015  # factor on beta by which the bars of an iteration stand beside those of the one before
 
 
-def beta_figure(pools: Sequence[Pool], *paths: Path) -> bool:
+def beta_figure(pools: Sequence[Pool], intervals: Mapping[Checkpoint, Bounds], *paths: Path) -> bool:
     """Write accuracy against beta, a line per iteration, a panel per arm and data set; False where no arm has two betas.
 
-    Bars are the spread of a `Pool`. Beta is on a logarithmic axis, marked where it was tried.
+    Bars are the tables' intervals. Beta is on a logarithmic axis, marked where it was tried.
     """
     panels: dict[tuple[str, str, str, str], list[Pool]] = {}
     for pool in pools:
@@ -48,7 +49,7 @@ def beta_figure(pools: Sequence[Pool], *paths: Path) -> bool:
         all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, ((title, _, data, split), here) in zip(all_axes, panels.items(), strict=True):
             axes.set_title(f"{title}, {data} {split}")
-            _draw_betas(axes, here, looks)
+            _draw_betas(axes, here, looks, intervals)
         all_axes[0].set_ylabel("accuracy (%)")
         _add_legend(figure, looks, columns=len(looks))
         save(figure, paths)
@@ -84,14 +85,15 @@ def cost_figure(pools: Sequence[Pool], *paths: Path) -> bool:
     return True
 
 
-def _draw_betas(axes: Axes, pools: Sequence[Pool], looks: Mapping[str, Look]) -> None:
+def _draw_betas(
+    axes: Axes, pools: Sequence[Pool], looks: Mapping[str, Look], intervals: Mapping[Checkpoint, Bounds]
+) -> None:
     betas = sorted({pool.checkpoint.beta for pool in pools if pool.checkpoint.beta is not None})
     for place, number in enumerate(sorted({pool.checkpoint.iteration for pool in pools})):
         mine = [pool for pool in pools if pool.checkpoint.iteration == number]
         x = [(pool.checkpoint.beta or 0.0) * BESIDE**place for pool in mine]
         look = looks[f"iteration {number}"]
-        low, high = zip(*([100 * bound for bound in pool.spread] for pool in mine), strict=True)
-        axes.vlines(x, low, high, colors=look["color"], linewidth=2.5, alpha=0.3)
+        draw_bars(axes, mine, x, look["color"], intervals)
         axes.plot(x, [100 * pool.accuracy for pool in mine], **look)
     axes.set_xscale("log")
     axes.set_xticks(betas, [f"{beta:g}" for beta in betas])

@@ -8,16 +8,20 @@ from medcritical.config.schema import PricesConfig
 from medcritical.config.stages import ReportRow, ReportStage
 from medcritical.records import Score
 from medcritical.reporting.contents import make_tables
+from medcritical.reporting.figures import accuracy_figure
 from medcritical.reporting.grids import alarm_list
 from medcritical.reporting.ledger import priced
+from medcritical.reporting.markup import to_csv, to_markdown
+from medcritical.reporting.measuring import PredictionReader, measure
 from medcritical.reporting.pooling import pool_seeds
+from medcritical.reporting.published import published_table
 from medcritical.reporting.summary import LedgerEntry, Summary, SummaryRow, gather, write_summary
 from medcritical.reporting.trail import read_iterations
 from medcritical.reporting.trajectories import curves_figure, group_curves
-from medcritical.stages.compare import PredictionReader, measure_differences, published_table, write_report
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.results import PREDICTIONS, SCORE
 from medcritical.store import read_json
+from medcritical.store.jsonl import write_atomically
 
 REPORT = "report.json"
 
@@ -28,6 +32,7 @@ def run(config: ReportStage, inputs: Inputs, output: Output) -> None:
     store = inputs.store.root
     summary = Summary(
         store=os.path.relpath(store, output.folder),
+        confidence=config.confidence,
         rows=tuple(rows),
         predictions={
             row.artefact: str((inputs[f"score-{number}"] / PREDICTIONS).relative_to(store))
@@ -38,17 +43,20 @@ def run(config: ReportStage, inputs: Inputs, output: Output) -> None:
         scoring={row.artefact: _scoring(number, inputs) for number, row in enumerate(rows)},
         ledger=_ledger(config.report.prices, inputs),
     )
-    results, baseline = gather([(output.folder, summary)]), config.report.baseline
+    results = gather([(output.folder, summary)])
     reader = PredictionReader(results.predictions)
-    differences = measure_differences(pool_seeds(rows), baseline, reader, config.report.bootstrap)
+    measured = measure(results, config.report.baseline, config.confidence, reader)
     reader.warn_of_missing()
-    tables = make_tables(results, differences, baseline)
+    tables = make_tables(results, measured)
     if config.published:
-        tables = {**tables, "published": published_table(config.published, rows)}
+        tables = {**tables, "published": published_table(config.published, rows, measured)}
     iterations = read_iterations(results)
     if (alarms := alarm_list(iterations).table).rows:
         tables = {**tables, "alarms": alarms}
-    write_report(output.folder, rows, tables)
+    for name, table in tables.items():
+        write_atomically(output.folder / f"{name}.md", to_markdown(table).encode("utf-8"))
+        write_atomically(output.folder / f"{name}.csv", to_csv(table).encode("utf-8"))
+    accuracy_figure(pool_seeds(rows), measured.intervals, output.folder / "accuracy.png")
     for name, curves in group_curves(iterations).items():
         curves_figure(curves, output.folder / f"{name}.png")
     write_summary(output.folder / REPORT, summary)
@@ -105,9 +113,6 @@ def _row(config: ReportStage, row: ReportRow, number: int, inputs: Inputs) -> Su
         num_questions=score.num_questions,
         num_correct=score.num_correct,
         accuracy=score.accuracy,
-        ci_low=score.ci_low,
-        ci_high=score.ci_high,
-        confidence=config.confidence,
         unparsed=score.num_unparsed,
         undecided=score.num_undecided,
         verifier=config.verifier,
@@ -119,4 +124,6 @@ def _row(config: ReportStage, row: ReportRow, number: int, inputs: Inputs) -> Su
         chance=score.chance,
         commonest_letter_accuracy=score.commonest_letter_accuracy,
         equal=_equal(row, number, inputs),
+        data_seed=row.data_seed,
+        teacher_seed=row.teacher_seed,
     )

@@ -89,7 +89,6 @@ def _score(config: ScoreStage, predictions: Sequence[Attempt], inputs: Inputs) -
     score = score_attempts(
         predictions,
         split=predictions[0].question.split,
-        confidence=0.95,
         is_judged=config.verifier.judge is not None,
     )
     flagged = read_flagged(inputs["questions"])
@@ -118,7 +117,6 @@ def _explained(form: ThoughtFormat, predictions: Sequence[Attempt]) -> list[Expl
 
 
 def _describe(score: Score) -> str:
-    interval = f"[{score.ci_low:.1%}, {score.ci_high:.1%}]"
     levels = f"chance {score.chance:.1%}, commonest letter {score.commonest_letter_accuracy:.1%}"
     undecided = f", {score.num_undecided} undecided" if score.agreement else ""
-    return f"accuracy {score.accuracy:.1%} {interval} ({levels}), {score.num_unparsed} unparsed{undecided}"
+    return f"accuracy {score.accuracy:.1%} ({levels}), {score.num_unparsed} unparsed{undecided}"

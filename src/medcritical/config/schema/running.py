@@ -85,7 +85,6 @@ class ReportConfig:
     """Tables and figures."""
 
     baseline: str = key("arm that differences are taken to")
-    bootstrap: int = key("resamples of the paired bootstrap", ge=100)
     prices: Optional[PricesConfig] = key("prices of tokens; null: the ledger counts tokens and seconds alone")
 
 

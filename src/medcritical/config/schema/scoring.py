@@ -53,7 +53,7 @@ class EvaluationConfig:
 
     split: str = key("dev or test")
     questions: Optional[int] = key("questions scored; null: all", ge=1)
-    confidence: float = key("level of intervals in tables and figures", gt=0, lt=1)
+    confidence: float = key("level of the intervals that tables and figures show", gt=0, lt=1)
     base: bool = key("also score the student before any training")
     sft: bool = key("also score the student after stage 1; without arms, false leaves stage 1 out")
     temperature: float = key("softmax temperature; 0 is greedy", ge=0, le=5)
