@@ -58,7 +58,8 @@ class Shown(io.StringIO):
 def calls_until_sft(*overrides: str) -> list[StageCall]:
     """Questions, student, templates, stage 1."""
     calls = make_plan(configure(*SMALL, *overrides), {}).calls
-    before = [call for call in takewhile(lambda call: call.ref.stage != "sft", calls) if call.ref.stage not in ("answer", "score")]
+    before = takewhile(lambda call: call.ref.stage != "sft", calls)
+    before = [call for call in before if call.ref.stage not in ("answer", "score")]
     return [*before, next(call for call in calls if call.ref.stage == "sft")]
 
 

@@ -31,6 +31,7 @@ def make_row() -> MakeRow:
             "iteration": iteration,
             "beta": None if arm in ("base", "sft") else 0.1,
             "seed": seed,
+            "data": "clinic",
             "split": "test",
             "num_questions": 200,
             "num_correct": num_correct,

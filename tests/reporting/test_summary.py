@@ -59,7 +59,8 @@ def test_writing_twice_gives_the_same_bytes(tmp_path, make_row):
         ('{"accuracy": 0.5}', "no run summary"),
         ('{"schema": 99, "rows": []}', "schema 99"),
         ('{"schema": 1, "rows": []}', "schema 1; .* run the experiment again"),
-        ('{"schema": 2, "rows": [{"arm": "sft"}]}', "damaged"),
+        ('{"schema": 2, "rows": []}', "schema 2; .* run the experiment again"),
+        ('{"schema": 3, "rows": [{"arm": "sft"}]}', "damaged"),
     ],
 )
 def test_what_is_no_summary_is_refused_by_name(tmp_path, content, message):

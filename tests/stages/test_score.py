@@ -58,7 +58,9 @@ def test_a_judge_decides_and_agrees_or_not_with_the_rule(score: Scoring) -> None
     with ChatServer() as server:
         server.write = decides(decisions)
         questions = [question(number) for number in range(1, 7)]
-        found, attempts, _, output, (answered,), _ = score(configure(*REAL, *judged_at(server)), questions, says(replies))
+        found, attempts, _, output, (answered,), _ = score(
+            configure(*REAL, *judged_at(server)), questions, says(replies)
+        )
     assert [attempt.outcome for attempt in attempts] == ["right", "wrong", "wrong", "unparsed", "undecided", "unparsed"]
     assert (found.num_questions, found.num_correct, found.num_unparsed, found.num_undecided) == (6, 1, 2, 1)
     assert found.agreement is not None

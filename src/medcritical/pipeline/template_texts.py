@@ -12,7 +12,10 @@ from medcritical.text.prompts import tags_in
 ASKED = ("system", "question", "option", "option_separator", "attempt")
 FORM = ("level", "outline", "chain", "answer", "insight")
 WRITTEN = (*FORM, "outline_separator", "chain_separator", "part_separator")
-RETRIED = {Retry.correction: ("correction",), Retry.step: ("step_correction", "step", "chain_separator", "part_separator")}
+RETRIED = {
+    Retry.correction: ("correction",),
+    Retry.step: ("step_correction", "step", "chain_separator", "part_separator"),
+}
 TAUGHT = ("teach", "teach_correction", "teach_gold")
 """Fields of a template by what they are read for: prompts of attempts, reading responses, writing them, prompts of
 corrections by kind, and prompts of a teacher."""
