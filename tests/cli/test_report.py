@@ -75,7 +75,7 @@ def test_p_values_are_adjusted_over_the_table(tmp_path, call):
     for row, attempts in found:
         write_records(tmp_path / "store" / row.artefact / "predictions.jsonl", attempts)
     scores = {
-        row.artefact: score_attempts(attempts, data="clinic", split="test", confidence=0.95) for row, attempts in found
+        row.artefact: score_attempts(attempts, split="test", confidence=0.95) for row, attempts in found
     }
     write_summary(tmp_path / "summary.json", summarise([row for row, _ in found], scores, "store"))
     content = json.loads(call(tmp_path, "--json")[1])
@@ -135,7 +135,7 @@ def test_a_usage_error_is_one_line(call):
 
 def test_trainings_that_left_the_store_are_named_once(tmp_path, call):
     row, attempts = scored("dpo_self", 1, 0, [True, False], "DPO")
-    score = score_attempts(attempts, data="clinic", split="test", confidence=0.95)
+    score = score_attempts(attempts, split="test", confidence=0.95)
     summary = summarise([row], {row.artefact: score}, "store")
     made = {"dpo/gone": LedgerEntry(stage="dpo", costs=Costs())}
     lineage = {row.artefact: ("teach/shared", "dpo/gone")}
@@ -199,7 +199,7 @@ def test_an_unknown_baseline_names_the_arms(runs, call):
 
 def test_without_the_default_baseline_there_are_no_differences(tmp_path, call):
     row, attempts = scored("dpo_self", 1, 0, [True, False], "DPO")
-    score = score_attempts(attempts, data="clinic", split="test", confidence=0.95)
+    score = score_attempts(attempts, split="test", confidence=0.95)
     write_summary(tmp_path / "summary.json", summarise([row], {row.artefact: score}, "store"))
     status, out, err = call(tmp_path)
     assert (status, err) == (0, "")

@@ -29,7 +29,6 @@ STAGE = DpoStage(
     starts_at_reference=True,
     template=CONFIG.template,
     lora=None,
-    precision=Precision.auto,
     seed=0,
 )
 QUESTION = Question(
@@ -77,7 +76,7 @@ def test_scores_in_other_numbers_are_refused_and_those_in_the_same_are_not(
     tmp_path: Path, inputs: dict[str, ArtefactRef], there: Precision
 ) -> None:
     store = Store(tmp_path)
-    stage = ReferenceStage(CONFIG.template, CONFIG.dpo.max_length, Precision.auto)
+    stage = ReferenceStage(CONFIG.template, CONFIG.dpo.max_length)
     scored = Machine(store, there).make("reference", reference.run, stage, inputs)
     assert store.manifest(scored).facts["precision"] == there.value
     (here,) = {Precision.float32, Precision.bfloat16} - {there}
@@ -99,7 +98,7 @@ def test_a_preference_training_without_a_rejected_response_is_an_alarm(
     pair = PAIR if has_rejected else msgspec.structs.replace(PAIR, rejected=None)
     write_records(store.folder(inputs["pairs"]) / PAIRS, [pair])
     machine = Machine(store, Precision.float32)
-    stage = ReferenceStage(CONFIG.template, CONFIG.dpo.max_length, Precision.auto)
+    stage = ReferenceStage(CONFIG.template, CONFIG.dpo.max_length)
     scored = machine.make("reference", reference.run, stage, inputs)
     config = dataclasses.replace(STAGE, nll_weight=1.0)
     trained = machine.make("dpo", dpo.run, config, {"checkpoint": inputs["checkpoint"], "scored": scored})
