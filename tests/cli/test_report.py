@@ -75,7 +75,7 @@ def test_p_values_are_adjusted_over_the_table(tmp_path, call):
     found = [scored(arm, int(arm != "sft"), 0, right, arm) for arm, right in answers.items()]
     for row, attempts in found:
         write_records(tmp_path / "store" / row.artefact / "predictions.jsonl", attempts)
-    scores = {row.artefact: score_attempts(attempts, data="clinic", split="test") for row, attempts in found}
+    scores = {row.artefact: score_attempts(attempts, split="test") for row, attempts in found}
     write_summary(tmp_path / "summary.json", summarise([row for row, _ in found], scores, "store"))
     content = json.loads(call(tmp_path, "--json")[1])
     assert [(item["arm"], item["p"], item["p_holm"]) for item in content["differences"]] == [
@@ -134,7 +134,7 @@ def test_a_usage_error_is_one_line(call):
 
 def test_trainings_that_left_the_store_are_named_once(tmp_path, call):
     row, attempts = scored("dpo_self", 1, 0, [True, False], "DPO")
-    score = score_attempts(attempts, data="clinic", split="test")
+    score = score_attempts(attempts, split="test")
     summary = summarise([row], {row.artefact: score}, "store")
     made = {"dpo/gone": LedgerEntry(stage="dpo", costs=Costs())}
     lineage = {row.artefact: ("teach/shared", "dpo/gone")}
@@ -281,7 +281,7 @@ def test_an_unknown_baseline_names_the_arms(runs, call):
 
 def test_without_the_default_baseline_there_are_no_differences(tmp_path, call):
     row, attempts = scored("dpo_self", 1, 0, [True, False], "DPO")
-    score = score_attempts(attempts, data="clinic", split="test")
+    score = score_attempts(attempts, split="test")
     write_summary(tmp_path / "summary.json", summarise([row], {row.artefact: score}, "store"))
     status, out, err = call(tmp_path)
     assert (status, err) == (0, "")

@@ -164,7 +164,7 @@ def rule_of(prediction: dict[str, Any]) -> str:
 def test_a_judge_that_is_gone_stops_the_run_with_one_sentence(judged: Judged) -> None:
     with ChatServer() as server:
         pass
-    done = run_judged(judged.root, server, "verifier.judge.name=other")
+    done = run_judged(judged.root, server, "verifier.judge.engine.model=other")
     assert done.returncode == 2
     assert "ConnectError" in done.stderr
     assert "Traceback" not in done.stderr

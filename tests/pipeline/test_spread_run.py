@@ -45,7 +45,7 @@ def test_two_ranks_answer_as_one_process_does_though_one_of_them_is_killed(tmp_p
     alone = run_toy(tmp_path, *RUN)
     table, store = (alone.folder / "table.csv").read_bytes(), tmp_path / "store"
     answers = {stage: files_of(store, stage) for stage in ("play", "answer", "score")}
-    assert all(len(files) > 3 for files in answers.values())
+    assert all(len(files) >= 3 for files in answers.values())
     for stage in ("play", "answer", "score", "report"):
         shutil.rmtree(store / stage)
     killer = kill_a_rank_that_plays(store)

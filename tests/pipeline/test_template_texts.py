@@ -18,9 +18,10 @@ from medcritical.store import Costs, Store
 SMALL = (
     *("arm=[dpo_self,dpo_step,dpo_teacher,dpo_answer]", "sft.correction_form=both", "data/world=easy"),
     *("data.world.diagnosis=1", "data.world.test=0", "data.world.treatment=0", "data.world.options=2"),
-    *("data.sizes.train=90", "data.sizes.dev=0", "data.sizes.test=6", "sft.templates=40", "sft.epochs=null"),
-    *("sft.steps=60", "sft.correction.questions=10", "sft.correction.attempts=2", "sft.correction.epochs=4"),
-    *("selfplay.iterations=1", "selfplay.questions=12", "dpo.steps=2", "dpo.warmup_steps=1"),
+    *("data.sizes.train=120", "data.sizes.dev=0", "data.sizes.test=6", "sft.templates=60", "sft.epochs=null"),
+    *("sft.steps=160", "sft.synthetic_corrections=1", "sft.correction.questions=20", "sft.correction.attempts=2"),
+    *("sft.correction.epochs=10", "selfplay.iterations=1", "selfplay.questions=24", "selfplay.corrector=trained"),
+    *("dpo.steps=2", "dpo.warmup_steps=1"),
     *("trainer.accelerator=cpu", "trainer.precision=float32", "trainer.threads=1"),
 )
 CLOCKED = {"manifest.json", "metrics.jsonl"}
@@ -86,7 +87,7 @@ def test_that_is_said_of_slices_that_leave_something_out(both: tuple[Made, Made]
 
 
 def test_and_of_files_with_something_in_them(both: tuple[Made, Made]) -> None:
-    """Corrections of both forms, pairs of every origin, weights."""
+    """Corrections of both forms, pairs of every origin, examples for a corrector, weights."""
     read, _ = both
 
     def records(stage: str, file: str) -> list[dict[str, object]]:
@@ -94,10 +95,9 @@ def test_and_of_files_with_something_in_them(both: tuple[Made, Made]) -> None:
         return [json.loads(line) for content in contents for line in content.splitlines()]
 
     assert {correction["from_step"] is None for correction in records("play", "corrections.jsonl")} == {True, False}
-    contrasts = [pair for pair in records("pair", "pairs.jsonl") if pair["rejected"] is not None]
-    assert {pair["origin"] for pair in contrasts} == {"correction", "teacher", "answer"}
-    assert {stage for (stage, _), (_, files) in read.items() if "model/model.safetensors" in files} == {
-        "student",
-        "sft",
-        "dpo",
-    }
+    pairs = records("pair", "pairs.jsonl")
+    contrasts = {pair["origin"] for pair in pairs if pair["rejected"] is not None}
+    assert contrasts >= {"correction", "teacher", "answer"}
+    assert any(pair["corrects"] is not None for pair in pairs)
+    trained = {stage for (stage, _), (_, files) in read.items() if "model/model.safetensors" in files}
+    assert trained == {"student", "sft", "dpo"}

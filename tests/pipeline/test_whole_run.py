@@ -51,14 +51,6 @@ def test_a_terminal_of_120_columns_and_30_lines_shows_the_results_last(
         assert display_width(line) <= 120
 
 
-def test_a_row_of_equal_seconds_names_the_device_that_they_were_counted_on(finished: tuple[Path, Run]) -> None:
-    arms = "arm=[dpo_self,rejection_sft_seconds]"
-    run = run_toy(finished[0], arms, "selfplay.iterations=1", "cluster.workers=1", "trainer.accelerator=cpu")
-    (row,) = [row for row in read_summary(run.folder / "summary.json").rows if row.arm == "rejection_sft_seconds"]
-    assert row.equal == f"training time of dpo_self on {device_name(torch.device('cpu'))}"
-    assert row.equal in (run.folder / "table.md").read_text(encoding="utf-8")
-
-
 def test_summary_follows_from_the_store(finished: tuple[Path, Run]) -> None:
     _, run = finished
     summary = read_summary(run.folder / "summary.json")
@@ -261,6 +253,14 @@ def test_a_loop_that_stands_still_stops_with_its_best(finished: tuple[Path, Run]
     assert len(taught) == trained["facts"]["corrector_examples"] > 0
     assert all(pair["chosen"].startswith("<error>") and pair["rejected"] is None for pair in taught)
     assert "nothing: the loop has stopped" in run.stderr
+
+
+def test_a_row_of_equal_seconds_names_the_device_that_they_were_counted_on(finished: tuple[Path, Run]) -> None:
+    arms = "arm=[dpo_self,rejection_sft_seconds]"
+    run = run_toy(finished[0], arms, "selfplay.iterations=1", "cluster.workers=1", "trainer.accelerator=cpu")
+    (row,) = [row for row in read_summary(run.folder / "summary.json").rows if row.arm == "rejection_sft_seconds"]
+    assert row.equal == f"training time of dpo_self on {device_name(torch.device('cpu'))}"
+    assert row.equal in (run.folder / "table.md").read_text(encoding="utf-8")
 
 
 def second_pass_model(root: Path) -> Path:

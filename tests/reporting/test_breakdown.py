@@ -114,8 +114,8 @@ def test_agreement_adds_up_over_seeds(make_row, make_score, make_results):
 
     rows = [make_row(seed=seed, verifier="QwQ-32B") for seed in (0, 1)]
     agreements = [
-        agreement_of("QwQ-32B", judged(20, 2), judged(3, 15), judged(0, 5, 2)),
-        agreement_of("QwQ-32B", judged(0, 3), judged(2, 0), judged(0, 0)),
+        agreement_of(judged(20, 2), judged(3, 15), judged(0, 5, 2)),
+        agreement_of(judged(0, 3), judged(2, 0), judged(0, 0)),
     ]
     scores = {row.artefact: make_score(agreement=found) for row, found in zip(rows, agreements, strict=True)}
     table = agreement_table(make_results(rows, scores))

@@ -59,6 +59,7 @@ def test_writing_twice_gives_the_same_bytes(tmp_path, make_row):
         ("[1, 2]", "no run summary"),
         ('{"accuracy": 0.5}', "no run summary"),
         ('{"schema": 99, "rows": []}', "schema 99"),
+        ('{"schema": 1, "rows": []}', "schema 1; .* run the experiment again"),
         ('{"schema": 2, "rows": []}', "schema 2; .* run the experiment again"),
         ('{"schema": 3, "rows": [{"arm": "sft"}]}', "damaged"),
     ],

@@ -46,11 +46,11 @@ def _facts(own: Manifest, by_stage: dict[str, Manifest], summary: Summary | None
     yield "artefact", own.ref
     if "student" in by_stage:
         student = by_stage["student"].config["student"]
-        yield "base model", student["source"] or f"{student['name']}, from random weights"
+        yield "base model", student["source"] or "none, from random weights"
     if "prepare" in by_stage:
-        yield "questions", by_stage["prepare"].config["data"]["name"]
+        yield "questions", rows[0].data if rows else by_stage["prepare"].config["data"]["format"]
     if "teach" in by_stage:
-        yield "teacher", by_stage["teach"].config["teacher"]["name"]
+        yield "teacher", _teacher(by_stage["teach"])
     yield "optimizer steps", own.facts["steps"]
     if summary is not None:
         yield "seed", summary.rows[0].seed
@@ -87,4 +87,12 @@ def _licences(by_stage: dict[str, Manifest]) -> Iterator[str]:
         else:
             yield f"Questions: {publication.title}, {publication.publisher}; licence: {publication.licence}."
     if "teach" in by_stage and by_stage["teach"].config["teacher"]["kind"] != TeacherKind.oracle.value:
-        yield f"Thoughts were written by {by_stage['teach'].config['teacher']['name']}: see its terms on training models."
+        yield f"Thoughts were written by {_teacher(by_stage['teach'])}: see its terms on training models."
+
+
+def _teacher(teach: Manifest) -> str:
+    """Who wrote the thoughts: the model that was asked, or what kind of teacher it was."""
+    teacher = teach.config["teacher"]
+    if teacher["kind"] == TeacherKind.recorded.value:
+        return "whoever wrote the recorded traces"
+    return str(teacher["engine"]["model"] if teacher["kind"] == TeacherKind.engine.value else "the clinic's oracle")
