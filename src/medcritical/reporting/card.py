@@ -48,7 +48,7 @@ def _facts(own: Manifest, by_stage: dict[str, Manifest], summary: Summary | None
         student = by_stage["student"].config["student"]
         yield "base model", student["source"] or "none, from random weights"
     if "prepare" in by_stage:
-        yield "questions", rows[0].data if rows else by_stage["prepare"].config["data"]["format"]
+        yield "questions", summary.rows[0].data if summary is not None else by_stage["prepare"].config["data"]["format"]
     if "teach" in by_stage:
         yield "teacher", _teacher(by_stage["teach"])
     yield "optimizer steps", own.facts["steps"]

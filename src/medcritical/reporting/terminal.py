@@ -23,7 +23,7 @@ GAP = 2
 def print_run(folder: Path, file: TextIO | None = None) -> None:
     """Print the results of a run's folder.
 
-    A terminal gets the names of the other files, a line of each note, and the table of scores last. A pipe gets all that
+    A terminal gets the names of the other files, the notes that need but a line, and the table of scores last. A pipe gets all that
     `PRINTED` names and, in its last line, the path of summary.json.
     """
     file = sys.stdout if file is None else file
@@ -52,7 +52,7 @@ def _read(path: Path) -> Table:
 def print_table(table: Table, title: str, file: TextIO | None = None, *, is_brief: bool = False) -> None:
     """Print title, notes and table to `file` (standard output when None): with rich on a terminal, else as Markdown.
 
-    On a terminal the table comes last, and without the columns that there is no room for; `is_brief` cuts a note to one line.
+    On a terminal the table comes last, and without the columns that there is no room for; `is_brief` leaves out notes of more than a line.
     """
     file = sys.stdout if file is None else file
     if file.isatty():
@@ -104,5 +104,6 @@ def _draw(table: Table, title: str, file: TextIO, is_brief: bool) -> None:
     console = Console(file=file, width=width, height=height)  # without both it takes a plain terminal for 80 columns
     console.print(Text(f"\n{title}", style="bold"))
     for note in table.notes:
-        console.print(Text(f"- {note}", style="dim"), no_wrap=is_brief, overflow="ellipsis" if is_brief else None)
+        if not is_brief or display_width(note) + 2 <= width:
+            console.print(Text(f"- {note}", style="dim"))
     console.print(grid)
