@@ -186,7 +186,7 @@ def test_the_card_says_what_it_was_made_from(overrides: tuple[str, ...], facts: 
         for call in make_plan(configure(*overrides), {}).calls
         if call.ref.stage in ("prepare", "student", "teach", "sft")
     ]  # fmt: skip
-    lines = card_lines(manifests[-1], manifests, [], is_adapter=False)
+    lines = card_lines(manifests[-1], manifests, None, is_adapter=False)
     assert [fact for fact in facts if not any(line.startswith(f"- {fact}") for line in lines)] == []
     assert any("Thoughts were written by" in line for line in lines) == bool(overrides)
 

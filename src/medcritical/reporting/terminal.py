@@ -23,8 +23,8 @@ GAP = 2
 def print_run(folder: Path, file: TextIO | None = None) -> None:
     """Print the results of a run's folder.
 
-    A terminal gets the names of the other files, the notes that need but a line, and the table of scores last. A pipe gets all that
-    `PRINTED` names and, in its last line, the path of summary.json.
+    A terminal gets the names of the other files, the notes that need but a line, and the table of scores last. A pipe gets
+    all that `PRINTED` names and, in its last line, the path of summary.json.
     """
     file = sys.stdout if file is None else file
     figures = sorted(path.name for path in folder.glob("*.png"))
@@ -52,7 +52,8 @@ def _read(path: Path) -> Table:
 def print_table(table: Table, title: str, file: TextIO | None = None, *, is_brief: bool = False) -> None:
     """Print title, notes and table to `file` (standard output when None): with rich on a terminal, else as Markdown.
 
-    On a terminal the table comes last, and without the columns that there is no room for; `is_brief` leaves out notes of more than a line.
+    On a terminal the table comes last, and without the columns that there is no room for. `is_brief` leaves out notes of more
+    than a line.
     """
     file = sys.stdout if file is None else file
     if file.isatty():
