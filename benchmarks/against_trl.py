@@ -36,7 +36,7 @@ def main() -> None:
         "self_play": lambda: DpoTask(is_played=True).contest(
             "DPO LoRA, pairs of self-play, reference cached", Target()
         ),
-        "self_play_all": lambda: DpoTask(1, is_played=True, per_question=None).contest(
+        "self_play_all": lambda: DpoTask(is_played=True, per_question=None).contest(
             "DPO LoRA, all pairs of a question of self-play, reference cached", Target(3.0)
         ),
         "full": lambda: DpoTask(is_full=True).contest("DPO of all weights, reference cached", Target(1.9)),
