@@ -69,7 +69,7 @@ def explain(error: OmegaConfBaseException) -> str:
         return f"{key}={match.group(1)} is not allowed: {key} is a group of keys; set those, e.g. {_first_key_in(key)}."
     if match := re.search(r"Value '(.*)' (?:of type '.*' could not be converted to|is not a valid) (\w+)", message):
         wanted = _KINDS.get(match.group(2), match.group(2))
-        return f"{key}={match.group(1)} is not allowed: {key} must be {wanted}."
+        return f"{key}={match.group(1)} is not allowed: {key} must be {wanted}{_meaning(key)}."
     if "is not a ListConfig" in message:
         return f"{key} is a list: write {key}=[ITEM,ITEM]."
     if re.search(r"Cannot assign \w+ to Dict", message):
@@ -94,16 +94,24 @@ def unknown_key(key: str) -> str:
 
 def all_keys() -> list[str]:
     """Dotted names of every key of the schema."""
-    return list(_keys_of(Config, ""))
+    return list(_docs_of(Config, ""))
 
 
-def _keys_of(schema: type, prefix: str) -> list[str]:
+def _meaning(key: str) -> str:
+    """What a key means, in brackets; empty for one of a group that the user named."""
+    doc = _docs_of(Config, "").get(key)
+    return f" ({doc})" if doc else ""
+
+
+def _docs_of(schema: type, prefix: str) -> dict[str, str]:
+    """Meaning by dotted name of every key of a schema."""
     import typing
 
-    names = []
-    for name, hint in typing.get_type_hints(schema).items():
-        names.append(f"{prefix}{name}")
+    docs, hints = {}, typing.get_type_hints(schema)
+    for field in dataclasses.fields(schema):
+        name, hint = f"{prefix}{field.name}", hints[field.name]
+        docs[name] = field.metadata["doc"]
         for part in (hint, *typing.get_args(hint)):
             if dataclasses.is_dataclass(part) and isinstance(part, type) and typing.get_origin(hint) is not dict:
-                names += _keys_of(part, f"{prefix}{name}.")
-    return names
+                docs |= _docs_of(part, f"{name}.")
+    return docs
