@@ -31,7 +31,7 @@ TEXTS = {
     "system": "answer play sft reference dpo teach",
     "question option_separator": "answer play sft reference dpo teach score",
     "option": "student answer play sft reference dpo teach score",
-    "attempt": "answer play sft reference dpo teach",
+    "attempt": "answer play sft reference dpo",
     "level": "teach sft play pair score",
     "outline chain answer insight": "teach sft play pair score",
     "outline_separator": "student teach sft pair",
@@ -82,7 +82,8 @@ READERS = {
     "sft": {
         f"{OPTIM} max_length correction_form": "sft",
         "templates": "teach play",
-        "synthetic_corrections correction.max_wrong": "teach",
+        "synthetic_corrections": "teach sft",
+        "correction.max_wrong": "teach",
         "correction.questions correction.attempts": "play",
         "correction.epochs correction.learning_rate": "sft",
     },
@@ -108,7 +109,10 @@ READERS = {
     },
     "arms": {
         "title against": "report",
-        "match method chosen objective": SHAPE,
+        "match": f"play dpo report {SHAPE}",
+        "chosen": f"pair {SHAPE}",
+        "objective": f"report {SHAPE}",
+        "method": SHAPE,
         "retry": f"play {SHAPE}",
     },
     "baselines": {
@@ -141,7 +145,7 @@ READERS = {
     },
     "trainer": {"precision": "sft play reference dpo answer"},
     "report": {
-        "baseline bootstrap": "report",
+        "baseline": "report",
         "prices.currency prices.teacher.prompt prices.teacher.completion prices.student.prompt": "report",
         "prices.student.completion prices.judge.prompt prices.judge.completion": "report",
     },
@@ -172,8 +176,10 @@ CONFIGURATIONS = {
     "other units": ("arm=[dpo_self]", "sft.epochs=null", "sft.steps=99", "dpo.steps=null", "dpo.epochs=1"),
     "uniform": ("arm=[dpo_self]", "selfplay=uniform", "selfplay.corrector=trained", *PRICED),
     "sampled": ("arm=[dpo_self,rejection_sft_tokens]", "evaluation.temperature=0.5", "evaluation.permutations=2"),
-    "asked": (*ASKED, "arm=[dpo_self,dpo_thought]", "teacher.show_gold=true", *JUDGED, *BASELINE),
-    "recorded": (*REAL, "arm=[sft_continued,dpo_self]", "data.shuffle_options=true", "data.contamination=0.5"),
+    "served": (*ASKED, "engine=vllm", "engine@teacher.engine=vllm", "teacher.engine.model=m", "arm=[dpo_self]",
+               "verifier=judge", "engine@verifier.judge.engine=vllm", "verifier.judge.engine.model=j", "trainer.accelerator=cpu"),
+    "asked": (*ASKED, "arm=[dpo_self,dpo_thought,dpo_teacher]", "teacher.show_gold=true", *JUDGED, *BASELINE),
+    "recorded": (*REAL, "arm=[sft_continued,dpo_self,dpo_teacher]", "data.shuffle_options=true", "data.contamination=0.5"),
     "positive": ("arm=[dpo_self]", "dpo.loss=dpo_positive", "dpo.positive_weight=5", "experiment.row=dpo_self",
                  "experiment.published=1", "evaluation.max_new_tokens=40", "evaluation.questions=9"),
 }  # fmt: skip
@@ -213,11 +219,10 @@ def readers() -> dict[str, frozenset[str]]:
                 yield from spread(below, f"{prefix}.{star}{name}" if prefix else name)
 
     found = dict(spread(READERS, ""))
-    known = {name for name, _ in declared(Config)}
     split = {name: {SHAPE} if stages == SHAPE else parts(stages) for name, stages in found.items()}
     for text in SCRATCH.split():
         split[f"template.{text}"] = split[f"template.{text}"] | {"student"}
-    return {name: frozenset(stages) for name, stages in split.items() if name in known}
+    return {name: frozenset(stages) for name, stages in split.items()}
 
 
 def parts(stages: str) -> set[str]:
@@ -320,7 +325,7 @@ def test_what_is_semantic_is_known_to_the_stages_of_the_table_and_to_no_others()
     wrong = {
         name: (sorted(measured()[name]), sorted(stages))
         for name, stages in readers().items()
-        if SHAPE not in stages and name in measured() and measured()[name] - {SHAPE} != stages
+        if name in measured() and measured()[name] - {SHAPE} != stages - {SHAPE}
     }
     assert wrong == {}, "name: (measured, table)"
 
@@ -331,7 +336,7 @@ def test_what_costs_tokens_or_steps_reads_no_label_and_no_statistics(stage: str)
     before = {call.ref for call in make_plan(config, {}).calls if call.ref.stage == stage}
     config.name = config.data.name = config.student.name = config.template.name = config.teacher.name = "another"
     config.arms["dpo_self"].title = config.data.world.name = config.verifier.judge.name = "another"  # type: ignore[union-attr]
-    config.evaluation.confidence, config.report.bootstrap, config.generation.batch_tokens = 0.9, 500, 64
+    config.evaluation.confidence, config.generation.batch_tokens = 0.9, 64
     config.verifier.judge.batch_tokens = 64  # type: ignore[union-attr]
     assert {call.ref for call in make_plan(config, {}).calls if call.ref.stage == stage} == before
 

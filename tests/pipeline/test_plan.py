@@ -413,8 +413,10 @@ def test_how_many_pairs_a_question_has_and_what_they_weigh() -> None:
     one = plan_of(ALONE, "selfplay.iterations=1")
     several = plan_of(ALONE, "selfplay.iterations=1", "selfplay.pairs_per_question=null")
     assert {stage for stage, _ in changed(one, several)} == {"pair", "reference", "dpo", "answer", "score", "report"}
-    shared = plan_of(ALONE, "selfplay.iterations=1", "dpo.pair_weight=per_question")
-    assert {stage for stage, _ in changed(one, shared)} == {"dpo", "answer", "score", "report"}
+    weighed = [ALONE, "selfplay.iterations=1", "dpo.pair_weight=per_question"]
+    assert changed(one, plan_of(*weighed)) == set(), "of one pair a question the weight is 1 either way"
+    shared = plan_of(*weighed, "selfplay.pairs_per_question=null")
+    assert {stage for stage, _ in changed(several, shared)} == {"dpo", "answer", "score", "report"}
 
 
 SOURCES = {

@@ -8,7 +8,7 @@ import pytest
 
 from configurations import configure
 from medcritical.config.schema import Config, TemplateConfig
-from medcritical.pipeline import slices
+from medcritical.pipeline import scoring_slices, slices
 from medcritical.pipeline.execute import call_file
 from medcritical.pipeline.plan import StageCall, make_plan
 from medcritical.pipeline.worker import run_stage
@@ -55,7 +55,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Made, Made]:
     root, config = tmp_path_factory.mktemp("texts"), configure(*SMALL)
     read = make_all(config, root / "read")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(slices, "reading", whole)
+        for module in (slices, scoring_slices):
+            patched.setattr(module, "reading", whole)
         return read, make_all(config, root / "whole")
 
 

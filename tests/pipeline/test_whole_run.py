@@ -94,7 +94,7 @@ def test_manifests_say_with_what_they_were_made(finished: tuple[Path, Run]) -> N
     found = [json.loads(path.read_text(encoding="utf-8")) for path in (root / "store").rglob("manifest.json")]
     by_stage = {manifest["ref"]["stage"]: manifest["environment"] for manifest in found}
     for stage, made in by_stage.items():
-        runs_a_model = stage in ("sft", "dpo", "reference", "play", "evaluate")
+        runs_a_model = stage in ("sft", "dpo", "reference", "play", "answer")
         assert made["python"] == platform.python_version()
         assert made["arithmetic"] == ("float32" if runs_a_model else "")
         assert len(made["devices"]) == int(runs_a_model)

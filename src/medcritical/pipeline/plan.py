@@ -33,6 +33,7 @@ from medcritical.pipeline import scoring_slices
 from medcritical.pipeline.comparison import equal_in, match_of, title_of, trained_match
 from medcritical.pipeline.published import published_values
 from medcritical.pipeline.slices import Slices, corrects, optim_of
+from medcritical.pipeline.unread import data_as_read
 from medcritical.store.artefact import ArtefactRef, artefact_key
 
 Inputs = dict[str, ArtefactRef]
@@ -100,7 +101,7 @@ class _Planner:
 
     def plan(self) -> Plan:
         config, slices = self.config, self.slices
-        questions = self.add(PrepareStage(data=config.data), {}, "questions")
+        questions = self.add(PrepareStage(data=data_as_read(config.data)), {}, "questions")
         for name in config.baselines:
             baseline = config.baselines[name]
             model = self.add(slices.student(baseline.student, baseline.template, 0), {}, f"baseline {name}")

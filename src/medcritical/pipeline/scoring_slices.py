@@ -6,7 +6,8 @@ import dataclasses
 
 from medcritical.config.schema import BaselineConfig, Config, TemplateConfig
 from medcritical.config.stages import AnswerStage, ScoreStage
-from medcritical.pipeline.template_texts import ASKED, FORM, reading
+from medcritical.pipeline.template_texts import ASKED, FORM, SHOWN, reading
+from medcritical.pipeline.unread import engine_as_read, precision_as_read, verifier_as_read
 from medcritical.store.hashing import derive_seed
 
 
@@ -20,7 +21,7 @@ def answers(config: Config, root: int) -> AnswerStage:
     if evaluation.prompt:
         template = dataclasses.replace(template, attempt=evaluation.prompt)
     return AnswerStage(
-        engine=config.engine,
+        engine=engine_as_read(config.engine),
         template=reading(template, *ASKED),
         split=evaluation.split,
         questions=evaluation.questions,
@@ -32,7 +33,7 @@ def answers(config: Config, root: int) -> AnswerStage:
         seed=derive_seed(root, "answers") if evaluation.temperature > 0 else 0,
         batch_tokens=config.generation.batch_tokens,
         needs_explanations=evaluation.explanation,
-        precision=config.trainer.precision,
+        precision=precision_as_read(config),
     )
 
 
@@ -75,10 +76,10 @@ def in_other_orders(config: Config, stage: AnswerStage) -> AnswerStage:
 
 def score(config: Config, template: TemplateConfig) -> ScoreStage:
     """How responses are read and scored. A judge is shown the question as the template writes it."""
-    shown = ("question", "option", "option_separator") if config.verifier.judge is not None else ()
+    shown = SHOWN if config.verifier.judge is not None else ()
     return ScoreStage(
         template=reading(template, *FORM, *shown),
-        verifier=config.verifier,
+        verifier=verifier_as_read(config.verifier),
         count_undecided=config.evaluation.count_undecided,
         explanation=config.evaluation.explanation,
     )

@@ -18,6 +18,7 @@ from medcritical.config.choices import (
     Fallback,
     Match,
     Objective,
+    PairWeight,
     Replay,
     Retry,
     RightBy,
@@ -45,7 +46,8 @@ from medcritical.config.stages import (
     TeachStage,
 )
 from medcritical.pipeline.comparison import trained_match
-from medcritical.pipeline.template_texts import ASKED, FORM, TAUGHT, WRITTEN, correcting_texts, reading
+from medcritical.pipeline.template_texts import ASKED, FORM, SHOWN, SPLICED, WRITTEN, correcting_texts, reading
+from medcritical.pipeline.unread import engine_as_read, precision_as_read, teacher_as_read, verifier_as_read
 from medcritical.store.hashing import derive_seed
 from medcritical.text.prompts import tags_of
 
@@ -73,19 +75,32 @@ class Slices:
         """Thought templates on questions; without questions, corrections of the attempts that are its input."""
         config = self.config
         is_recorded = config.teacher.kind is TeacherKind.recorded
-        is_asked = config.teacher.kind is TeacherKind.engine
         return TeachStage(
-            teacher=config.teacher,
-            template=reading(
-                _taught(config), *WRITTEN, "answer_as", "wrong_answer", *((*ASKED, *TAUGHT) if is_asked else ())
-            ),
+            teacher=teacher_as_read(config.teacher),
+            template=reading(_taught(config), *self._teachers_texts(corrects=questions is None)),
             questions=questions,
             synthetic_corrections=0.0,
             max_wrong=0,
             shuffle_seed=config.data.seed if is_recorded and config.data.shuffle_options else None,
             contamination=config.data.contamination if is_recorded and questions is not None else None,
-            seed=derive_seed(config.teacher.seed, *seed),
+            seed=derive_seed(config.teacher.seed, *seed) if self._teacher_draws(questions) else 0,
         )
+
+    def _teacher_draws(self, questions: QuestionRange | None) -> bool:
+        """True where something depends on the teacher's seed: the oracle draws synthetic errors alone."""
+        is_oracle = self.config.teacher.kind is TeacherKind.oracle
+        return not is_oracle or (questions is not None and self.config.sft.synthetic_corrections > 0)
+
+    def _teachers_texts(self, *, corrects: bool) -> tuple[str, ...]:
+        """The texts that a teacher of this kind reads for templates, or for corrections of attempts."""
+        match self.config.teacher.kind:
+            case TeacherKind.oracle:
+                return WRITTEN
+            case TeacherKind.recorded:
+                return (*WRITTEN, "wrong_answer") if corrects else (*WRITTEN, "answer_as")
+            case TeacherKind.engine:
+                gold = ("teach_gold", "answer_as") if self.config.teacher.show_gold else ("answer_as",)
+                return ("system", *SHOWN, *WRITTEN, *gold, "teach_correction" if corrects else "teach")
 
     def sft(self, optim: OptimConfig, *seed: str | int) -> SftStage:
         """Training on templates and corrections."""
@@ -93,7 +108,7 @@ class Slices:
         return SftStage(
             optim=optim,
             match=Match.steps,
-            correction_form=config.sft.correction_form,
+            correction_form=config.sft.correction_form if self._teaches_corrections else CorrectionForm.whole,
             template=reading(config.template, *ASKED, *WRITTEN, *self._taught_corrections()),
             lora=config.student.lora,
             seed=self.seed(*seed),
@@ -109,7 +124,7 @@ class Slices:
         """Attempts, as many on every question, without retries or corrections."""
         config = self.config
         return PlayStage(
-            engine=config.engine,
+            engine=engine_as_read(config.engine),
             generation=dataclasses.replace(config.generation, correction_max_new_tokens=0),
             template=reading(config.template, *ASKED, *FORM),
             questions=questions,
@@ -120,9 +135,9 @@ class Slices:
             budget=0,
             max_rounds=0,
             corrections=0,
-            verifier=config.verifier,
+            verifier=verifier_as_read(config.verifier),
             seed=self.seed("play", *seed),
-            precision=config.trainer.precision,
+            precision=precision_as_read(config),
         )
 
     def play(self, arm: ArmConfig, iteration: int) -> PlayStage:
@@ -133,7 +148,8 @@ class Slices:
         )
         if corrects(arm):
             stage.generation = self.config.generation
-            stage.template = reading(self.config.template, *ASKED, *FORM, *correcting_texts(arm))
+            spliced = SPLICED if Retry.step in arm.retry else ()
+            stage.template = reading(self.config.template, *ASKED, *FORM, *correcting_texts(arm), *spliced)
         if not arm.retry or (loop.allocation is Allocation.uniform and not corrects(arm)):
             return stage
         if loop.allocation is Allocation.uniform:
@@ -177,7 +193,7 @@ class Slices:
             template=self._paired(arm),
             lora=config.student.lora,
             seed=self.seed("dpo", iteration),
-            pair_weight=config.dpo.pair_weight,
+            pair_weight=config.dpo.pair_weight if self._has_several_pairs(arm) else PairWeight.per_pair,
             arithmetic=self.arithmetic,
         )
 
@@ -190,8 +206,20 @@ class Slices:
         is_trained = self.config.selfplay.corrector is Corrector.trained
         return reading(self.config.template, *ASKED, *(correcting_texts(arm) if is_trained else ()))
 
+    def _has_several_pairs(self, arm: ArmConfig) -> bool:
+        """True where a question may have several examples in one training."""
+        loop = self.config.selfplay
+        trains_corrector = loop.corrector is Corrector.trained and corrects(arm)
+        return loop.pairs_per_question != 1 or loop.replay is not Replay.none or trains_corrector
+
+    @property
+    def _teaches_corrections(self) -> bool:
+        return self.config.sft.correction is not None or self.config.sft.synthetic_corrections > 0
+
     def _taught_corrections(self) -> tuple[str, ...]:
         """The prompts of corrections that stage 1 teaches."""
+        if not self._teaches_corrections:
+            return ()
         form = self.config.sft.correction_form
         whole, step = form is not CorrectionForm.step, form is not CorrectionForm.whole
         return (*(["correction"] if whole else []), *(["step_correction"] if step else []))

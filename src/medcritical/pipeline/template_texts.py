@@ -9,16 +9,14 @@ from medcritical.config.choices import AnswerForm, Retry, TemplateLevel
 from medcritical.config.schema import ArmConfig, TemplateConfig
 from medcritical.text.prompts import tags_in
 
-ASKED = ("system", "question", "option", "option_separator", "attempt")
+SHOWN = ("question", "option", "option_separator")
+ASKED = ("system", *SHOWN, "attempt")
 FORM = ("level", "outline", "chain", "answer", "insight")
 WRITTEN = (*FORM, "outline_separator", "chain_separator", "part_separator")
-RETRIED = {
-    Retry.correction: ("correction",),
-    Retry.step: ("step_correction", "step", "chain_separator", "part_separator"),
-}
-TAUGHT = ("teach", "teach_correction", "teach_gold")
-"""Fields of a template by what they are read for: prompts of attempts, reading responses, writing them, prompts of
-corrections by kind, and prompts of a teacher."""
+RETRIED = {Retry.correction: ("correction",), Retry.step: ("step_correction",)}
+SPLICED = ("step", "chain_separator", "part_separator")
+"""Fields of a template by what they are read for: showing a question, prompts of attempts, reading responses, writing them,
+prompts of corrections by kind, and putting a step correction together."""
 
 
 def reading(template: TemplateConfig, *fields: str) -> TemplateConfig:
@@ -34,5 +32,5 @@ def reading(template: TemplateConfig, *fields: str) -> TemplateConfig:
 
 
 def correcting_texts(arm: ArmConfig) -> tuple[str, ...]:
-    """The fields of a template that an arm's corrections are asked by."""
+    """The fields of a template whose prompts ask for an arm's corrections."""
     return tuple(field for retry in dict.fromkeys(arm.retry) for field in RETRIED.get(retry, ()))
