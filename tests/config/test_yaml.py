@@ -39,15 +39,16 @@ FILES_PER_FOLDER = {
     "conf/trainer": 2,
     "conf/verifier": 3,
     "experiments": 28,
-    "sweeps": 6,
+    "sweeps": 7,
 }
 CELLS = {
-    "sweeps/arms_seeds.yaml": 15,
+    "sweeps/arms_seeds.yaml": 25,
     "sweeps/beta_iterations.yaml": 9,
     "sweeps/optuna_study.yaml": 1,  # the others are asked for
     "sweeps/reference.yaml": 4,
-    "sweeps/seeds.yaml": 3,
+    "sweeps/seeds.yaml": 5,
     "sweeps/template_level.yaml": 4,
+    "sweeps/worlds.yaml": 5,
 }
 CPU = ("trainer.accelerator=cpu",)
 PARTNERS: dict[str, Sequence[str]] = {

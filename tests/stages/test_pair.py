@@ -101,7 +101,7 @@ def test_where_nothing_is_left_one_sentence_says_why(tmp_path: Path) -> None:
 
 
 def test_every_wrong_attempt_with_its_answer_put_right(tmp_path: Path) -> None:
-    stage = dataclasses.replace(STAGE, chosen=Chosen.answer, pairs_per_question=None)
+    stage = dataclasses.replace(STAGE, template=CONFIG.template, chosen=Chosen.answer, pairs_per_question=None)
     pairs, facts = run(tmp_path, stage, [*WRONG, *RIGHT], [])
     contrasts = {item.rejected: item.chosen for item in pairs if item.rejected is not None}
     assert contrasts.keys() == {wrong.text for wrong in WRONG}
@@ -113,11 +113,9 @@ def test_every_wrong_attempt_with_its_answer_put_right(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("most", "expected"), [(1, 1), (None, 3)])
 def test_the_teachers_correction_against_every_wrong_attempt(tmp_path: Path, most: int | None, expected: int) -> None:
-    thought = ThoughtTemplate(
-        question=WRONG[0].question, outline=("o",), chain=("c",), answer="A", letters="A", teacher="oracle"
-    )
+    thought = ThoughtTemplate(question=WRONG[0].question, outline=("o",), chain=("c",), answer="A", letters="A")
     taught = TaughtCorrection(template=thought, attempt=WRONG[1].text, insight="i", kind="own")
-    stage = dataclasses.replace(STAGE, chosen=Chosen.teacher, pairs_per_question=most)
+    stage = dataclasses.replace(STAGE, template=CONFIG.template, chosen=Chosen.teacher, pairs_per_question=most)
     pairs, facts = run(tmp_path, stage, [*WRONG, *RIGHT], [], (taught,))
     rejected = [item.rejected for item in pairs if item.rejected is not None]
     assert rejected[0] == WRONG[1].text

@@ -18,6 +18,11 @@ class DataFormat(str, Enum):
     sharegpt_json = "sharegpt_json"
     jsonl = "jsonl"
 
+    @property
+    def source(self) -> str:
+        """What questions of this format name as where they come from, and their ids begin with: no label of the user's."""
+        return self.value.removesuffix("_csv").removesuffix("_jsonl").removesuffix("_json")
+
 
 class SplitRule(str, Enum):
     """official: each file belongs to the split it is listed under. test_ids: the files under test list the ids of the

@@ -115,7 +115,7 @@ def _load_files(data: DataConfig, split: Split, output: Output) -> list[Question
             data.format,
             encoding=data.encoding,
             language=data.language,
-            source=data.format.value,
+            source=data.format.source,
             on_error=data.on_error,
             split=split,
         )

@@ -125,7 +125,7 @@ def _traces(teacher: TeacherConfig, output: Output) -> list[Trace]:
             teacher.chain,
             encoding=teacher.encoding,
             language=teacher.language,
-            source=teacher.format.value,
+            source=teacher.format.source,
             on_error=teacher.on_error,
         )
         output.facts.setdefault("load_reports", []).append(result.report.to_dict())
