@@ -51,7 +51,7 @@ format: setup ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-study: setup ## the demo with three seeds, and the paired gain over SFT with its interval
+study: setup ## the demo with five seeds of training, and the paired gains with their intervals
 	$(BIN)/medcritical sweeps=seeds
 	$(BIN)/medcritical report outputs/study --to outputs/study
 

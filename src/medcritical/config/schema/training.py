@@ -136,7 +136,7 @@ class ClusterConfig:
     node_rank: int = key("torchrun: which of the machines this one is, from 0", ge=0)
     rdzv_endpoint: str = key("torchrun: HOST:PORT of machine 0, where ranks of several machines meet; empty for one")
     spread_generation: bool = key(
-        "play, evaluate and a teacher that is not a running server on all ranks, like trainings; false: in one process"
+        "play, answers, and a judge or teacher that is not a running server, on all ranks like trainings; false: in one process"
     )
     max_restarts: int = key("times that a stage starts again, from what it has kept, after a rank died", ge=0)
     timeout_seconds: float = key("longest that a rank waits for the others before it gives up", gt=0)
