@@ -8,13 +8,13 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from medcritical.cli.exits import CommandParser, run_command
 from medcritical.errors import DataError
-from medcritical.pipeline.named import named_by_runs
+from medcritical.pipeline.named import Named, named_by_runs
 from medcritical.reporting.tables import Table
 from medcritical.reporting.terminal import print_table
 from medcritical.store.in_use import upkeep, used_names
@@ -79,7 +79,7 @@ def status(arguments: argparse.Namespace) -> int:
         stage: _sizes([artefact for artefact in artefacts if artefact.stage == stage])
         for stage in sorted({artefact.stage for artefact in artefacts})
     }
-    by_run = {str(folder): _sizes_of_run(artefacts, names, runs, folder) for folder, names in runs.items()}
+    by_run = {str(folder): _sizes_of_run(artefacts, runs, folder) for folder in runs}
     total = _sizes(artefacts)
     if arguments.json:
         told = {"store": str(arguments.store), **total, "engines_bytes": others, "states": dict(states)}
@@ -121,7 +121,7 @@ def prune(arguments: argparse.Namespace) -> int:
     """Print, and with `--yes` remove, what is needed by no run folder and no running command; 0.
 
     Raises:
-        DataError: there is no run folder, so that everything would go.
+        DataError: there is no folder of a run of this store, so that everything would go.
         ArtefactError: the store or a run's plan cannot be read, or the disk cannot be written.
     """
     if not arguments.yes:
@@ -138,12 +138,13 @@ def _candidates(arguments: argparse.Namespace) -> list[Artefact]:
     artefacts = survey(arguments.store)
     outputs = _outputs(arguments, must_exist=True)
     runs = named_by_runs(outputs, arguments.store)
-    if not runs:
+    if not any(arguments.store.resolve() in run.stores for run in runs.values()):
         raise DataError(
-            f"no run folder lies below {', '.join(map(str, outputs))}, so that everything in {arguments.store} would go: give "
-            "the folder of the runs with --outputs, or remove the store's folder itself."
+            f"no run of this store lies below {', '.join(map(str, outputs))}, so that everything in {arguments.store} would "
+            "go: give the folder of its runs with --outputs (after a move, give the command of one of them again), or remove "
+            "the store's folder itself."
         )
-    named = {name for names in runs.values() for name in names} | used_names(arguments.store)
+    named = {name for run in runs.values() for name in run.artefacts} | used_names(arguments.store)
     return unneeded(artefacts, named, arguments.older_than, time.time())
 
 
@@ -177,10 +178,10 @@ def _sizes(artefacts: Sequence[Artefact]) -> dict[str, Any]:
 
 
 def _sizes_of_run(
-    artefacts: Iterable[Artefact], names: set[str], runs: dict[Path, set[str]], folder: Path
+    artefacts: Iterable[Artefact], runs: Mapping[Path, Named], folder: Path
 ) -> dict[str, Any]:
-    own = [artefact for artefact in artefacts if artefact.name in names]
-    elsewhere = {name for other, others in runs.items() if other != folder for name in others}
+    own = [artefact for artefact in artefacts if artefact.name in runs[folder].artefacts]
+    elsewhere = {name for other, others in runs.items() if other != folder for name in others.artefacts}
     return {**_sizes(own), "bytes_alone": sum(one.bytes for one in own if one.name not in elsewhere)}
 
 

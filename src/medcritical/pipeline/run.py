@@ -21,6 +21,7 @@ from medcritical.evaluation.explanations import require_packages
 from medcritical.pipeline.estimate import describe_experiment, describe_losses, describe_plan
 from medcritical.pipeline.execute import Executor, LocalExecutor, StageFailed
 from medcritical.pipeline.monitor import watched_machine
+from medcritical.pipeline.named import note_run
 from medcritical.pipeline.pace import Pace
 from medcritical.pipeline.plan import Plan, StageCall, make_plan
 from medcritical.pipeline.ranked import RankExecutor, check_programs
@@ -133,6 +134,7 @@ def prepare_run(run: Run, pace: Pace, swept: Sequence[str] = ()) -> None:
     for place in (run.store.root, run.folder.path):  # both, before a finished run's files are touched
         with readable_write_errors(place):
             place.mkdir(parents=True, exist_ok=True)
+    note_run(run.folder.path, run.store.root)
     calls = [
         PlannedCall(ref=call.ref, label=call.label, inputs=call.inputs, seconds=pace.seconds(call, run.plan))
         for call in run.plan.calls
