@@ -177,9 +177,7 @@ def _sizes(artefacts: Sequence[Artefact]) -> dict[str, Any]:
     return {"artefacts": len(artefacts), "bytes": sum(artefact.bytes for artefact in artefacts)}
 
 
-def _sizes_of_run(
-    artefacts: Iterable[Artefact], runs: Mapping[Path, Named], folder: Path
-) -> dict[str, Any]:
+def _sizes_of_run(artefacts: Iterable[Artefact], runs: Mapping[Path, Named], folder: Path) -> dict[str, Any]:
     own = [artefact for artefact in artefacts if artefact.name in runs[folder].artefacts]
     elsewhere = {name for other, others in runs.items() if other != folder for name in others.artefacts}
     return {**_sizes(own), "bytes_alone": sum(one.bytes for one in own if one.name not in elsewhere)}

@@ -63,8 +63,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def point_to_base(folder: Path, base: Path) -> str:
-    """The checkpoint in `base` as the record in `folder` names it."""
-    return Path(os.path.relpath(base.absolute(), folder.absolute())).as_posix()
+    """The checkpoint in `base` as the record in `folder` names it: from where that really lies, links followed."""
+    return Path(os.path.relpath(base.resolve(), folder.resolve())).as_posix()
 
 
 def copy_record(source: Path, target: Path) -> None:
@@ -97,10 +97,11 @@ def find_weights(folder: Path) -> Weights:
     Raises:
         ModelError: a record is missing, unreadable or malformed, or a base is gone.
     """
-    checkpoint, adapters, seen = read_checkpoint(folder), list[Path](), {folder}
+    checkpoint, folder = read_checkpoint(folder), folder.resolve()
+    adapters, seen = list[Path](), {folder}
     while checkpoint.base is not None:
         assert checkpoint.adapter is not None
-        adapters.insert(0, (folder / checkpoint.adapter).absolute())
+        adapters.insert(0, folder / checkpoint.adapter)
         above, folder = folder, _base_folder(folder, checkpoint.base)
         if folder in seen or not (folder / RECORD_FILE).is_file():
             raise ModelError(
@@ -110,7 +111,7 @@ def find_weights(folder: Path) -> Weights:
         seen.add(folder)
         checkpoint = read_checkpoint(folder)
     is_beside = checkpoint.model == MODEL_FOLDER
-    model = str((folder / MODEL_FOLDER).absolute()) if is_beside else checkpoint.model
+    model = str(folder / MODEL_FOLDER) if is_beside else checkpoint.model
     return Weights(
         model=model,
         is_local=is_beside or Path(model).is_absolute(),
@@ -121,4 +122,4 @@ def find_weights(folder: Path) -> Weights:
 
 
 def _base_folder(folder: Path, base: str) -> Path:
-    return Path(os.path.normpath(folder.absolute() / base))
+    return (folder / base).resolve()  # as the system goes: out of a linked folder ".." leads to where it really lies
