@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -62,11 +63,15 @@ def remove_unused(above: Path, kind: str) -> int:
 
 def folder_bytes(folder: Path) -> int:
     """The bytes of all files below a folder; files that go away meanwhile have none."""
-    total = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):
-            total += path.lstat().st_size if not path.is_dir() else 0
-    return total
+    return sum(found.st_size for found in entries_below(folder) if not stat.S_ISDIR(found.st_mode))
+
+
+def entries_below(folder: Path) -> Iterator[os.stat_result]:
+    """What the disk knows of each file and folder below a folder, and of itself, without those that go away meanwhile."""
+    for place, _, files in os.walk(folder):  # goes on where a folder has gone
+        for path in (place, *(os.path.join(place, name) for name in files)):
+            with suppress(OSError):
+                yield os.lstat(path)
 
 
 def _make(folder: Path, make: Callable[[Path], None]) -> None:
