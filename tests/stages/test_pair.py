@@ -87,6 +87,7 @@ def test_what_teaches_nothing_is_left_out_and_counted(tmp_path: Path) -> None:
     assert [item.rejected is None for item in pairs] == [False]
     assert (facts["pairs"], facts["chosen_alone"], facts["alone_left_out"]) == (1, 0, 3)  # the corrector's example too
     assert facts["shown"] == ["1 pairs, 0 chosen alone", "3 alone left out"]
+    assert facts["made_of"] == {"correction_pair": 1}, "of what is trained on"
 
 
 def test_where_nothing_is_left_one_sentence_says_why(tmp_path: Path) -> None:
@@ -100,8 +101,19 @@ def test_where_nothing_is_left_one_sentence_says_why(tmp_path: Path) -> None:
     assert "\n" not in f"{one.value}{other.value}"
 
 
+def test_where_filters_took_out_every_pair_they_are_to_blame(tmp_path: Path) -> None:
+    filters = dataclasses.replace(STAGE.filters, max_overlap=0.0)
+    stage = dataclasses.replace(STAGE, keeps_alone=False, filters=filters)
+    with pytest.raises(
+        TrainingError,
+        match=r"^no pair to train on: selfplay\.filters took out all 1 pairs \(1 by overlap\), and 2 right answers alone teach "
+        r"nothing with dpo\.nll_weight=0: loosen selfplay\.filters\.$",
+    ):
+        run(tmp_path, stage, [*WRONG, *RIGHT], [CORRECTED])
+
+
 def test_every_wrong_attempt_with_its_answer_put_right(tmp_path: Path) -> None:
-    stage = dataclasses.replace(STAGE, chosen=Chosen.answer, pairs_per_question=None)
+    stage = dataclasses.replace(STAGE, chosen=Chosen.answer, template=CONFIG.template, pairs_per_question=None)
     pairs, facts = run(tmp_path, stage, [*WRONG, *RIGHT], [])
     contrasts = {item.rejected: item.chosen for item in pairs if item.rejected is not None}
     assert contrasts.keys() == {wrong.text for wrong in WRONG}
@@ -113,11 +125,9 @@ def test_every_wrong_attempt_with_its_answer_put_right(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("most", "expected"), [(1, 1), (None, 3)])
 def test_the_teachers_correction_against_every_wrong_attempt(tmp_path: Path, most: int | None, expected: int) -> None:
-    thought = ThoughtTemplate(
-        question=WRONG[0].question, outline=("o",), chain=("c",), answer="A", letters="A", teacher="oracle"
-    )
+    thought = ThoughtTemplate(question=WRONG[0].question, outline=("o",), chain=("c",), answer="A", letters="A")
     taught = TaughtCorrection(template=thought, attempt=WRONG[1].text, insight="i", kind="own")
-    stage = dataclasses.replace(STAGE, chosen=Chosen.teacher, pairs_per_question=most)
+    stage = dataclasses.replace(STAGE, chosen=Chosen.teacher, template=CONFIG.template, pairs_per_question=most)
     pairs, facts = run(tmp_path, stage, [*WRONG, *RIGHT], [], (taught,))
     rejected = [item.rejected for item in pairs if item.rejected is not None]
     assert rejected[0] == WRONG[1].text
