@@ -18,6 +18,7 @@ from medcritical.pipeline.named import note_run
 from medcritical.pipeline.run_folder import PlannedCall, PlannedRun, RunFolder
 from medcritical.store import ArtefactRef, Costs, Store
 from medcritical.store.in_use import in_use
+from medcritical.store.locks import hold
 from medcritical.store.upkeep import name_of
 
 CHAIN = ("prepare", "sft", "play", "dpo")
@@ -142,8 +143,58 @@ def test_what_a_running_command_needs_stays(place: SimpleNamespace) -> None:
         "with in_use(Path(sys.argv[1]), [sys.argv[2]]): os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", killed, str(place.root), name_of(place.refs["sft", "b"])], check=False)
-    assert call(place, "prune", "--yes") == 0
-    assert names(place) == ALL_OF_A
+    users = place.root / ".users"
+    assert len(list(users.iterdir())) == 2, "a killed command leaves its list and its lock"
+    with in_use(place.root, []):
+        assert call(place, "prune", "--yes") == 0
+        assert names(place) == ALL_OF_A
+        assert len(list(users.iterdir())) == 2, "those of the running one"
+    assert not list(users.iterdir())
+
+
+def test_models_merged_for_a_server_that_was_killed_are_told_of_and_removed(
+    place: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engines = place.root / "engines"
+    for name in ("merged-1", "merged-2"):
+        (engines / name).mkdir(parents=True)
+        (engines / name / "model").write_bytes(b"x" * 1500)
+        (engines / f".{name}.lock").touch()
+    with hold(engines / ".merged-2.2.user"):
+        assert call(place, "prune") == 0
+        shown = capsys.readouterr().out
+        assert "| engines/merged-1 " in shown
+        assert "merged-2" not in shown
+        assert "and 1.5 kB of models merged for servers, would be removed; add --yes" in shown
+        assert (engines / "merged-1").is_dir()
+        assert call(place, "prune", "--yes") == 0
+        assert "and 1.5 kB of models merged for servers." in capsys.readouterr().out
+        assert [path.name for path in engines.glob("merged-*")] == ["merged-2"]
+    assert call(place, "prune", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["merged"], told["merged_bytes"]) == ({"engines/merged-2": 1500}, 1500)
+
+
+def test_artefacts_of_another_user_are_left_and_told_of_at_the_end(
+    place: SimpleNamespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The superuser may remove all of them, so the refusal is made up."""
+    theirs, unlink = place.store.folder(place.refs["play", "b"]), Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.parent == theirs:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert call(place, "prune", "--yes") == 2
+    told = capsys.readouterr()
+    assert "3 artefacts removed" in told.out
+    assert told.err == (
+        f"error: 1 artefacts belong to another user and were left (play/{'b' * 16} is the first): ask that user to give the "
+        "same command.\n"
+    )
+    assert names(place) == ALL_OF_A | {"play/b"}
 
 
 def test_older_than_counts_days_and_keeps_what_younger_ones_need(place: SimpleNamespace) -> None:
