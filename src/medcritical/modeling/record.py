@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,12 +69,24 @@ def point_to_base(folder: Path, base: Path) -> str:
 
 
 def copy_record(source: Path, target: Path) -> None:
-    """Write the record of the checkpoint in `source` into `target`, so that it names the same base from there."""
+    """Write the record of the checkpoint in `source`, and its adapter's, into `target`: they name the same base from there."""
     checkpoint = read_checkpoint(source)
     if checkpoint.base is not None:
         base = point_to_base(target, _base_folder(source, checkpoint.base))
         checkpoint = msgspec.structs.replace(checkpoint, base=base)
     write_checkpoint(target, checkpoint)
+    if checkpoint.adapter and (source / checkpoint.adapter / ADAPTER_CONFIG).is_file():
+        _copy_adapter_config(source / checkpoint.adapter, target / checkpoint.adapter)
+
+
+def _copy_adapter_config(source: Path, target: Path) -> None:
+    """The base is a Hugging Face id, an absolute folder, or a path from the adapter's own folder."""
+    config = json.loads((source / ADAPTER_CONFIG).read_bytes())
+    base = config.get("base_model_name_or_path") or ""
+    if base.startswith("../"):
+        config["base_model_name_or_path"] = point_to_base(target, source / base)
+    target.mkdir(parents=True, exist_ok=True)
+    (target / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
