@@ -113,7 +113,7 @@ def test_where_filters_took_out_every_pair_they_are_to_blame(tmp_path: Path) -> 
 
 
 def test_every_wrong_attempt_with_its_answer_put_right(tmp_path: Path) -> None:
-    stage = dataclasses.replace(STAGE, chosen=Chosen.answer, template=CONFIG.template, pairs_per_question=None)
+    stage = dataclasses.replace(STAGE, template=CONFIG.template, chosen=Chosen.answer, pairs_per_question=None)
     pairs, facts = run(tmp_path, stage, [*WRONG, *RIGHT], [])
     contrasts = {item.rejected: item.chosen for item in pairs if item.rejected is not None}
     assert contrasts.keys() == {wrong.text for wrong in WRONG}
@@ -127,7 +127,7 @@ def test_every_wrong_attempt_with_its_answer_put_right(tmp_path: Path) -> None:
 def test_the_teachers_correction_against_every_wrong_attempt(tmp_path: Path, most: int | None, expected: int) -> None:
     thought = ThoughtTemplate(question=WRONG[0].question, outline=("o",), chain=("c",), answer="A", letters="A")
     taught = TaughtCorrection(template=thought, attempt=WRONG[1].text, insight="i", kind="own")
-    stage = dataclasses.replace(STAGE, chosen=Chosen.teacher, template=CONFIG.template, pairs_per_question=most)
+    stage = dataclasses.replace(STAGE, template=CONFIG.template, chosen=Chosen.teacher, pairs_per_question=most)
     pairs, facts = run(tmp_path, stage, [*WRONG, *RIGHT], [], (taught,))
     rejected = [item.rejected for item in pairs if item.rejected is not None]
     assert rejected[0] == WRONG[1].text

@@ -200,7 +200,7 @@ def _show(
         refused = [] if pruned is None else [one.name for one in pruned.refused]
         print(json.dumps({**told, "merged_bytes": merged_bytes, "removed": removed, "refused": refused}, indent=1))
         return
-    rows = [(one.name, one.state, date_of(one), readable(one.bytes)) for one in candidates]
+    rows = [(one.name, str(one.state), date_of(one), readable(one.bytes)) for one in candidates]
     rows += [(folder, "merged for a server", "", readable(bytes_)) for folder, bytes_ in merged.items()]
     if rows:
         print_table(Table(("artefact", "state", "written", "size"), tuple(rows)), "Needed by no run")
