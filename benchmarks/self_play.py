@@ -55,9 +55,13 @@ def self_play_groups(tokenizer: PreTrainedTokenizerBase, pairs_per_question: int
 
 
 def typical(questions: Sequence[list[Group]], number: int) -> list[Group]:
-    """Of every `number` questions in a row, with a median number of pairs each, those of the nearest lengths to all."""
+    """Of every `number` questions in a row, with a median number of pairs each, those of the nearest lengths to all.
+
+    Where there are fewer of them, these are all that there is.
+    """
     size = median_low(map(num_pairs, questions))
     alike = [question for question in questions if num_pairs(question) == size]
+    number = min(number, len(alike))
     windows = [alike[start : start + number] for start in range(0, len(alike) - number + 1, number)]
     return nearest(
         [[group for question in window for group in question] for window in windows],

@@ -35,6 +35,7 @@ def test_the_typical_questions_have_a_median_number_of_pairs_and_the_nearest_len
     assert [self_play.num_pairs(item) for item in questions] == [1, 2, 6, 3, 3, 3, 3, 3, 3]
     assert self_play.typical(questions, 1) == alike[4]
     assert self_play.typical(questions, 2) == [*alike[4], *alike[5]]
+    assert self_play.typical(questions, 100) == [group for question in alike for group in question]
 
 
 def test_a_question_with_several_corrections_is_shared_as_one(load_script: LoadScript) -> None:

@@ -9,13 +9,16 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from medcritical.cli.store import main, readable
+from medcritical.pipeline.named import note_run
 from medcritical.pipeline.run_folder import PlannedCall, PlannedRun, RunFolder
 from medcritical.store import ArtefactRef, Costs, Store
 from medcritical.store.in_use import in_use
+from medcritical.store.locks import hold
 from medcritical.store.upkeep import name_of
 
 CHAIN = ("prepare", "sft", "play", "dpo")
@@ -41,7 +44,7 @@ def place(tmp_path: Path) -> SimpleNamespace:
     calls = [
         PlannedCall(ref=refs[stage, "a"], label=stage, inputs={}, seconds=None) for stage in ("play", "dpo")
     ]  # an older plan may name less than all that it needs
-    RunFolder(tmp_path / "runs" / "toy-1").plan(PlannedRun(swept=[], store="elsewhere", calls=calls))
+    RunFolder(tmp_path / "runs" / "toy-1").plan(PlannedRun(swept=[], store=str(tmp_path / "store"), calls=calls))
     return SimpleNamespace(store=store, refs=refs, runs=tmp_path / "runs", root=tmp_path / "store")
 
 
@@ -140,8 +143,58 @@ def test_what_a_running_command_needs_stays(place: SimpleNamespace) -> None:
         "with in_use(Path(sys.argv[1]), [sys.argv[2]]): os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", killed, str(place.root), name_of(place.refs["sft", "b"])], check=False)
-    assert call(place, "prune", "--yes") == 0
-    assert names(place) == ALL_OF_A
+    users = place.root / ".users"
+    assert len(list(users.iterdir())) == 2, "a killed command leaves its list and its lock"
+    with in_use(place.root, []):
+        assert call(place, "prune", "--yes") == 0
+        assert names(place) == ALL_OF_A
+        assert len(list(users.iterdir())) == 2, "those of the running one"
+    assert not list(users.iterdir())
+
+
+def test_models_merged_for_a_server_that_was_killed_are_told_of_and_removed(
+    place: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engines = place.root / "engines"
+    for name in ("merged-1", "merged-2"):
+        (engines / name).mkdir(parents=True)
+        (engines / name / "model").write_bytes(b"x" * 1500)
+        (engines / f".{name}.lock").touch()
+    with hold(engines / ".merged-2.2.user"):
+        assert call(place, "prune") == 0
+        shown = capsys.readouterr().out
+        assert "| engines/merged-1 " in shown
+        assert "merged-2" not in shown
+        assert "and 1.5 kB of models merged for servers, would be removed; add --yes" in shown
+        assert (engines / "merged-1").is_dir()
+        assert call(place, "prune", "--yes") == 0
+        assert "and 1.5 kB of models merged for servers." in capsys.readouterr().out
+        assert [path.name for path in engines.glob("merged-*")] == ["merged-2"]
+    assert call(place, "prune", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["merged"], told["merged_bytes"]) == ({"engines/merged-2": 1500}, 1500)
+
+
+def test_artefacts_of_another_user_are_left_and_told_of_at_the_end(
+    place: SimpleNamespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The superuser may remove all of them, so the refusal is made up."""
+    theirs, unlink = place.store.folder(place.refs["play", "b"]), Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.parent == theirs:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert call(place, "prune", "--yes") == 2
+    told = capsys.readouterr()
+    assert "3 artefacts removed" in told.out
+    assert told.err == (
+        f"error: 1 artefacts belong to another user and were left (play/{'b' * 16} is the first): ask that user to give the "
+        "same command.\n"
+    )
+    assert names(place) == ALL_OF_A | {"play/b"}
 
 
 def test_older_than_counts_days_and_keeps_what_younger_ones_need(place: SimpleNamespace) -> None:
@@ -210,7 +263,60 @@ def test_no_run_folder_removes_nothing(place: SimpleNamespace, capsys: pytest.Ca
     one_sentence(capsys, "there is no folder", "--outputs")
     place.runs.mkdir()
     assert call(place, "prune", "--yes") == 2
-    one_sentence(capsys, "no run folder lies below", "would go")
+    one_sentence(capsys, "no run of this store lies below", "would go")
+    assert names(place) == ALL_OF_A | ALL_OF_B
+
+
+def test_runs_of_another_store_are_no_reason_to_remove_all(
+    place: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = place.runs / "toy-1" / "plan.json"
+    plan.write_text(plan.read_text(encoding="utf-8").replace(str(place.root), "/elsewhere"), encoding="utf-8")
+    (place.runs / "summary.json").write_text('{"of": "another program"}', encoding="utf-8")
+    assert call(place, "prune", "--yes") == 2
+    one_sentence(capsys, "no run of this store lies below", "after a move, give the command of one of them again")
+    assert names(place) == ALL_OF_A | ALL_OF_B
+    (plan.parent / "summary.json").write_text('{"store": "../../store"}', encoding="utf-8")
+    assert call(place, "prune", "--yes") == 0, "the results say where their store lies, also after a move of both"
+    assert names(place) == ALL_OF_A
+
+
+def test_a_run_that_noted_its_folder_is_found_wherever_it_lies(place: SimpleNamespace, tmp_path: Path) -> None:
+    far = RunFolder(tmp_path / "far" / "toy-2")
+    needed = PlannedCall(ref=place.refs["sft", "b"], label="sft", inputs={}, seconds=None)
+    far.plan(PlannedRun(swept=[], store=str(place.root), calls=[needed]))
+    for folder in (far.path, place.runs / "toy-1"):
+        note_run(folder, place.root)
+    assert call(place, "prune", "--yes") == 0
+    assert names(place) == ALL_OF_A | {"prepare/b", "sft/b"}
+    shutil.rmtree(far.path)
+    assert call(place, "prune", "--yes") == 0
+    assert names(place) == ALL_OF_A
+
+
+def test_runs_behind_links_count_and_circles_end(place: SimpleNamespace, tmp_path: Path) -> None:
+    (place.runs / "toy-1").rename(tmp_path / "moved")
+    (place.runs / "linked").symlink_to(tmp_path / "moved")
+    (tmp_path / "moved" / "back").symlink_to(place.runs)
+    assert call(place, "prune", "--yes") == 0
+    assert names(place) == ALL_OF_A
+
+
+def test_a_folder_that_cannot_be_entered_stops_prune(
+    place: SimpleNamespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its runs may need what nobody else names. The superuser may enter all folders, so the refusal is made up."""
+    locked, scandir = place.runs / "locked", os.scandir
+    locked.mkdir()
+
+    def refuse(path: str) -> Any:
+        if Path(path) == locked:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert call(place, "prune", "--yes") == 2
+    one_sentence(capsys, f"{locked} cannot be read (Permission denied)", "make it readable")
     assert names(place) == ALL_OF_A | ALL_OF_B
 
 

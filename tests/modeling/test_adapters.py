@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from peft import AutoPeftModelForCausalLM, PeftModel, get_peft_model
@@ -16,9 +17,17 @@ from medcritical.config.choices import StudentKind
 from medcritical.config.schema import LoraConfig
 from medcritical.errors import ModelError
 from medcritical.modeling import adapters
+from medcritical.modeling.adapter_files import stack_adapters, write_adapter
 from medcritical.modeling.checkpoint import load_checkpoint, save_trained, write_merged
 from medcritical.modeling.lora import add_lora
-from medcritical.modeling.record import copy_record, find_weights, read_checkpoint
+from medcritical.modeling.record import (
+    Checkpoint,
+    copy_record,
+    find_weights,
+    point_to_base,
+    read_checkpoint,
+    write_checkpoint,
+)
 from medcritical.modeling.student import create_student
 
 IDS = torch.tensor([[1, 2, 3, 4]])
@@ -106,6 +115,37 @@ def test_a_copied_record_names_the_same_base(store: Path) -> None:
         copy_record(store / "dpo" / "2", target)
         assert find_weights(target).adapters[0] == store / "sft" / "1" / "adapter"
     assert read_checkpoint(store / "gate" / "3" / "best").base == "../../../sft/1"
+
+
+def test_a_base_is_found_from_both_sides_of_a_link(tmp_path: Path) -> None:
+    """A project's outputs on a scratch disk: ".." from there does not lead into the project."""
+    outputs, base = tmp_path / "project" / "outputs", tmp_path / "project" / "student"
+    (tmp_path / "scratch" / "deep" / "outputs").mkdir(parents=True)
+    outputs.parent.mkdir()
+    outputs.symlink_to(tmp_path / "scratch" / "deep" / "outputs")
+    write_checkpoint(base, Checkpoint(model="owner/model"))
+    write_checkpoint(outputs / "sft", Checkpoint(adapter="adapter", base=point_to_base(outputs / "sft", base)))
+    copy_record(outputs / "sft", tmp_path / "copy")
+    for folder in (outputs / "sft", outputs.resolve() / "sft", tmp_path / "copy"):
+        weights = find_weights(folder)
+        assert (weights.model, weights.adapters) == ("owner/model", (folder.resolve() / "adapter",))
+
+
+@pytest.mark.parametrize("last", ["sft/1", "dpo/2"])  # one adapter, which is copied, and two, which are stacked
+@pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_bytes(b"half")])
+def test_a_damaged_adapter_is_not_exported(store: Path, tmp_path: Path, last: str, damage) -> None:  # type: ignore[no-untyped-def]
+    damage(store / "sft" / "1" / "adapter" / "adapter_model.safetensors")
+    with pytest.raises(ModelError, match=rf"^{store}/sft/1/adapter cannot be read as an adapter: .+"):
+        write_adapter(find_weights(store / last), tmp_path / "exported")
+    assert not (tmp_path / "exported").exists()
+
+
+def test_adapters_of_embeddings_are_not_stacked() -> None:
+    """There A is `[rank, tokens]` and B `[out, rank]` under other names, and other axes grow."""
+    names = ("model.embed_tokens.lora_embedding_A", "model.embed_tokens.lora_embedding_B")
+    adapter = {name: np.ones((2, 2), np.float32) for name in names}
+    with pytest.raises(ModelError, match="not on the same layers: export the whole model with --merge"):
+        stack_adapters([adapter, adapter], [1.0, 1.0])
 
 
 @pytest.mark.parametrize("gone", ["sft/1", "student/0"])

@@ -5,6 +5,7 @@ import importlib.metadata
 import io
 import json
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,6 +50,19 @@ def test_a_terminal_of_120_columns_and_30_lines_shows_the_results_last(
     for line, title in zip(lines[-6:], titles, strict=True):
         assert line.startswith(title)
         assert display_width(line) <= 120
+
+
+def test_a_damaged_manifest_is_made_again_and_hinders_nobody_else(finished: tuple[Path, Run], tmp_path: Path) -> None:
+    """One that the run needs, and one of another run."""
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    (damaged,) = (tmp_path / "store" / "report").glob("*/manifest.json")
+    other = tmp_path / "store" / "dpo" / ("f" * 16) / "manifest.json"
+    other.parent.mkdir()
+    for path in (damaged, other):
+        path.write_text("{", encoding="utf-8")
+    (made,) = [line for line in run_toy(tmp_path).stderr.splitlines() if line.startswith("[")]
+    assert "] report " in made
+    assert json.loads(damaged.read_text(encoding="utf-8"))["ref"]["stage"] == "report"
 
 
 def test_summary_follows_from_the_store(finished: tuple[Path, Run]) -> None:

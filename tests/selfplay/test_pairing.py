@@ -163,7 +163,7 @@ def test_the_quality_report_by_hand(attempt: Make, correction: Correct) -> None:
         trial(attempt("wrong", id="q4")),
     ]
     pairs, counts = made(trials)
-    assert pair_quality(trials, pairs, counts) == {
+    assert pair_quality(trials, pairs, counts["stubborn"]) == {
         "questions": 4,
         "pools": {"corrected": 2, "solved": 1, "stubborn": 1},
         "pairs": 2,
@@ -183,8 +183,9 @@ def test_the_quality_report_by_hand(attempt: Make, correction: Correct) -> None:
 
 def test_the_quality_report_of_nothing(attempt: Make) -> None:
     stubborn = [trial(attempt("wrong"))]
-    report = pair_quality(stubborn, [], Counter(stubborn=1))
+    report = pair_quality(stubborn, [], 1)
     assert (report["pairs"], report["chosen_alone"], report["sound_chosen"]) == (0, 0, None)
+    assert report["made_of"] == {"stubborn": 1}
     assert "overlap" not in report
 
 

@@ -87,6 +87,7 @@ def test_what_teaches_nothing_is_left_out_and_counted(tmp_path: Path) -> None:
     assert [item.rejected is None for item in pairs] == [False]
     assert (facts["pairs"], facts["chosen_alone"], facts["alone_left_out"]) == (1, 0, 3)  # the corrector's example too
     assert facts["shown"] == ["1 pairs, 0 chosen alone", "3 alone left out"]
+    assert facts["made_of"] == {"correction_pair": 1}, "of what is trained on"
 
 
 def test_where_nothing_is_left_one_sentence_says_why(tmp_path: Path) -> None:
@@ -98,6 +99,17 @@ def test_where_nothing_is_left_one_sentence_says_why(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no pair to train on: none of 1 questions has a verified answer") as other:
         run(tmp_path, STAGE, WRONG, [])
     assert "\n" not in f"{one.value}{other.value}"
+
+
+def test_where_filters_took_out_every_pair_they_are_to_blame(tmp_path: Path) -> None:
+    filters = dataclasses.replace(STAGE.filters, max_overlap=0.0)
+    stage = dataclasses.replace(STAGE, keeps_alone=False, filters=filters)
+    with pytest.raises(
+        TrainingError,
+        match=r"^no pair to train on: selfplay\.filters took out all 1 pairs \(1 by overlap\), and 2 right answers alone teach "
+        r"nothing with dpo\.nll_weight=0: loosen selfplay\.filters\.$",
+    ):
+        run(tmp_path, stage, [*WRONG, *RIGHT], [CORRECTED])
 
 
 def test_every_wrong_attempt_with_its_answer_put_right(tmp_path: Path) -> None:

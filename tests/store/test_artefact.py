@@ -1,5 +1,6 @@
 """Keys, manifests, costs: what an artefact is known by and what it tells."""
 
+import errno
 import hashlib
 import json
 from pathlib import Path
@@ -111,6 +112,32 @@ def test_a_damaged_manifest_is_named(store: Store, content: bytes) -> None:
     (store.folder(ref) / MANIFEST).write_bytes(content)
     with pytest.raises(ArtefactError, match=MANIFEST):
         store.manifest(ref)
+    other = make(store, "play", {})
+    assert [manifest.ref for manifest in store.manifests()] == [other], "it hinders nobody who needs others"
+    assert not store.is_complete(ref)
+    builder.make(store, ref)
+    assert store.is_complete(ref)
+
+
+def test_a_manifest_that_the_disk_refuses_is_not_made_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = make(store, "pair", {})
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ArtefactError, match=f"cannot read {store.folder(ref)}: .*Input/output error"):
+        store.is_complete(ref)
+
+
+def refuse(path: Path) -> bytes:
+    raise OSError(errno.EIO, "Input/output error", str(path))
+
+
+def test_manifests_that_are_removed_meanwhile_are_left_out(store: Store) -> None:
+    """As by a prune at work: found, and gone when it is read."""
+    refs = [make(store, stage, {}) for stage in ("pair", "play", "sft")]
+    reading = store.manifests()
+    first = next(reading)
+    for ref in refs:
+        store.discard(ref)
+    assert [first, *reading] == [first]
 
 
 def test_a_manifest_tells_what_made_it(store: Store) -> None:

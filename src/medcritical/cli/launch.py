@@ -18,7 +18,7 @@ from medcritical.config.arms import timed_arms
 from medcritical.config.choices import WandbMode
 from medcritical.config.schema import Config
 from medcritical.errors import ConfigError, MedCriticalError
-from medcritical.pipeline.run import execute_run, failure_of, plan_run, read_pace
+from medcritical.pipeline.run import execute_run, failure_of, needed_by, plan_run, read_pace
 from medcritical.pipeline.run_folder import RunFolder
 from medcritical.pipeline.sweep import Cell, describe_sweep, distinct, in_launching_order, prepare_cells
 from medcritical.pipeline.sweep_status import cell_state
@@ -105,7 +105,7 @@ def launch(whole: DictConfig, cells: Sequence[Cell]) -> None:
         return
     ordered = in_launching_order(waiting)
     folders = [cell.run.folder.path for cell in ordered] if settings.on_error == "stop" else []
-    with CellWatcher(ordered):
+    with needed_by([cell.run for cell in cells]), CellWatcher(ordered):  # cells that wait need theirs too
         _hand_over(whole, [_task_overrides(cell) for cell in ordered], functools.partial(run_cell, stopped_by=folders))
 
 

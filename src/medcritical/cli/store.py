@@ -8,17 +8,18 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medcritical.cli.exits import CommandParser, run_command
-from medcritical.errors import DataError
-from medcritical.pipeline.named import named_by_runs
+from medcritical.errors import ArtefactError, DataError
+from medcritical.pipeline.named import Named, named_by_runs
 from medcritical.reporting.tables import Table
 from medcritical.reporting.terminal import print_table
-from medcritical.store.in_use import upkeep, used_names
-from medcritical.store.shared import folder_bytes, remove_unused
+from medcritical.store.in_use import forget_users, upkeep, used_names
+from medcritical.store.shared import folder_bytes, remove_unused, unused_folders
 from medcritical.store.upkeep import Artefact, State, date_of, remove, survey, unneeded, verify
 
 NOT_ARTEFACTS = "engines"
@@ -79,7 +80,7 @@ def status(arguments: argparse.Namespace) -> int:
         stage: _sizes([artefact for artefact in artefacts if artefact.stage == stage])
         for stage in sorted({artefact.stage for artefact in artefacts})
     }
-    by_run = {str(folder): _sizes_of_run(artefacts, names, runs, folder) for folder, names in runs.items()}
+    by_run = {str(folder): _sizes_of_run(artefacts, runs, folder) for folder in runs}
     total = _sizes(artefacts)
     if arguments.json:
         told = {"store": str(arguments.store), **total, "engines_bytes": others, "states": dict(states)}
@@ -117,70 +118,109 @@ def check(arguments: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
+@dataclass(frozen=True)
+class Pruned:
+    """What `prune --yes` did: artefacts removed, those that belong to others, and bytes of merged models."""
+
+    removed: list[Artefact]
+    refused: list[Artefact]
+    merged_bytes: int
+
+
 def prune(arguments: argparse.Namespace) -> int:
     """Print, and with `--yes` remove, what is needed by no run folder and no running command; 0.
 
     Raises:
-        DataError: there is no run folder, so that everything would go.
-        ArtefactError: the store or a run's plan cannot be read, or the disk cannot be written.
+        DataError: there is no folder of a run of this store, so that everything would go.
+        ArtefactError: the store or a run's plan cannot be read, the disk cannot be written, or an artefact is another user's;
+            the others are removed before that is said.
     """
     if not arguments.yes:
-        return _show(arguments, _candidates(arguments), removed=None)
+        _show(arguments, _candidates(arguments), _merged(arguments), None)
+        return 0
     survey(arguments.store)  # says that there is no store before a lock is made in it
     with upkeep(arguments.store):
-        candidates = _candidates(arguments)
-        removed = [artefact for artefact in candidates if remove(artefact)]
-        remove_unused(arguments.store / NOT_ARTEFACTS, MERGED)
-    return _show(arguments, candidates, removed)
+        candidates, merged = _candidates(arguments), _merged(arguments)
+        pruned = _remove(candidates, arguments.store)
+        forget_users(arguments.store)
+    _show(arguments, candidates, merged, pruned)
+    if pruned.refused:
+        raise ArtefactError(
+            f"{len(pruned.refused)} artefacts belong to another user and were left ({pruned.refused[0].name} is the first): "
+            "ask that user to give the same command."
+        )
+    return 0
+
+
+def _remove(candidates: Sequence[Artefact], store: Path) -> Pruned:
+    removed, refused = list[Artefact](), list[Artefact]()
+    for artefact in candidates:
+        try:
+            if remove(artefact):
+                removed.append(artefact)
+        except ArtefactError as error:
+            if not isinstance(error.__cause__, PermissionError):
+                raise
+            refused.append(artefact)
+    return Pruned(removed, refused, remove_unused(store / NOT_ARTEFACTS, MERGED))
+
+
+def _merged(arguments: argparse.Namespace) -> dict[str, int]:
+    """Bytes of the models merged for servers that nobody asks any more, by their place in the store."""
+    unused = unused_folders(arguments.store / NOT_ARTEFACTS, MERGED)
+    return {str(folder.relative_to(arguments.store)): folder_bytes(folder) for folder in unused}
 
 
 def _candidates(arguments: argparse.Namespace) -> list[Artefact]:
     artefacts = survey(arguments.store)
     outputs = _outputs(arguments, must_exist=True)
     runs = named_by_runs(outputs, arguments.store)
-    if not runs:
+    if not any(arguments.store.resolve() in run.stores for run in runs.values()):
         raise DataError(
-            f"no run folder lies below {', '.join(map(str, outputs))}, so that everything in {arguments.store} would go: give "
-            "the folder of the runs with --outputs, or remove the store's folder itself."
+            f"no run of this store lies below {', '.join(map(str, outputs))}, so that everything in {arguments.store} would "
+            "go: give the folder of its runs with --outputs (after a move, give the command of one of them again), or remove "
+            "the store's folder itself."
         )
-    named = {name for names in runs.values() for name in names} | used_names(arguments.store)
+    named = {name for run in runs.values() for name in run.artefacts} | used_names(arguments.store)
     return unneeded(artefacts, named, arguments.older_than, time.time())
 
 
-def _show(arguments: argparse.Namespace, candidates: list[Artefact], removed: list[Artefact] | None) -> int:
-    size = sum(artefact.bytes for artefact in (candidates if removed is None else removed))
+def _show(
+    arguments: argparse.Namespace, candidates: list[Artefact], merged: dict[str, int], pruned: Pruned | None
+) -> None:
+    removed = None if pruned is None else [one.name for one in pruned.removed]
+    size = sum(one.bytes for one in (candidates if pruned is None else pruned.removed))
+    merged_bytes = sum(merged.values()) if pruned is None else pruned.merged_bytes
     if arguments.json:
         listed = [
             {"artefact": one.name, "bytes": one.bytes, "state": one.state, "written": date_of(one)}
             for one in candidates
         ]
-        told = {"store": str(arguments.store), "artefacts": listed, "bytes": size}
-        print(json.dumps({**told, "removed": None if removed is None else [one.name for one in removed]}, indent=1))
-        return 0
-    rows = tuple((one.name, one.state, date_of(one), readable(one.bytes)) for one in candidates)
+        told = {"store": str(arguments.store), "artefacts": listed, "bytes": size, "merged": merged}
+        refused = [] if pruned is None else [one.name for one in pruned.refused]
+        print(json.dumps({**told, "merged_bytes": merged_bytes, "removed": removed, "refused": refused}, indent=1))
+        return
+    rows = [(one.name, str(one.state), date_of(one), readable(one.bytes)) for one in candidates]
+    rows += [(folder, "merged for a server", "", readable(bytes_)) for folder, bytes_ in merged.items()]
     if rows:
-        print_table(Table(("artefact", "state", "written", "size"), rows), "Needed by no run")
-    if removed is None:
-        print(
-            f"{len(rows)} artefacts, {readable(size)}, would be removed{'; add --yes to remove them' if rows else ''}."
-        )
+        print_table(Table(("artefact", "state", "written", "size"), tuple(rows)), "Needed by no run")
+    beside = f", and {readable(merged_bytes)} of models merged for servers" if merged_bytes else ""
+    if pruned is None:
+        hint = "; add --yes to remove them" if rows else ""
+        print(f"{len(candidates)} artefacts, {readable(size)}{beside}, would be removed{hint}.")
     else:
-        left = len(rows) - len(removed)
-        print(
-            f"{len(removed)} artefacts removed, {readable(size)}{f'; {left} are being made just now' if left else ''}."
-        )
-    return 0
+        left = len(candidates) - len(pruned.removed) - len(pruned.refused)
+        busy = f"; {left} are being made just now" if left else ""
+        print(f"{len(pruned.removed)} artefacts removed, {readable(size)}{beside}{busy}.")
 
 
 def _sizes(artefacts: Sequence[Artefact]) -> dict[str, Any]:
     return {"artefacts": len(artefacts), "bytes": sum(artefact.bytes for artefact in artefacts)}
 
 
-def _sizes_of_run(
-    artefacts: Iterable[Artefact], names: set[str], runs: dict[Path, set[str]], folder: Path
-) -> dict[str, Any]:
-    own = [artefact for artefact in artefacts if artefact.name in names]
-    elsewhere = {name for other, others in runs.items() if other != folder for name in others}
+def _sizes_of_run(artefacts: Iterable[Artefact], runs: Mapping[Path, Named], folder: Path) -> dict[str, Any]:
+    own = [artefact for artefact in artefacts if artefact.name in runs[folder].artefacts]
+    elsewhere = {name for other, others in runs.items() if other != folder for name in others.artefacts}
     return {**_sizes(own), "bytes_alone": sum(one.bytes for one in own if one.name not in elsewhere)}
 
 

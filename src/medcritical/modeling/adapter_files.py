@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from medcritical.errors import ModelError
 from medcritical.modeling.record import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Weights
 
 LoraTensors = Mapping[str, NDArray[np.float32]]
+_PLAIN = re.compile(r"\.lora_[AB]\.")
 
 
 def write_adapter(weights: Weights, folder: Path) -> None:
@@ -25,13 +28,13 @@ def write_adapter(weights: Weights, folder: Path) -> None:
     W + s1 B1 A1 + s2 B2 A2 = W + [s1 B1, s2 B2] [A1; A2] with s = alpha / rank.
 
     Raises:
-        ModelError: they are not on the same layers.
+        ModelError: one is missing or damaged, or they are not on the same layers.
     """
     configs = [_read_config(adapter) for adapter in weights.adapters]
+    tensors = [_read_tensors(adapter) for adapter in weights.adapters]
     config = {**configs[-1], "base_model_name_or_path": weights.model, "revision": weights.revision or None}
     shutil.copytree(weights.adapters[-1], folder, copy_function=shutil.copyfile)
     if len(configs) > 1:
-        tensors = [load_file(adapter / ADAPTER_WEIGHTS) for adapter in weights.adapters]
         scales = [config["lora_alpha"] / config["r"] for config in configs]
         save_file(stack_adapters(tensors, scales), folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
         config["r"] = config["lora_alpha"] = sum(config["r"] for config in configs)
@@ -45,7 +48,7 @@ def stack_adapters(adapters: Sequence[LoraTensors], scales: Sequence[float]) -> 
         ModelError: they are not on the same layers, or one is no plain LoRA of linear layers.
     """
     names = set(adapters[0])
-    if any(set(adapter) != names for adapter in adapters) or not all(".lora_" in name for name in names):
+    if any(set(adapter) != names for adapter in adapters) or not all(map(_PLAIN.search, names)):
         raise ModelError("adapters over one another are not on the same layers: export the whole model with --merge.")
     return {
         name: np.concatenate([adapter[name] for adapter in adapters], axis=0)
@@ -61,5 +64,16 @@ def _read_config(adapter: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{adapter} cannot be read as an adapter: {error}") from error
+        raise _unreadable(adapter, error) from error
     return config
+
+
+def _read_tensors(adapter: Path) -> LoraTensors:
+    try:
+        return load_file(adapter / ADAPTER_WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(adapter, error) from error
+
+
+def _unreadable(adapter: Path, error: Exception) -> ModelError:
+    return ModelError(f"{adapter} cannot be read as an adapter: {error}")

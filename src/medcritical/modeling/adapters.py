@@ -95,5 +95,5 @@ def check_agreement(apart: Tensor, merged: Tensor, dtype: torch.dtype, what: str
     if not distance <= tolerance:  # nan too
         raise ModelError(
             f"{what} merged into its base computes something else than beside it: logits of a prompt are {distance:.2g} apart "
-            f"(relative; at most {tolerance:g}): serve or export the adapter without merging, or report this model"
+            f"(relative; at most {tolerance:g}): report this model, or train it in full (student.lora=null)"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,17 +64,29 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def point_to_base(folder: Path, base: Path) -> str:
-    """The checkpoint in `base` as the record in `folder` names it."""
-    return Path(os.path.relpath(base.absolute(), folder.absolute())).as_posix()
+    """The checkpoint in `base` as the record in `folder` names it: from where that really lies, links followed."""
+    return Path(os.path.relpath(base.resolve(), folder.resolve())).as_posix()
 
 
 def copy_record(source: Path, target: Path) -> None:
-    """Write the record of the checkpoint in `source` into `target`, so that it names the same base from there."""
+    """Write the record of the checkpoint in `source`, and its adapter's, into `target`: they name the same base from there."""
     checkpoint = read_checkpoint(source)
     if checkpoint.base is not None:
         base = point_to_base(target, _base_folder(source, checkpoint.base))
         checkpoint = msgspec.structs.replace(checkpoint, base=base)
     write_checkpoint(target, checkpoint)
+    if checkpoint.adapter and (source / checkpoint.adapter / ADAPTER_CONFIG).is_file():
+        _copy_adapter_config(source / checkpoint.adapter, target / checkpoint.adapter)
+
+
+def _copy_adapter_config(source: Path, target: Path) -> None:
+    """The base is a Hugging Face id, an absolute folder, or a path from the adapter's own folder."""
+    config = json.loads((source / ADAPTER_CONFIG).read_bytes())
+    base = config.get("base_model_name_or_path") or ""
+    if base.startswith("../"):
+        config["base_model_name_or_path"] = point_to_base(target, source / base)
+    target.mkdir(parents=True, exist_ok=True)
+    (target / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -97,10 +110,11 @@ def find_weights(folder: Path) -> Weights:
     Raises:
         ModelError: a record is missing, unreadable or malformed, or a base is gone.
     """
-    checkpoint, adapters, seen = read_checkpoint(folder), list[Path](), {folder}
+    checkpoint, folder = read_checkpoint(folder), folder.resolve()
+    adapters, seen = list[Path](), {folder}
     while checkpoint.base is not None:
         assert checkpoint.adapter is not None
-        adapters.insert(0, (folder / checkpoint.adapter).absolute())
+        adapters.insert(0, folder / checkpoint.adapter)
         above, folder = folder, _base_folder(folder, checkpoint.base)
         if folder in seen or not (folder / RECORD_FILE).is_file():
             raise ModelError(
@@ -110,7 +124,7 @@ def find_weights(folder: Path) -> Weights:
         seen.add(folder)
         checkpoint = read_checkpoint(folder)
     is_beside = checkpoint.model == MODEL_FOLDER
-    model = str((folder / MODEL_FOLDER).absolute()) if is_beside else checkpoint.model
+    model = str(folder / MODEL_FOLDER) if is_beside else checkpoint.model
     return Weights(
         model=model,
         is_local=is_beside or Path(model).is_absolute(),
@@ -121,4 +135,4 @@ def find_weights(folder: Path) -> Weights:
 
 
 def _base_folder(folder: Path, base: str) -> Path:
-    return Path(os.path.normpath(folder.absolute() / base))
+    return (folder / base).resolve()  # as the system goes: out of a linked folder ".." leads to where it really lies

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,10 +13,12 @@ import msgspec
 from medcritical.errors import ArtefactError, DataError
 from medcritical.pipeline.run_folder import PLAN
 from medcritical.reporting.summary import SUMMARY
-from medcritical.store import ArtefactRef
+from medcritical.store import ArtefactRef, read_json, write_json
+from medcritical.store.hashing import hash_json
 from medcritical.store.upkeep import name_of
 
 T = TypeVar("T")
+_NOTES = ".runs"
 
 
 class _Call(msgspec.Struct):
@@ -23,47 +26,92 @@ class _Call(msgspec.Struct):
 
 
 class _Plan(msgspec.Struct):
-    """What the plans of all versions have."""
+    """What the plans of all versions have; `store` is absolute."""
 
     calls: list[_Call]
+    store: str = ""
 
 
 class _Summary(msgspec.Struct):
-    """What the summaries of all versions have."""
+    """What the summaries of all versions have; `store` is a path from the run folder."""
 
     lineage: dict[str, list[str]] = {}
+    store: str = ""
 
 
-def named_by_runs(outputs: Iterable[Path], store: Path) -> dict[Path, set[str]]:
-    """Names of artefacts ("<stage>/<16 digits>") by run folder.
+@dataclass(frozen=True)
+class Named:
+    """What a run folder names: artefacts ("<stage>/<16 digits>"), and the stores that they lie in."""
+
+    artefacts: set[str] = field(default_factory=set)
+    stores: set[Path] = field(default_factory=set)
+
+
+def note_run(folder: Path, store: Path) -> None:
+    """Say in the store where a run that uses it has its folder, so that upkeep finds it wherever it lies.
+
+    A store that this process may not write to is left as it is. Raises ArtefactError when the disk is full.
+    """
+    folder = folder.resolve()
+    note = store / _NOTES / f"{hash_json(str(folder))[:16]}.json"
+    if not note.exists() and os.access(store, os.W_OK):
+        write_json(note, str(folder))
+
+
+def named_by_runs(outputs: Collection[Path], store: Path) -> dict[Path, Named]:
+    """What is named by the run folders below `outputs`, and by those that the store itself knows of and that are there.
 
     Raises:
         DataError: there is no such folder of runs.
-        ArtefactError: a run's plan or summary cannot be read, so that nobody knows what it needs.
+        ArtefactError: a folder, or a run's plan or summary, cannot be read, so that nobody knows what is needed.
     """
-    found = dict[Path, set[str]]()
+    found, seen = dict[Path, Named](), {store.resolve()}
     for above in outputs:
         if not above.is_dir():
             raise DataError(f"there is no folder {above}: give the folder of the runs with --outputs.")
-        for path in _files(above, store.resolve()):
-            names = _in_plan(path) if path.name == PLAN else _in_summary(path)
-            found.setdefault(path.parent, set()).update(names)
+    for above in (*outputs, *_noted(store)):
+        for path in _files(above, seen):
+            run = found.setdefault(path.parent, Named())
+            names, place = _in_plan(path) if path.name == PLAN else _in_summary(path)
+            run.artefacts.update(names)
+            run.stores.update(place)
     return found
 
 
-def _files(above: Path, store: Path) -> Iterator[Path]:
-    for folder, below, files in os.walk(above):
-        below[:] = sorted(name for name in below if (Path(folder) / name).resolve() != store)
+def _noted(store: Path) -> list[Path]:
+    folders = [Path(read_json(note, str)) for note in sorted((store / _NOTES).glob("*.json"))]
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def _files(above: Path, seen: set[Path]) -> Iterator[Path]:
+    """Plans and summaries below a folder, behind links too; in no folder of `seen`, to which those looked at are added."""
+    for folder, below, files in os.walk(above, onerror=_refuse, followlinks=True):
+        place = Path(folder).resolve()
+        if place in seen:  # a link led here before, in a circle perhaps
+            below.clear()
+            continue
+        seen.add(place)
+        below.sort()
         yield from (Path(folder) / name for name in (PLAN, SUMMARY) if name in files)
 
 
-def _in_plan(path: Path) -> set[str]:
-    return {name_of(call.ref) for call in _read(path, _Plan).calls}
+def _refuse(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # else it was removed meanwhile
+        raise ArtefactError(
+            f"{error.filename} cannot be read ({error.strerror}), so that nobody knows what the runs in it need: "
+            "make it readable, or move it out of the folder of runs."
+        ) from error
 
 
-def _in_summary(path: Path) -> set[str]:
-    lineage = _read(path, _Summary).lineage
-    return {*lineage, *(name for names in lineage.values() for name in names)}
+def _in_plan(path: Path) -> tuple[set[str], set[Path]]:
+    plan = _read(path, _Plan)
+    return {name_of(call.ref) for call in plan.calls}, {Path(plan.store).resolve()} if plan.store else set()
+
+
+def _in_summary(path: Path) -> tuple[set[str], set[Path]]:
+    summary = _read(path, _Summary)
+    names = {*summary.lineage, *(name for names in summary.lineage.values() for name in names)}
+    return names, {(path.parent.resolve() / summary.store).resolve()} if summary.store else set()
 
 
 def _read(path: Path, kind: type[T]) -> T:

@@ -6,8 +6,8 @@ import os
 import shutil
 import sys
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from medcritical.evaluation.explanations import require_packages
 from medcritical.pipeline.estimate import describe_experiment, describe_losses, describe_plan
 from medcritical.pipeline.execute import Executor, LocalExecutor, StageFailed
 from medcritical.pipeline.monitor import watched_machine
+from medcritical.pipeline.named import note_run
 from medcritical.pipeline.pace import Pace
 from medcritical.pipeline.plan import Plan, StageCall, make_plan
 from medcritical.pipeline.ranked import RankExecutor, check_programs
@@ -133,6 +134,7 @@ def prepare_run(run: Run, pace: Pace, swept: Sequence[str] = ()) -> None:
     for place in (run.store.root, run.folder.path):  # both, before a finished run's files are touched
         with readable_write_errors(place):
             place.mkdir(parents=True, exist_ok=True)
+    note_run(run.folder.path, run.store.root)
     calls = [
         PlannedCall(ref=call.ref, label=call.label, inputs=call.inputs, seconds=pace.seconds(call, run.plan))
         for call in run.plan.calls
@@ -148,7 +150,7 @@ def execute_run(run: Run) -> Path | None:
     """
     if run.folder.is_held():
         print(f"{run.folder.path} is being worked on by another process; waiting for it.", file=sys.stderr)
-    with run.folder.hold():
+    with run.folder.hold(), needed_by([run]):
         run.folder.forgive()
         folder = run.folder.path
         if run.missing():
@@ -164,14 +166,27 @@ def execute_run(run: Run) -> Path | None:
     return summary
 
 
+@contextmanager
+def needed_by(runs: Sequence[Run]) -> Iterator[None]:
+    """While the block lasts, upkeep removes nothing that these runs need.
+
+    A store that may not be written to, and need not be, is left as it is: nobody removes anything there either.
+    """
+    with ExitStack() as stack:
+        for root in {run.store.root for run in runs}:
+            here = [run for run in runs if run.store.root == root]
+            if os.access(root, os.W_OK) or any(run.missing() for run in here):
+                stack.enter_context(in_use(root, {name_of(call.ref) for run in here for call in run.plan.calls}))
+        yield
+
+
 def _make_missing(run: Run) -> None:
-    """Have the artefacts made that are not there, and say in the store meanwhile what the plan needs."""
-    with in_use(run.store.root, [name_of(call.ref) for call in run.plan.calls]):
-        missing, folder = run.missing(), run.folder.path
-        num_done = len(run.plan.calls) - len(missing)
-        print(f"{len(run.plan.calls)} stages, {num_done} of them done before; log: {folder / LOG}", file=sys.stderr)
-        with watched_machine(folder, run.config.logger.system_seconds):
-            _executor(run.config, run.store, folder).execute(missing, Watcher(run.plan.calls, num_done))
+    """Have the artefacts made that are not there."""
+    missing, folder = run.missing(), run.folder.path
+    num_done = len(run.plan.calls) - len(missing)
+    print(f"{len(run.plan.calls)} stages, {num_done} of them done before; log: {folder / LOG}", file=sys.stderr)
+    with watched_machine(folder, run.config.logger.system_seconds):
+        _executor(run.config, run.store, folder).execute(missing, Watcher(run.plan.calls, num_done))
 
 
 def _export(logger: LoggerConfig, folder: Path) -> None:

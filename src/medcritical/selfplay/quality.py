@@ -16,17 +16,23 @@ MALFORMED_ALARM = 1 / 3  # share; our choice
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\s\u3400-\u9fff]+")
 
 
-def pair_quality(trials: list[Trial], pairs: list[PreferencePair], counts: Counter[str]) -> dict[str, Any]:
-    """Counts of pools and pairs, lengths (words), overlap (share of words in common), duplicates, sound chosen."""
+def pair_quality(trials: list[Trial], pairs: list[PreferencePair], stubborn: int) -> dict[str, Any]:
+    """Counts of pools and pairs, lengths (words), overlap (share of words in common), duplicates, sound chosen.
+
+    Args:
+        pairs: what is trained on; `made_of` counts it by origin.
+        stubborn: questions of which nothing could be made; in `made_of` too.
+    """
     contrasts = [(pair.chosen, pair.rejected) for pair in pairs if pair.rejected is not None]
     sound = [pair.is_chosen_sound for pair in pairs if pair.is_chosen_sound is not None]
+    made_of = Counter(f"{pair.origin}_{'alone' if pair.rejected is None else 'pair'}" for pair in pairs)
     tried = [item for trial in trials for item in trial.corrections]
     report: dict[str, Any] = {
         "questions": len(trials),
         "pools": dict(Counter(trial.pool for trial in trials)),
         "pairs": len(contrasts),
         "chosen_alone": len(pairs) - len(contrasts),
-        "made_of": dict(counts),
+        "made_of": dict(made_of + Counter(stubborn=stubborn)),
         "corrections_tried": len(tried),
         "corrections_verified": sum(item.corrected.is_correct for item in tried),
         "malformed_attempts": sum(not attempt.is_well_formed for trial in trials for attempt in trial.attempts),

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from medcritical.config.stages import GateStage
-from medcritical.modeling.record import RECORD_FILE, copy_record
+from medcritical.modeling.record import ADAPTER_CONFIG, RECORD_FILE, copy_record
 from medcritical.records import Score
 from medcritical.selfplay.promotion import GateState, decide
 from medcritical.stages.context import STOPPED, Inputs, Output
@@ -66,9 +66,9 @@ def _state(inputs: Inputs) -> GateState:
 
 def _link(source: Path, target: Path) -> None:
     """The checkpoint in `source` again in `target`, by links where the disk can, without what belongs to its artefact."""
-    own = shutil.ignore_patterns(MANIFEST, GATE, BEST, RECORD_FILE)
+    own = shutil.ignore_patterns(MANIFEST, GATE, BEST, RECORD_FILE, ADAPTER_CONFIG)
     shutil.copytree(source, target, ignore=own, copy_function=_link_or_copy, dirs_exist_ok=True)
-    copy_record(source, target)  # which names an adapter's base from where it lies
+    copy_record(source, target)  # what names an adapter's base from where it lies
 
 
 def _link_or_copy(source: str, target: str) -> None:

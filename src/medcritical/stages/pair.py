@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from random import Random
 
 from medcritical.config.choices import Chosen
@@ -34,7 +35,11 @@ PAIRS, QUALITY = "pairs.jsonl", "quality.json"
 
 
 def run(config: PairStage, inputs: Inputs, output: Output) -> None:
-    """Write one item per solved question, and what is replayed. Raises TrainingError when nothing is left to train on."""
+    """Write what is trained on: pairs of this play and of earlier ones, responses chosen alone, the corrector's examples.
+
+    Raises:
+        TrainingError: nothing is left to train on.
+    """
     trials = trials_of(
         read_records(inputs["play"] / ATTEMPTS, Attempt), read_records(inputs["play"] / CORRECTIONS, Correction)
     )
@@ -46,11 +51,11 @@ def run(config: PairStage, inputs: Inputs, output: Output) -> None:
     passed, filtered = filter_pairs([*new, *again], config.filters)
     pairs = [pair for pair in passed if pair.rejected is not None or config.keeps_alone]
     left_out = len(passed) - len(pairs)
-    quality = pair_quality(trials, pairs, counts)
+    quality = pair_quality(trials, pairs, counts["stubborn"])
     quality |= {"filtered": dict(filtered), "replayed": len(again), "corrector_examples": len(new) - len(made)}
     quality["alone_left_out"] = left_out
     if not pairs:
-        raise TrainingError(_nothing_left(len(trials), quality["malformed_attempts"], filtered.total(), left_out))
+        raise TrainingError(_nothing_left(len(trials), quality["malformed_attempts"], filtered, left_out))
     output.write(PAIRS, pairs)
     write_json(output.folder / QUALITY, quality)
     output.facts.update(quality)
@@ -58,10 +63,20 @@ def run(config: PairStage, inputs: Inputs, output: Output) -> None:
     if left_out:
         output.facts["shown"].append(f"{left_out} alone left out")
     if filtered:
-        output.facts["shown"].append("filtered: " + ", ".join(f"{n} by {name}" for name, n in filtered.items()))
+        output.facts["shown"].append(f"filtered: {_by_filter(filtered)}")
 
 
-def _nothing_left(questions: int, malformed: int, filtered: int, left_out: int) -> str:
+def _by_filter(filtered: Counter[str]) -> str:
+    return ", ".join(f"{number} by {name}" for name, number in filtered.items())
+
+
+def _nothing_left(questions: int, malformed: int, filtered: Counter[str], left_out: int) -> str:
+    if filtered:
+        alone = f", and {left_out} right answers alone teach nothing with dpo.nll_weight=0" if left_out else ""
+        return (
+            f"no pair to train on: selfplay.filters took out all {filtered.total()} pairs ({_by_filter(filtered)}){alone}: "
+            "loosen selfplay.filters."
+        )
     if left_out:
         return (
             f"no pair to train on: none of {questions} questions has a wrong attempt in the template's form with a right answer "
@@ -70,8 +85,7 @@ def _nothing_left(questions: int, malformed: int, filtered: int, left_out: int) 
         )
     return (
         f"no pair to train on: none of {questions} questions has a verified answer in the template's form "
-        f"({malformed} attempts were malformed; the filters took out {filtered}): train "
-        "stage 1 longer, raise selfplay.attempts, or loosen selfplay.filters."
+        f"({malformed} attempts were malformed): train stage 1 longer, or raise selfplay.attempts."
     )
 
 

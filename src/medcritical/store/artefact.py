@@ -12,9 +12,11 @@ import os
 import shutil
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from medcritical import __version__
 from medcritical.errors import ArtefactError
@@ -116,26 +118,38 @@ class Store:
         return folder.with_name(f".{folder.name}.unfinished")
 
     def is_complete(self, ref: ArtefactRef) -> bool:
-        """True when the artefact's manifest is there and its files have the recorded sizes."""
-        if not (self.folder(ref) / MANIFEST).is_file():
+        """True when the artefact's manifest is there, undamaged, and its files have the recorded sizes.
+
+        Raises ArtefactError when it is of another artefact, or when the disk refuses to give it.
+        """
+        folder = self.folder(ref)
+        try:
+            manifest = self._belonging(ref, msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest))
+            return all((folder / name).stat().st_size == entry.bytes for name, entry in manifest.files.items())
+        except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError, UnicodeDecodeError):
             return False
-        folder, manifest = self.folder(ref), self.manifest(ref)
-        return all(
-            (folder / name).is_file() and (folder / name).stat().st_size == entry.bytes
-            for name, entry in manifest.files.items()
-        )
+        except ArtefactError:  # is an OSError itself
+            raise
+        except OSError as error:  # what cannot be read just now may be whole: it is not made again
+            raise ArtefactError(f"cannot read {folder}: {error}") from error
 
     def manifest(self, ref: ArtefactRef) -> Manifest:
         """The manifest of a complete artefact. Raises ArtefactError when it is missing or of another artefact."""
-        manifest = read_json(self.folder(ref) / MANIFEST, Manifest)
+        return self._belonging(ref, read_json(self.folder(ref) / MANIFEST, Manifest))
+
+    def _belonging(self, ref: ArtefactRef, manifest: Manifest) -> Manifest:
         if manifest.ref != ref:
             raise ArtefactError(f"{self.folder(ref)} holds {manifest.ref.key}, not {ref.key}: move it away")
         return manifest
 
     def manifests(self) -> Iterator[Manifest]:
-        """The manifests of all complete artefacts, in no order that means anything."""
+        """The manifests of all complete artefacts, in no order that means anything.
+
+        Those that cannot be read are left out: a damaged one, or one that is removed just now.
+        """
         for path in self.root.glob(f"*/*/{MANIFEST}"):
-            yield read_json(path, Manifest)
+            with suppress(ArtefactError):
+                yield read_json(path, Manifest)
 
     @contextmanager
     def lock(self, ref: ArtefactRef) -> Iterator[None]:

@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -57,3 +57,11 @@ def used_names(root: Path) -> set[str]:
             if user.exists():  # else its run has just ended
                 raise
     return names
+
+
+def forget_users(root: Path) -> None:
+    """Remove what killed commands left in the list of users. Call it within `upkeep`, so that none is just being entered."""
+    for path in (root / _USERS).glob("*"):
+        if not is_held(path.with_suffix(".lock")):
+            with suppress(PermissionError):  # another user's, who removes it in the same way
+                path.unlink(missing_ok=True)

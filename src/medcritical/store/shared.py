@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -46,7 +47,7 @@ def shared_folder(above: Path, name: str, make: Callable[[Path], None]) -> Itera
 def remove_unused(above: Path, kind: str) -> int:
     """Remove the folders `above`/`kind`-... that no process uses; how many bytes there were in them."""
     freed = 0
-    for lock_path in sorted(above.glob(f".{kind}-*.lock")):
+    for lock_path, folder in _known(above, kind):
         lock = FileLock(lock_path)
         with readable_write_errors(lock_path):
             try:
@@ -54,19 +55,29 @@ def remove_unused(above: Path, kind: str) -> int:
             except Timeout:  # it is being made or removed
                 continue
             try:
-                freed += _remove_if_unused(above / lock_path.name.removeprefix(".").removesuffix(".lock"))
+                freed += _remove_if_unused(folder)
             finally:
                 lock.release()
     return freed
 
 
+def unused_folders(above: Path, kind: str) -> list[Path]:
+    """The folders that `remove_unused` would remove now."""
+    unused = [folder for lock, folder in _known(above, kind) if not is_held(lock) and not _is_used(folder)]
+    return [place for folder in unused for place in _places(folder)]
+
+
 def folder_bytes(folder: Path) -> int:
     """The bytes of all files below a folder; files that go away meanwhile have none."""
-    total = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):
-            total += path.lstat().st_size if not path.is_dir() else 0
-    return total
+    return sum(found.st_size for found in entries_below(folder) if not stat.S_ISDIR(found.st_mode))
+
+
+def entries_below(folder: Path) -> Iterator[os.stat_result]:
+    """What the disk knows of each file and folder below a folder, and of itself, without those that go away meanwhile."""
+    for place, _, files in os.walk(folder):  # goes on where a folder has gone
+        for path in (place, *(os.path.join(place, name) for name in files)):
+            with suppress(OSError):
+                yield os.lstat(path)
 
 
 def _make(folder: Path, make: Callable[[Path], None]) -> None:
@@ -81,19 +92,35 @@ def _make(folder: Path, make: Callable[[Path], None]) -> None:
         raise
 
 
+def _known(above: Path, kind: str) -> list[tuple[Path, Path]]:
+    """The lock of every folder of a kind, and that folder, which need not be there."""
+    locks = sorted(above.glob(f".{kind}-*.lock"))
+    return [(lock, above / lock.name.removeprefix(".").removesuffix(".lock")) for lock in locks]
+
+
 def _remove_if_unused(folder: Path) -> int:
     """Hold the folder's lock. Bytes that were freed."""
-    users = list(folder.parent.glob(f".{folder.name}.*.user"))
-    if any(is_held(user) for user in users):
+    if _is_used(folder):
         return 0
     freed = 0
-    for place in (folder, _unfinished(folder)):
-        if place.is_dir():
-            freed += folder_bytes(place)
-            shutil.rmtree(place)
-    for user in users:
+    for place in _places(folder):
+        freed += folder_bytes(place)
+        shutil.rmtree(place)
+    for user in _users(folder):
         user.unlink(missing_ok=True)
     return freed
+
+
+def _users(folder: Path) -> list[Path]:
+    return list(folder.parent.glob(f".{folder.name}.*.user"))
+
+
+def _is_used(folder: Path) -> bool:
+    return any(map(is_held, _users(folder)))
+
+
+def _places(folder: Path) -> list[Path]:
+    return [place for place in (folder, _unfinished(folder)) if place.is_dir()]
 
 
 def _unfinished(folder: Path) -> Path:

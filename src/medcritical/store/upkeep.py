@@ -6,7 +6,6 @@ import datetime
 import shutil
 import stat
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +17,7 @@ from medcritical.store.artefact import MANIFEST, SCHEMA, ArtefactRef, FileEntry
 from medcritical.store.hashing import hash_file
 from medcritical.store.jsonl import readable_write_errors
 from medcritical.store.locks import is_held
+from medcritical.store.shared import entries_below
 
 State = Literal["complete", "older", "damaged", "unfinished"]
 KEY_DIGITS = 16
@@ -155,14 +155,12 @@ def _keys(stage: Path) -> list[str]:
 def _look_at(folder: Path, seen: set[tuple[int, int]]) -> Artefact:
     size, seconds = 0, 0.0
     for place in (folder, _beside(folder, "unfinished")):
-        for path in (place, *place.rglob("*")):
-            with suppress(FileNotFoundError):  # of a stage that runs
-                found = path.lstat()
-                seconds = max(seconds, found.st_mtime)
-                if stat.S_ISREG(found.st_mode) and (found.st_dev, found.st_ino) not in seen:
-                    size += found.st_size
-                    if found.st_nlink > 1:
-                        seen.add((found.st_dev, found.st_ino))
+        for found in entries_below(place):
+            seconds = max(seconds, found.st_mtime)
+            if stat.S_ISREG(found.st_mode) and (found.st_dev, found.st_ino) not in seen:
+                size += found.st_size
+                if found.st_nlink > 1:
+                    seen.add((found.st_dev, found.st_ino))
     outline, state = _read(folder)
     return Artefact(
         name=f"{folder.parent.name}/{folder.name}",
