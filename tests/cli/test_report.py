@@ -114,13 +114,31 @@ def test_files_are_written_and_repeat_byte_for_byte(runs, call, tmp_path):
     assert (sft["difference"], dpo["difference"]) == ("", "+30.0")
 
 
-def test_lost_predictions_leave_a_seed_out_and_say_so(runs, call, tmp_path):
+def test_lost_predictions_of_a_seed_leave_no_difference_of_the_others(runs, call, tmp_path):
     (tmp_path / "store/score/dpo_self11/predictions.jsonl").unlink()
     status, out, err = call(runs, "--json")
     assert status == 0
-    assert json.loads(out)["differences"][0]["value"] == pytest.approx(0.25)  # seed 0 alone
-    assert "score/dpo_self11" in err
-    assert len(err.splitlines()) == 1
+    assert json.loads(out)["differences"] == []  # and not that of seed 0 alone, with its McNemar test
+    assert err == "warning: no difference and no interval of what has lost predictions, be it of one seed: score/dpo_self11\n"
+
+
+def test_a_planning_leaves_out_what_has_lost_a_seed(tmp_path, call):
+    for seed in (0, 1, 2):
+        arms = [
+            scored(arm, int(arm != "sft"), seed, [True] * right + [False] * (40 - right), arm.upper())
+            for arm, right in (("sft", 20), ("one", 24 + 2 * seed), ("other", 30 - seed))
+        ]
+        write_run(tmp_path / "runs" / str(seed), tmp_path / "store", *arms)
+    (tmp_path / "store/score/one12/predictions.jsonl").unlink()
+    status, out, err = call(tmp_path / "runs", "--power")
+    assert status == 0
+    assert "OTHER" in out
+    assert "ONE" not in out
+    assert "score/one12" in err
+    (tmp_path / "store/score/other12/predictions.jsonl").unlink()
+    status, _, err = call(tmp_path / "runs", "--power")
+    assert status == 2
+    assert "score/one12, score/other12" in err
 
 
 def test_a_usage_error_is_one_line(call):

@@ -82,8 +82,10 @@ def plan(folders: Sequence[Path], baseline: str | None, points: float | None) ->
     results = read_runs(folders)
     reader, arm = PredictionReader(results.predictions), choose_arm(results.rows, baseline)
     wanted = POINTS if points is None else (points,)
-    table = power_table(pool_seeds(results.rows), arm, reader, one_confidence(results), wanted)
-    reader.warn_of_missing()
+    try:
+        table = power_table(pool_seeds(results.rows), arm, reader, one_confidence(results), wanted)
+    finally:
+        reader.warn_of_missing()  # which may be why there is no table
     print_table(table, "Seeds and questions that a difference takes")
     return 0
 

@@ -88,7 +88,7 @@ def measure_differences(
     """Accuracy of each distinct checkpoint minus its baseline's, paired by replicate and question.
 
     Holm's adjustment is over all differences that come back, that is over the table. A checkpoint is left out when it has no
-    baseline, and so is a replicate whose predictions are gone (`reader.missing`).
+    baseline, and when the predictions of one of its replicates are gone (`reader.missing`).
     """
     found: dict[Checkpoint, PairedDifference] = {}
     for pool in distinct(pools):
@@ -156,7 +156,7 @@ class PredictionReader:
         if self.missing:
             places = ", ".join(sorted(self.missing))
             print(
-                f"warning: differences and intervals leave out what has no predictions any more: {places}",
+                f"warning: no difference and no interval of what has lost predictions, be it of one seed: {places}",
                 file=sys.stderr,
             )
 
@@ -187,7 +187,8 @@ class PredictionReader:
     def gains(self, pool: Pool, other: Pool) -> list[dict[str, float]]:
         """Per replicate that both pools have: question id -> right answers of `pool` minus those of `other` (-1, 0 or 1).
 
-        Two scorings that are there under several replicates were made once, and are one sample.
+        Two scorings that are there under several replicates were made once, and are one sample. Nothing where the predictions
+        of one of them are gone: the rest would be another difference than that of the accuracies beside it.
         """
         baselines = {row.replicate: row.artefact for row in other.rows}
         pairs = [(row.artefact, baselines[row.replicate]) for row in pool.rows if row.replicate in baselines]
@@ -195,4 +196,4 @@ class PredictionReader:
         for our, their in dict.fromkeys(pairs):
             ours, theirs = self.answers(our), self.answers(their)
             samples.append({name: float(ours[name] - theirs[name]) for name in ours if name in theirs})
-        return [sample for sample in samples if sample]
+        return samples if all(samples) else []
