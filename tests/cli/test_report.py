@@ -119,7 +119,10 @@ def test_lost_predictions_of_a_seed_leave_no_difference_of_the_others(runs, call
     status, out, err = call(runs, "--json")
     assert status == 0
     assert json.loads(out)["differences"] == []  # and not that of seed 0 alone, with its McNemar test
-    assert err == "warning: no difference and no interval of what has lost predictions, be it of one seed: score/dpo_self11\n"
+    assert (
+        err
+        == "warning: no difference and no interval of what has lost predictions, be it of one seed: score/dpo_self11\n"
+    )
 
 
 def test_a_planning_leaves_out_what_has_lost_a_seed(tmp_path, call):

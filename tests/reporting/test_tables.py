@@ -118,6 +118,18 @@ def test_several_seeds_show_mean_and_an_interval_that_counts_them(make_row, make
         ([(0, 5, 0), (1, 5, 1)], "2 seeds of questions and training; teacher is the same in all"),
         ([(0, 0, 0), (1, 1, 1), (2, 2, 2)], "3 seeds of questions, teacher and training"),
         ([(0, 0, 0), (1, 0, 0)], "2 seeds of questions; teacher and training are the same in all"),
+        ([(0, 0, 0), (1, 1, 0)], "2 seeds of questions and teacher; training is the same in all"),
+        ([(0, 0, 0), (0, 1, 1)], "2 seeds of teacher and training; questions are the same in all"),
+        (
+            [(data, 0, seed) for data in (0, 1) for seed in (0, 1, 2)],
+            "6 seeds of questions and training; teacher is the same in all; those with the same seed of questions are averaged "
+            "first and count as one: 2 in intervals and tests",
+        ),
+        (
+            [(0, teacher, seed) for teacher in (0, 1) for seed in (0, 1)],
+            "4 seeds of teacher and training; questions are the same in all; those with the same seed of the teacher are "
+            "averaged first and count as one: 2 in intervals and tests",
+        ),
     ],
 )
 def test_a_note_says_which_seeds_vary(make_row, seeds, note):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from statistics import fmean
 
 from medcritical.evaluation.scoring import SliceName, parts_of, slices_of
 from medcritical.evaluation.statistics import (
@@ -17,8 +19,16 @@ from medcritical.evaluation.statistics import (
     wilson_interval,
 )
 from medcritical.records import Attempt
-from medcritical.reporting.pooling import Checkpoint, Pool, choose_baseline, distinct, last_iterations, pool_seeds
-from medcritical.reporting.summary import Results
+from medcritical.reporting.pooling import (
+    Checkpoint,
+    Pool,
+    choose_baseline,
+    distinct,
+    group_replicates,
+    last_iterations,
+    pool_seeds,
+)
+from medcritical.reporting.summary import Replicate, Results
 from medcritical.store import read_records
 
 Bounds = tuple[float, float]
@@ -28,8 +38,9 @@ Bounds = tuple[float, float]
 class Difference:
     """Accuracy minus the baseline's, as a share of questions, with the bounds of its interval.
 
-    `num_seeds` replicates were compared, those of one and the same two scorings once: with one of them `p` is of McNemar's exact
-    test, with several of a t test that counts seeds and questions. `p_holm` is adjusted for all comparisons of the table.
+    `num_seeds` replicates or groups of them were compared, those of one and the same two scorings once: with one of them `p` is
+    of McNemar's exact test, with several of a t test that counts seeds and questions. `p_holm` is adjusted for all comparisons
+    of the table.
     """
 
     value: float
@@ -135,7 +146,18 @@ def _interval(counts: Sequence[tuple[int, int]], answers: Callable[[], Samples],
     if len(counts) == 1:
         return wilson_interval(*counts[0], confidence)
     samples = answers()
-    return accuracy_interval(samples, confidence) if len(samples) == len(counts) else None
+    return accuracy_interval(samples, confidence) if samples else None
+
+
+def average_groups(
+    samples: Sequence[Mapping[str, float]], replicates: Sequence[Replicate]
+) -> list[Mapping[str, float]]:
+    """The samples of these replicates, those of a group (`group_replicates`) as one: question by question their mean."""
+    groups = [[samples[number] for number in group] for group in group_replicates(replicates)]
+    return [
+        {name: fmean(each[name] for each in group if name in each) for name in dict.fromkeys(chain(*group))}
+        for group in groups
+    ]
 
 
 class PredictionReader:
@@ -175,25 +197,35 @@ class PredictionReader:
             self._slices[artefact] = slices
         return self._answers[artefact]
 
-    def all_answers(self, pool: Pool, part: SliceName | None = None) -> list[dict[str, float]]:
-        """Answers of each sample of a pool, on one slice where `part` names it; without samples that have none there."""
+    def all_answers(self, pool: Pool, part: SliceName | None = None) -> Samples:
+        """Answers of a pool by `average_groups`, on one slice where `part` names it; without samples that have none there.
+
+        Nothing where the predictions of one are gone.
+        """
         found = []
         for row in pool.samples:
             answers = self.answers(row.artefact)
+            if not answers:
+                return []
             names = answers if part is None else self._slices[row.artefact].get(part, ())
-            found.append({name: float(answers[name]) for name in answers if name in names})
-        return [each for each in found if each]
+            found.append((row.replicate, {name: float(answers[name]) for name in answers if name in names}))
+        there = [(replicate, sample) for replicate, sample in found if sample]
+        return average_groups([sample for _, sample in there], [replicate for replicate, _ in there])
 
-    def gains(self, pool: Pool, other: Pool) -> list[dict[str, float]]:
+    def gains(self, pool: Pool, other: Pool) -> Samples:
         """Per replicate that both pools have: question id -> right answers of `pool` minus those of `other` (-1, 0 or 1).
 
-        Two scorings that are there under several replicates were made once, and are one sample. Nothing where the predictions
-        of one of them are gone: the rest would be another difference than that of the accuracies beside it.
+        Two scorings that are there under several replicates were made once, and are one sample; those of a group are averaged
+        (`average_groups`). Nothing where the predictions of one are gone: the rest would be another difference than that of the
+        accuracies beside it.
         """
         baselines = {row.replicate: row.artefact for row in other.rows}
-        pairs = [(row.artefact, baselines[row.replicate]) for row in pool.rows if row.replicate in baselines]
+        pairs: dict[tuple[str, str], Replicate] = {}
+        for row in pool.rows:
+            if row.replicate in baselines:
+                pairs.setdefault((row.artefact, baselines[row.replicate]), row.replicate)
         samples = []
-        for our, their in dict.fromkeys(pairs):
+        for our, their in pairs:
             ours, theirs = self.answers(our), self.answers(their)
             samples.append({name: float(ours[name] - theirs[name]) for name in ours if name in theirs})
-        return samples if all(samples) else []
+        return average_groups(samples, list(pairs.values())) if all(samples) else []

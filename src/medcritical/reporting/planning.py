@@ -9,7 +9,7 @@ from medcritical.errors import DataError
 from medcritical.evaluation.power import POWER, Components, components, questions_needed, seeds_needed
 from medcritical.reporting.measuring import PredictionReader
 from medcritical.reporting.pooling import Pool, choose_baseline, distinct, last_iterations
-from medcritical.reporting.tables import Table, leading_columns, level, whole
+from medcritical.reporting.tables import Table, group_note, leading_columns, level, whole
 
 POINTS = (1.0, 1.5, 2.0, 3.0, 5.0)
 """Differences that are planned for where none is named, percentage points."""
@@ -46,7 +46,10 @@ def power_table(
         names = [column.cell(shown[number]) for column in leading]
         seen = (str(variances.num_seeds), str(variances.num_questions), f"{100 * math.sqrt(variances.seed):.1f}")
         lines += [(*names, *seen, f"{each:g}", *_needed(variances, each / 100, confidence)) for each in points]
-    return Table((*header, "n at these seeds"), tuple(lines), tuple(_notes(baseline, confidence, varied.values())))
+    notes = _notes(baseline, confidence, varied.values())
+    if grouped := group_note([shown[number] for number in varied]):
+        notes.append(f"seeds: {grouped}")
+    return Table((*header, "n at these seeds"), tuple(lines), tuple(notes))
 
 
 def _needed(variances: Components, difference: float, confidence: float) -> tuple[str, str]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from medcritical.evaluation.statistics import minimum_detectable_difference
 from medcritical.reporting.measuring import Bounds, Difference, Measured
-from medcritical.reporting.pooling import Checkpoint, Pool, distinct, pool_seeds
+from medcritical.reporting.pooling import Checkpoint, Pool, distinct, group_replicates, pool_seeds, shared_kind
 from medcritical.reporting.summary import SummaryRow
 
 MARKS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 POWER = 0.8
+SEED_KINDS = ("questions", "teacher", "training")
 
 
 @dataclass(frozen=True)
@@ -167,16 +168,29 @@ def interval_notes(pools: Sequence[Pool], confidence: float) -> list[str]:
 
 
 def seed_note(pools: Sequence[Pool]) -> str:
-    """How many replicates there are, and which of the three seeds vary between them."""
-    replicates = {row.replicate for pool in pools for row in pool.rows}
+    """How many replicates there are, which of the three seeds vary between them, and which replicates count as one."""
+    replicates = sorted({row.replicate for pool in pools for row in pool.rows})
     if len(replicates) < 2:
         return "one seed: intervals and tests are over questions only, and say nothing of what another seed would give"
-    of_kind = dict(zip(("questions", "teacher", "training"), zip(*replicates, strict=True), strict=True))
+    of_kind = dict(zip(SEED_KINDS, zip(*replicates, strict=True), strict=True))
     vary = [kind for kind, seeds in of_kind.items() if len(set(seeds)) > 1]
     same = [kind for kind in of_kind if kind not in vary]
     fewer = ", fewer where n says so" if any(len(pool.samples) < len(replicates) for pool in pools) else ""
-    told = f"; {_listed(same)} {'is' if same == ['teacher'] else 'are'} the same in all" if same else ""
-    return f"{len(replicates)} seeds of {_listed(vary)}{fewer}{told}"
+    told = f"; {_listed(same)} {'is' if same in (['teacher'], ['training']) else 'are'} the same in all" if same else ""
+    grouped = f"; {note}" if (note := group_note(pools)) else ""
+    return f"{len(replicates)} seeds of {_listed(vary)}{fewer}{told}{grouped}"
+
+
+def group_note(pools: Sequence[Pool]) -> str:
+    """Which replicates count as one; empty where each counts for itself."""
+    replicates = [*{row.replicate for pool in pools for row in pool.rows}]
+    kind = shared_kind(replicates)
+    if kind is None:
+        return ""
+    return (
+        f"those with the same seed of {('questions', 'the teacher')[kind]} are averaged first and count as one: "
+        f"{len(group_replicates(replicates))} in intervals and tests"
+    )
 
 
 def difference_notes(baseline: str | None, differences: Mapping[Checkpoint, Difference], where: str) -> list[str]:
