@@ -247,6 +247,12 @@ class TestPower:
         _, out, _ = call(runs, "--power", "--points", "2.5")
         assert len([line for line in out.splitlines() if "DPO" in line]) == 1
 
+    def test_more_than_anyone_runs_is_said_to_be_more(self, runs, call):
+        _, out, _ = call(runs, "--power", "--points", "0.1")
+        (line,) = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines() if "DPO" in line]
+        assert line[6] == "over 1,000"
+        assert "before Holm's adjustment" in out
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
