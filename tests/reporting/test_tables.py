@@ -167,6 +167,16 @@ class TestStars:
         assert "with one seed exact McNemar test, over questions only and without stars" in note
         assert p == ["0.002**", "0.002"]
 
+    def test_seeds_that_all_gain_the_same_have_no_stars(self, make_row, make_measured):
+        rows = [make_row(f"dpo{number}", 1) for number in (0, 1)]
+        found = {
+            checkpoint_of(row): Difference(0.1, 0.0, 0.2, 0.001, 0.002, 3, is_flat)
+            for row, is_flat in zip(rows, (True, False), strict=True)
+        }
+        table = result_table(rows, make_measured(differences=found))
+        assert [cells(table, number)["p (Holm)"] for number in (0, 1)] == ["0.002", "0.002**"]
+        assert table.notes[-2].startswith("all seeds of 'dpo0' gain the same: interval and p over questions only")
+
 
 def test_run_data_and_beta_are_columns_only_where_they_differ(make_row, make_measured):
     assert result_table([make_row(), make_row("dpo", 1)], make_measured(baseline=None)).header[:2] == (

@@ -83,7 +83,7 @@ def _least(power_of: Callable[[int], float]) -> int | None:
     Power need not rise with the number: with few seeds, whose quantile is wide, it falls again where questions are so many that
     only seeds vary.
     """
-    doublings = (2**exponent for exponent in range(1, MOST_DOUBLINGS + 1))
+    doublings = (1 << exponent for exponent in range(1, MOST_DOUBLINGS + 1))
     high = next((number for number in doublings if power_of(number) >= POWER), None)
     if high is None:
         return None

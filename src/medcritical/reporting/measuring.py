@@ -39,8 +39,8 @@ class Difference:
     """Accuracy minus the baseline's, as a share of questions, with the bounds of its interval.
 
     `num_seeds` replicates or groups of them were compared, those of one and the same two scorings once: with one of them `p` is
-    of McNemar's exact test, with several of a t test that counts seeds and questions. `p_holm` is adjusted for all comparisons
-    of the table.
+    of McNemar's exact test, with several of a t test that counts seeds and questions, unless they have one and the same mean
+    (`is_flat`). `p_holm` is adjusted for all comparisons of the table.
     """
 
     value: float
@@ -49,6 +49,7 @@ class Difference:
     p: float
     p_holm: float
     num_seeds: int
+    is_flat: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def measure_differences(
             found[pool.checkpoint] = paired_difference(samples, confidence)
     adjusted = holm([each.p for each in found.values()])
     return {
-        checkpoint: Difference(each.value, each.low, each.high, each.p, p_holm, each.num_seeds)
+        checkpoint: Difference(each.value, each.low, each.high, each.p, p_holm, each.num_seeds, each.is_flat)
         for (checkpoint, each), p_holm in zip(found.items(), adjusted, strict=True)
     }
 

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from medcritical.evaluation.power import POWER
 from medcritical.evaluation.statistics import minimum_detectable_difference
 from medcritical.reporting.measuring import Bounds, Difference, Measured
 from medcritical.reporting.pooling import Checkpoint, Pool, distinct, group_replicates, pool_seeds, shared_kind
 from medcritical.reporting.summary import SummaryRow
 
 MARKS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
-POWER = 0.8
 SEED_KINDS = ("questions", "teacher", "training")
 
 
@@ -204,16 +204,22 @@ def difference_notes(baseline: str | None, differences: Mapping[Checkpoint, Diff
         (True, True): f"{over_seeds}; with one seed exact McNemar test, over questions only and without stars",
     }
     counts_seeds = [difference.num_seeds > 1 for difference in differences.values()]
+    flat = [checkpoint.arm for checkpoint, difference in differences.items() if difference.is_flat]
     return [
         f"difference: percentage points to arm '{baseline}', paired by seed and question",
         f"{where}: {tests[any(counts_seeds), not all(counts_seeds)]}; Holm-adjusted over the {len(differences)} of this table; "
         "* < 0.05, ** < 0.01, *** < 0.001",
+        *(
+            [f"all seeds of {_names(flat)} gain the same: interval and p over questions only, without stars"]
+            if flat
+            else []
+        ),
     ]
 
 
 def stars(difference: Difference, differences: Mapping[Checkpoint, Difference]) -> str:
-    """The mark of a difference's adjusted p value. None for a test over questions only where others count seeds."""
-    if difference.num_seeds == 1 and any(each.num_seeds > 1 for each in differences.values()):
+    """The mark of a difference's adjusted p value. None for a test over questions only where there are several seeds."""
+    if difference.is_flat or (difference.num_seeds == 1 and any(each.num_seeds > 1 for each in differences.values())):
         return ""
     return next((mark for limit, mark in MARKS if difference.p_holm < limit), "")
 
@@ -257,6 +263,10 @@ def _p_value(difference: Difference | None, differences: Mapping[Checkpoint, Dif
 
 def _has_several_seeds(pools: Sequence[Pool]) -> bool:
     return any(len(pool.samples) > 1 for pool in pools)
+
+
+def _names(arms: Iterable[str]) -> str:
+    return ", ".join(f"'{arm}'" for arm in dict.fromkeys(arms))
 
 
 def _listed(words: Sequence[str]) -> str:
