@@ -144,6 +144,33 @@ def test_a_planning_leaves_out_what_has_lost_a_seed(tmp_path, call):
     assert "score/one12, score/other12" in err
 
 
+def test_a_difference_over_fewer_questions_than_n_is_told(tmp_path, call):
+    """A judge left two questions of one side open, which count nowhere (evaluation.count_undecided=false)."""
+    sft = scored("sft", 0, 0, [True] * 20 + [False] * 20, "SFT")
+    dpo = scored("dpo", 1, 0, [True] * 30 + [False] * 8, "DPO")
+    write_run(tmp_path / "fewer", tmp_path / "store", sft, dpo)
+    content = json.loads(call(tmp_path / "fewer", "--json")[1])
+    assert content["differences"][0]["num_unpaired"] == 2
+    assert content["differences"][0]["value"] == pytest.approx(10 / 38)
+    for table in ("main", "table"):
+        notes = content["tables"][table]["notes"]
+        assert "difference of 'dpo': over the questions that both sides count, fewer than n" in notes
+
+
+def test_what_has_no_question_in_common_has_no_difference(tmp_path, call):
+    for seed in (0, 1):
+        sft = scored("sft", 0, seed, [True] * 20 + [False] * 20, "SFT")
+        row, attempts = scored("dpo", 1, seed, [True] * 30 + [False] * 10, "DPO")
+        if seed == 1:
+            attempts = scored("dpo", 1, seed, [True] * 30 + [False] * 10, "DPO", data_seed=7)[1]
+        write_run(tmp_path / "runs" / str(seed), tmp_path / "store", sft, (row, attempts))
+    status, out, err = call(tmp_path / "runs", "--json")
+    assert (status, json.loads(out)["differences"]) == (0, [])
+    assert err == (
+        "warning: no difference of what has no question in common, be it under one seed: score/dpo11 and score/sft01\n"
+    )
+
+
 def test_a_usage_error_is_one_line(call):
     for arguments in ((), ("--to",), ("runs", "--nothing")):
         status, out, err = call(*arguments)

@@ -40,7 +40,8 @@ class Difference:
 
     `num_seeds` replicates or groups of them were compared, those of one and the same two scorings once: with one of them `p` is
     of McNemar's exact test, with several of a t test that counts seeds and questions, unless they have one and the same mean
-    (`is_flat`). `p_holm` is adjusted for all comparisons of the table.
+    (`is_flat`). `p_holm` is adjusted for all comparisons of the table. `num_unpaired` questions count on one side alone and are
+    not in it: those that a judge left open there (`evaluation.count_undecided=false`).
     """
 
     value: float
@@ -50,6 +51,7 @@ class Difference:
     p_holm: float
     num_seeds: int
     is_flat: bool = False
+    num_unpaired: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def measure(
         differences=measure_differences(pools, baseline, reader, confidence),
         main_differences=measure_differences(last, baseline, reader, confidence),
         intervals=measure_intervals(pools, reader, confidence),
-        slice_intervals=measure_slices(results, distinct(pools), reader, confidence),
+        slice_intervals=measure_slices(results, pools, reader, confidence),
         missing=missing,
     )
 
@@ -103,13 +105,24 @@ def measure_differences(
     baseline, and when the predictions of one of its replicates are gone (`reader.missing`).
     """
     found: dict[Checkpoint, PairedDifference] = {}
+    unpaired: dict[Checkpoint, int] = {}
     for pool in distinct(pools):
         other = choose_baseline(pools, pool.checkpoint, baseline) if baseline is not None else None
         if other is not None and (samples := reader.gains(pool, other)):
             found[pool.checkpoint] = paired_difference(samples, confidence)
+            unpaired[pool.checkpoint] = reader.num_unpaired(pool, other)
     adjusted = holm([each.p for each in found.values()])
     return {
-        checkpoint: Difference(each.value, each.low, each.high, each.p, p_holm, each.num_seeds, each.is_flat)
+        checkpoint: Difference(
+            value=each.value,
+            low=each.low,
+            high=each.high,
+            p=each.p,
+            p_holm=p_holm,
+            num_seeds=each.num_seeds,
+            is_flat=each.is_flat,
+            num_unpaired=unpaired[checkpoint],
+        )
         for (checkpoint, each), p_holm in zip(found.items(), adjusted, strict=True)
     }
 
@@ -166,20 +179,28 @@ class PredictionReader:
 
     Attributes:
         missing: artefacts that were asked for and have no predictions.
+        disjoint: pairs of artefacts that were to be compared and have no question in common.
     """
 
     def __init__(self, predictions: Mapping[str, Path]) -> None:
         self.predictions = predictions
         self.missing: set[str] = set()
+        self.disjoint: set[tuple[str, str]] = set()
         self._answers: dict[str, dict[str, bool]] = {}
         self._slices: dict[str, dict[SliceName, set[str]]] = {}
 
     def warn_of_missing(self) -> None:
-        """Says on stderr, in one line, what could not be compared."""
+        """Says on stderr, in one line each, what predictions are gone, and what had nothing to compare."""
         if self.missing:
             places = ", ".join(sorted(self.missing))
             print(
                 f"warning: no difference and no interval of what has lost predictions, be it of one seed: {places}",
+                file=sys.stderr,
+            )
+        if self.disjoint:
+            pairs = "; ".join(" and ".join(pair) for pair in sorted(self.disjoint))
+            print(
+                f"warning: no difference of what has no question in common, be it under one seed: {pairs}",
                 file=sys.stderr,
             )
 
@@ -217,16 +238,28 @@ class PredictionReader:
         """Per replicate that both pools have: question id -> right answers of `pool` minus those of `other` (-1, 0 or 1).
 
         Two scorings that are there under several replicates were made once, and are one sample; those of a group are averaged
-        (`average_groups`). Nothing where the predictions of one are gone: the rest would be another difference than that of the
-        accuracies beside it.
+        (`average_groups`). Nothing where the predictions of one are gone, or two have no question in common: the rest would be
+        another difference than that of the accuracies beside it.
         """
-        baselines = {row.replicate: row.artefact for row in other.rows}
-        pairs: dict[tuple[str, str], Replicate] = {}
-        for row in pool.rows:
-            if row.replicate in baselines:
-                pairs.setdefault((row.artefact, baselines[row.replicate]), row.replicate)
+        pairs = _pairs(pool, other)
         samples = []
         for our, their in pairs:
             ours, theirs = self.answers(our), self.answers(their)
             samples.append({name: float(ours[name] - theirs[name]) for name in ours if name in theirs})
+            if ours and theirs and not samples[-1]:
+                self.disjoint.add((our, their))
         return average_groups(samples, list(pairs.values())) if all(samples) else []
+
+    def num_unpaired(self, pool: Pool, other: Pool) -> int:
+        """Questions of one side alone, over the samples of `gains`."""
+        return sum(len(self.answers(our).keys() ^ self.answers(their).keys()) for our, their in _pairs(pool, other))
+
+
+def _pairs(pool: Pool, other: Pool) -> dict[tuple[str, str], Replicate]:
+    """The artefacts of the replicates that both pools have, once each, with the first replicate that has them."""
+    baselines = {row.replicate: row.artefact for row in other.rows}
+    pairs: dict[tuple[str, str], Replicate] = {}
+    for row in pool.rows:
+        if row.replicate in baselines:
+            pairs.setdefault((row.artefact, baselines[row.replicate]), row.replicate)
+    return pairs

@@ -204,9 +204,15 @@ def difference_notes(baseline: str | None, differences: Mapping[Checkpoint, Diff
         (True, True): f"{over_seeds}; with one seed exact McNemar test, over questions only and without stars",
     }
     counts_seeds = [difference.num_seeds > 1 for difference in differences.values()]
+    partial = [checkpoint.arm for checkpoint, difference in differences.items() if difference.num_unpaired]
     flat = [checkpoint.arm for checkpoint, difference in differences.items() if difference.is_flat]
     return [
         f"difference: percentage points to arm '{baseline}', paired by seed and question",
+        *(
+            [f"difference of {_names(partial)}: over the questions that both sides count, fewer than n"]
+            if partial
+            else []
+        ),
         f"{where}: {tests[any(counts_seeds), not all(counts_seeds)]}; Holm-adjusted over the {len(differences)} of this table; "
         "* < 0.05, ** < 0.01, *** < 0.001",
         *(
