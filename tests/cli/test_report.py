@@ -8,7 +8,8 @@ import pytest
 from summaries import scored, summarise, write_run
 
 from medcritical.cli.report import build_parser, find_summaries
-from medcritical.evaluation import score_attempts, wilson_interval
+from medcritical.evaluation import score_attempts
+from medcritical.evaluation.statistics import wilson_interval
 from medcritical.reporting.summary import LedgerEntry, SummaryRow, read_summary, write_summary
 from medcritical.store import Costs, write_records
 
@@ -309,6 +310,21 @@ def test_every_number_of_the_json_names_its_artefacts(runs, call):
                 if cell["text"] is None:
                     assert not cell["artefacts"]
     assert num_cells > 50
+
+
+def test_runs_of_an_older_version_are_left_out_by_name_until_no_other_is_there(runs, call):
+    alone = call(runs)[1]
+    old = runs / "old"
+    old.mkdir()
+    (old / "summary.json").write_text('{"schema": 2, "rows": []}', encoding="utf-8")
+    status, out, err = call(runs)
+    assert (status, out) == (0, alone)
+    assert err.startswith(f"warning: an older version of medcritical wrote {old}, left out here")
+    assert len(err.splitlines()) == 1
+    status, out, err = call(old)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"error: an older version of medcritical wrote {old}, which this one does not read")
+    assert len(err.splitlines()) == 1
 
 
 def test_a_missing_folder_and_a_folder_without_runs_end_with_one_sentence(call, tmp_path):
