@@ -59,11 +59,11 @@ class MeanParts:
     def over_questions(self) -> Any:
         """Variance of the mean with these very seeds: other questions, the same models.
 
-        Not below 0, where the covariances of seeds that share few questions can take it.
+        A covariance below 0 is taken for 0, as in `half_width`: of seeds that share few questions it could outweigh the variance.
         """
         import numpy as np
 
-        return np.maximum((self.within + (self.num_seeds - 1) * self.shared) / self.num_seeds, 0)
+        return (self.within + (self.num_seeds - 1) * np.maximum(self.shared, 0)) / self.num_seeds
 
     @property
     def is_flat(self) -> Any:
