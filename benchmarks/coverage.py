@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.stats import norm, t
 
-from medcritical.evaluation.statistics import MeanParts, effective_wilson, half_width, mean_parts, wilson_interval
+from medcritical.evaluation.statistics import MeanParts, accuracy_bounds, difference_parts, half_width, mean_parts
 
 LEVEL = 0.95
 DIFFICULTY, TASTE, INTERACTION = 1.0, 0.5, 1.2
@@ -91,17 +91,10 @@ def apart(values: Array) -> Array:
 
 def chosen(case: Case, values: Array) -> tuple[Array, Array]:
     """Bounds by the program's own interval."""
-    parts = mean_parts(values)
-    if case.is_difference:
-        parts = replace(parts, within=parts.within + 1 / parts.num_questions**2)
-        return around(parts, half_width(parts, 1 - LEVEL))
-    halves = half_width(parts, 1 - LEVEL)
-    if case.num_seeds == 1:
-        bounds = [wilson_interval(round(mean * case.num_questions), case.num_questions, LEVEL) for mean in parts.mean]
-    else:
-        bounds = [effective_wilson(mean, half, LEVEL) for mean, half in zip(parts.mean, halves, strict=True)]
-    low, high = np.array(bounds).T
-    return low, high
+    if not case.is_difference:
+        return accuracy_bounds(values, LEVEL)
+    parts = difference_parts(values)
+    return around(parts, half_width(parts, 1 - LEVEL))
 
 
 def questions_only(case: Case, values: Array) -> tuple[Array, Array]:

@@ -165,6 +165,19 @@ def test_the_card_says_what_it_is_and_under_which_licences(run: SimpleNamespace,
     assert "- questions: clinic" in card
 
 
+def test_the_card_of_a_student_that_has_taken_no_step(run: SimpleNamespace, tmp_path: Path) -> None:
+    student = ArtefactRef(stage="student", key="d" * 64)
+    with run.store.build(student) as folder:
+        (folder / "model").mkdir()
+        write_checkpoint(folder, Checkpoint(model="model", adapter=None))
+        config, facts = {"student": {"source": None}, "seed": 0}, {"parameters": 12}
+        run.store.complete(student, version=1, config=config, inputs={}, facts=facts, costs=Costs())
+    assert medcritical_export(run.store.folder(student), "--to", tmp_path / "a", "--card") == 0
+    card = (tmp_path / "a" / "README.md").read_text(encoding="utf-8")
+    assert "- base model: none, from random weights" in card
+    assert "optimizer steps" not in card
+
+
 @pytest.mark.parametrize(
     ("overrides", "facts"),
     [

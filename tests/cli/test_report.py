@@ -8,7 +8,8 @@ import pytest
 from summaries import scored, summarise, write_run
 
 from medcritical.cli.report import build_parser, find_summaries
-from medcritical.evaluation import score_attempts, wilson_interval
+from medcritical.evaluation import score_attempts
+from medcritical.evaluation.statistics import wilson_interval
 from medcritical.reporting.summary import LedgerEntry, SummaryRow, read_summary, write_summary
 from medcritical.store import Costs, write_records
 
@@ -114,13 +115,61 @@ def test_files_are_written_and_repeat_byte_for_byte(runs, call, tmp_path):
     assert (sft["difference"], dpo["difference"]) == ("", "+30.0")
 
 
-def test_lost_predictions_leave_a_seed_out_and_say_so(runs, call, tmp_path):
+def test_lost_predictions_of_a_seed_leave_no_difference_of_the_others(runs, call, tmp_path):
     (tmp_path / "store/score/dpo_self11/predictions.jsonl").unlink()
     status, out, err = call(runs, "--json")
     assert status == 0
-    assert json.loads(out)["differences"][0]["value"] == pytest.approx(0.25)  # seed 0 alone
-    assert "score/dpo_self11" in err
-    assert len(err.splitlines()) == 1
+    assert json.loads(out)["differences"] == []  # and not that of seed 0 alone, with its McNemar test
+    assert (
+        err
+        == "warning: no difference and no interval of what has lost predictions, be it of one seed: score/dpo_self11\n"
+    )
+
+
+def test_a_planning_leaves_out_what_has_lost_a_seed(tmp_path, call):
+    for seed in (0, 1, 2):
+        arms = [
+            scored(arm, int(arm != "sft"), seed, [True] * right + [False] * (40 - right), arm.upper())
+            for arm, right in (("sft", 20), ("one", 24 + 2 * seed), ("other", 30 - seed))
+        ]
+        write_run(tmp_path / "runs" / str(seed), tmp_path / "store", *arms)
+    (tmp_path / "store/score/one12/predictions.jsonl").unlink()
+    status, out, err = call(tmp_path / "runs", "--power")
+    assert status == 0
+    assert "OTHER" in out
+    assert "ONE" not in out
+    assert "score/one12" in err
+    (tmp_path / "store/score/other12/predictions.jsonl").unlink()
+    status, _, err = call(tmp_path / "runs", "--power")
+    assert status == 2
+    assert "score/one12, score/other12" in err
+
+
+def test_a_difference_over_fewer_questions_than_n_is_told(tmp_path, call):
+    """A judge left two questions of one side open, which count nowhere (evaluation.count_undecided=false)."""
+    sft = scored("sft", 0, 0, [True] * 20 + [False] * 20, "SFT")
+    dpo = scored("dpo", 1, 0, [True] * 30 + [False] * 8, "DPO")
+    write_run(tmp_path / "fewer", tmp_path / "store", sft, dpo)
+    content = json.loads(call(tmp_path / "fewer", "--json")[1])
+    assert content["differences"][0]["num_unpaired"] == 2
+    assert content["differences"][0]["value"] == pytest.approx(10 / 38)
+    for table in ("main", "table"):
+        notes = content["tables"][table]["notes"]
+        assert "difference of 'dpo': over the questions that both sides count, fewer than n" in notes
+
+
+def test_what_has_no_question_in_common_has_no_difference(tmp_path, call):
+    for seed in (0, 1):
+        sft = scored("sft", 0, seed, [True] * 20 + [False] * 20, "SFT")
+        row, attempts = scored("dpo", 1, seed, [True] * 30 + [False] * 10, "DPO")
+        if seed == 1:
+            attempts = scored("dpo", 1, seed, [True] * 30 + [False] * 10, "DPO", data_seed=7)[1]
+        write_run(tmp_path / "runs" / str(seed), tmp_path / "store", sft, (row, attempts))
+    status, out, err = call(tmp_path / "runs", "--json")
+    assert (status, json.loads(out)["differences"]) == (0, [])
+    assert err == (
+        "warning: no difference of what has no question in common, be it under one seed: score/dpo11 and score/sft01\n"
+    )
 
 
 def test_a_usage_error_is_one_line(call):
@@ -226,6 +275,12 @@ class TestPower:
         _, out, _ = call(runs, "--power", "--points", "2.5")
         assert len([line for line in out.splitlines() if "DPO" in line]) == 1
 
+    def test_more_than_anyone_runs_is_said_to_be_more(self, runs, call):
+        _, out, _ = call(runs, "--power", "--points", "0.1")
+        (line,) = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines() if "DPO" in line]
+        assert line[6] == "over 1,000"
+        assert "before Holm's adjustment" in out
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
@@ -255,6 +310,21 @@ def test_every_number_of_the_json_names_its_artefacts(runs, call):
                 if cell["text"] is None:
                     assert not cell["artefacts"]
     assert num_cells > 50
+
+
+def test_runs_of_an_older_version_are_left_out_by_name_until_no_other_is_there(runs, call):
+    alone = call(runs)[1]
+    old = runs / "old"
+    old.mkdir()
+    (old / "summary.json").write_text('{"schema": 2, "rows": []}', encoding="utf-8")
+    status, out, err = call(runs)
+    assert (status, out) == (0, alone)
+    assert err.startswith(f"warning: an older version of medcritical wrote {old}, left out here")
+    assert len(err.splitlines()) == 1
+    status, out, err = call(old)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"error: an older version of medcritical wrote {old}, which this one does not read")
+    assert len(err.splitlines()) == 1
 
 
 def test_a_missing_folder_and_a_folder_without_runs_end_with_one_sentence(call, tmp_path):

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+import warnings
 
 import pytest
 from hypothesis import given
@@ -80,6 +81,12 @@ def test_minimum_detectable_difference_by_hand():
     assert minimum_detectable_difference(4000, 0.5, power=0.8, confidence=0.95) == pytest.approx(0.062645 / 2, rel=1e-3)
     # (2.57583 + 0.84162) sqrt(2 * .25 / 1000)
     assert minimum_detectable_difference(1000, 0.5, power=0.8, confidence=0.99) == pytest.approx(0.076417, rel=1e-3)
+
+
+@pytest.mark.parametrize("confidence", [0.05, 0.1, 0.2, 0.2 + 1e-8, 0.201])
+def test_a_level_at_which_chance_is_found_as_often_detects_anything(confidence):
+    least = minimum_detectable_difference(1000, 0.5, power=0.8, confidence=confidence)
+    assert 0 <= least < 0.003
 
 
 def gains_of(*values: float, prefix: str = "q") -> dict[str, float]:
@@ -176,6 +183,26 @@ class TestPairedDifference:
         one, three = paired_difference([gains], 0.95), paired_difference([gains] * 3, 0.95)
         assert three.high == pytest.approx(one.high, abs=0.003)
         assert 0 < three.p < 1e-5
+        assert three.is_flat
+        assert not one.is_flat
+        assert not paired_difference([gains, gains_of(*[1] * 21, *[0] * 59)], 0.95).is_flat
+
+    def test_half_a_question_is_added_to_each_seeds_own(self):
+        seeds = [gains_of(*[0] * 40, prefix=prefix) for prefix in "abc"]
+        found = paired_difference(seeds, 0.95)
+        assert found.high == pytest.approx(t.isf(0.025, 119) * math.sqrt(1 / 40**2 / 3))  # and not 1 / 120^2
+
+    def test_seeds_that_share_few_questions_have_no_variance_below_zero(self):
+        """Two seeds with two questions in common, which they answer the other way round."""
+        first = gains_of(*[0] * 30, prefix="r") | {"a": 1.0, "b": -1.0}
+        other = gains_of(*[0] * 30, prefix="s") | {"a": -1.0, "b": 1.0}
+        parts = mean_parts(as_array([first, other]))
+        assert parts.within + parts.shared < 0
+        assert parts.over_questions == pytest.approx(parts.within / 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = paired_difference([first, other], 0.95)
+        assert -1 <= found.low <= found.value <= found.high <= 1
 
     def test_more_variation_between_seeds_is_a_wider_interval(self):
         def width(*won: int) -> float:

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from msgspec.structs import replace
 
+from medcritical.reporting import paper
 from medcritical.reporting.measuring import PredictionReader, measure
-from medcritical.reporting.paper import make_paper, write_paper
+from medcritical.reporting.paper import draw_figures, make_paper, write_paper
 from medcritical.reporting.summary import gather, read_summary
 
 
@@ -14,8 +16,7 @@ def written(tmp_path_factory, make_run):
     folder = make_run(tmp_path_factory.mktemp("reported"))
     results = gather([(folder, read_summary(folder / "summary.json"))])
     measured = measure(results, "sft", 0.95, PredictionReader(results.predictions))
-    paper = make_paper(results, measured)
-    write_paper(paper, folder / "paper")
+    write_paper(make_paper(results, measured), folder / "paper")
     return folder / "paper"
 
 
@@ -37,6 +38,32 @@ def test_every_figure_and_table_is_there(written):
     ):
         assert {f"{table}.md", f"{table}.csv", f"{table}.tex"} <= names
     assert not {"betas.png", "agreement.md"} & names  # one beta and no judge: nothing to show
+
+
+def test_bars_of_slices_are_of_checkpoints_with_intervals(monkeypatch, tmp_path, make_run):
+    """A second run has the same SFT checkpoint, and the first's arm at an iteration that is not the first's last."""
+    folder = make_run(tmp_path)
+    summary = read_summary(folder / "summary.json")
+    sft, dpo = summary.rows
+    more = replace(dpo, iteration=2, artefact="score/more")
+    by_artefact = {
+        name: {**getattr(summary, name), "score/more": getattr(summary, name)[dpo.artefact]}
+        for name in ("scores", "lineage", "scoring")
+    }
+    first = replace(summary, rows=(sft, dpo, more), **by_artefact)
+    other = replace(summary, rows=(replace(sft, run="other"), replace(dpo, run="other")))
+    results = gather([(folder, first), (folder, other)])
+    measured = measure(results, "sft", 0.95, PredictionReader(results.predictions))
+    drawn = []
+    monkeypatch.setattr(paper, "slice_figure", lambda _, pools, intervals, *paths: drawn.append((pools, intervals)))
+    draw_figures(make_paper(results, measured), tmp_path)
+    ((pools, intervals),) = drawn
+    assert [(pool.checkpoint.run, pool.checkpoint.arm, pool.checkpoint.iteration) for pool in pools] == [
+        ("demo", "sft", 0),
+        ("demo", "dpo_self", 2),
+        ("other", "dpo_self", 1),
+    ]
+    assert {pool.checkpoint for pool in pools} <= {checkpoint for checkpoint, _ in intervals}
 
 
 def test_the_page_holds_all_figures_and_the_tables(written):

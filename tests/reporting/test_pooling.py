@@ -1,7 +1,7 @@
 import pytest
 
 from medcritical.errors import DataError
-from medcritical.reporting.pooling import checkpoint_of, choose_baseline, pool_seeds, unique_rows
+from medcritical.reporting.pooling import checkpoint_of, choose_baseline, group_replicates, pool_seeds, unique_rows
 
 
 def test_seeds_of_a_checkpoint_are_pooled(make_row):
@@ -28,6 +28,28 @@ def test_what_was_scored_once_is_one_sample_under_all_its_seeds(make_row):
     (pool,) = pool_seeds(rows)
     assert (len(pool.rows), [row.artefact for row in pool.samples]) == (3, ["xFalse", "xTrue"])
     assert pool.accuracy == pytest.approx(0.475)
+
+
+@pytest.mark.parametrize(
+    ("replicates", "groups"),
+    [
+        ([(0, 0, 0), (0, 0, 1), (0, 0, 2)], [[0], [1], [2]]),  # one world: seeds of training count
+        ([(0, 0, 0), (1, 1, 1), (2, 2, 2)], [[0], [1], [2]]),
+        ([(0, 0, 0), (1, 0, 0), (2, 0, 0)], [[0], [1], [2]]),
+        ([(0, 0, 0), (0, 0, 1), (1, 0, 0), (1, 0, 1)], [[0, 1], [2, 3]]),
+        ([(0, 0, 0), (0, 0, 1), (1, 0, 0)], [[0, 1], [2]]),
+        ([(0, 5, 0), (0, 6, 0), (0, 5, 1), (0, 6, 1)], [[0, 2], [1, 3]]),  # of the teacher
+        ([(0, 5, 0), (0, 6, 0), (1, 5, 0), (1, 6, 0)], [[0, 1], [2, 3]]),  # of questions before those of the teacher
+    ],
+)
+def test_replicates_of_one_world_are_a_group_where_worlds_vary(replicates, groups):
+    assert group_replicates(replicates) == groups
+
+
+def test_groups_weigh_alike(make_row):
+    rows = [make_row(num_correct=100, seed=seed) for seed in (0, 1, 2)]
+    (pool,) = pool_seeds([*rows, make_row(num_correct=160, data_seed=1, artefact="score/other")])
+    assert pool.accuracy == pytest.approx((0.5 + 0.8) / 2)
 
 
 def test_a_mean_with_a_missing_value_is_missing(make_row):

@@ -58,9 +58,10 @@ def test_writing_twice_gives_the_same_bytes(tmp_path, make_row):
         ("{", "cannot read"),
         ("[1, 2]", "no run summary"),
         ('{"accuracy": 0.5}', "no run summary"),
-        ('{"schema": 99, "rows": []}', "schema 99"),
-        ('{"schema": 1, "rows": []}', "schema 1; .* run the experiment again"),
-        ('{"schema": 2, "rows": []}', "schema 2; .* run the experiment again"),
+        ('{"schema": 99, "rows": []}', "schema 99, .* update it"),
+        ('{"schema": "x", "rows": []}', "schema 'x'"),
+        ('{"schema": 1, "rows": []}', "schema 1, .* remove that one or leave it out"),
+        ('{"schema": 2, "rows": []}', "schema 2, .* remove that one or leave it out"),
         ('{"schema": 3, "rows": [{"arm": "sft"}]}', "damaged"),
     ],
 )

@@ -118,6 +118,18 @@ def test_several_seeds_show_mean_and_an_interval_that_counts_them(make_row, make
         ([(0, 5, 0), (1, 5, 1)], "2 seeds of questions and training; teacher is the same in all"),
         ([(0, 0, 0), (1, 1, 1), (2, 2, 2)], "3 seeds of questions, teacher and training"),
         ([(0, 0, 0), (1, 0, 0)], "2 seeds of questions; teacher and training are the same in all"),
+        ([(0, 0, 0), (1, 1, 0)], "2 seeds of questions and teacher; training is the same in all"),
+        ([(0, 0, 0), (0, 1, 1)], "2 seeds of teacher and training; questions are the same in all"),
+        (
+            [(data, 0, seed) for data in (0, 1) for seed in (0, 1, 2)],
+            "6 seeds of questions and training; teacher is the same in all; those with the same seed of questions are averaged "
+            "first and count as one: 2 in intervals and tests",
+        ),
+        (
+            [(0, teacher, seed) for teacher in (0, 1) for seed in (0, 1)],
+            "4 seeds of teacher and training; questions are the same in all; those with the same seed of the teacher are "
+            "averaged first and count as one: 2 in intervals and tests",
+        ),
     ],
 )
 def test_a_note_says_which_seeds_vary(make_row, seeds, note):
@@ -154,6 +166,16 @@ class TestStars:
         note, p = self.notes_and_p(make_row, make_measured, 3, 1)
         assert "with one seed exact McNemar test, over questions only and without stars" in note
         assert p == ["0.002**", "0.002"]
+
+    def test_seeds_that_all_gain_the_same_have_no_stars(self, make_row, make_measured):
+        rows = [make_row(f"dpo{number}", 1) for number in (0, 1)]
+        found = {
+            checkpoint_of(row): Difference(0.1, 0.0, 0.2, 0.001, 0.002, 3, is_flat)
+            for row, is_flat in zip(rows, (True, False), strict=True)
+        }
+        table = result_table(rows, make_measured(differences=found))
+        assert [cells(table, number)["p (Holm)"] for number in (0, 1)] == ["0.002", "0.002**"]
+        assert table.notes[-2].startswith("all seeds of 'dpo0' gain the same: interval and p over questions only")
 
 
 def test_run_data_and_beta_are_columns_only_where_they_differ(make_row, make_measured):

@@ -127,6 +127,16 @@ def test_sync_replays_a_run_that_had_no_wandb(finished_run, call):
     assert numbers(history(replayed)) == before
 
 
+def test_a_sync_leaves_out_a_run_of_an_older_version(finished_run, call):
+    old = finished_run.parent / "old"
+    old.mkdir()
+    (old / "summary.json").write_text('{"schema": 2, "rows": []}', encoding="utf-8")
+    status, _, err = call("sync", finished_run.parent)
+    assert status == 0
+    assert f"an older version of medcritical wrote {old}, left out here" in err
+    assert list(finished_run.glob("wandb/offline-run-*"))
+
+
 def test_a_sync_of_many_waits_once_for_a_server_that_is_not_there(finished_run, call, monkeypatch, caplog):
     monkeypatch.setattr(wandb_export, "CONNECT_SECONDS", 1.0)
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)

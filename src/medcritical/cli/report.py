@@ -82,8 +82,10 @@ def plan(folders: Sequence[Path], baseline: str | None, points: float | None) ->
     results = read_runs(folders)
     reader, arm = PredictionReader(results.predictions), choose_arm(results.rows, baseline)
     wanted = POINTS if points is None else (points,)
-    table = power_table(pool_seeds(results.rows), arm, reader, one_confidence(results), wanted)
-    reader.warn_of_missing()
+    try:
+        table = power_table(pool_seeds(results.rows), arm, reader, one_confidence(results), wanted)
+    finally:
+        reader.warn_of_missing()  # which may be why there is no table
     print_table(table, "Seeds and questions that a difference takes")
     return 0
 
@@ -181,9 +183,9 @@ def read_runs(folders: Sequence[Path]) -> Results:
     Cells of a sweep over a key that no column shows are runs of their own, named by its values.
     """
     from medcritical.reporting.pooling import ambiguous_runs, unique_rows
-    from medcritical.reporting.summary import gather, read_summary
+    from medcritical.reporting.summary import gather
 
-    summaries = {path.parent: read_summary(path) for path in find_summaries(folders)}
+    summaries = read_summaries(folders)
     ambiguous = ambiguous_runs(row for summary in summaries.values() for row in summary.rows)
     keys = list(dict.fromkeys(key for folder in summaries for key in swept_values(folder)))
     results = gather(
@@ -191,6 +193,29 @@ def read_runs(folders: Sequence[Path]) -> Results:
     )
     results.rows = unique_rows(results.rows)
     return results
+
+
+def read_summaries(folders: Sequence[Path]) -> dict[Path, Summary]:
+    """The summaries of all runs under the folders, by run folder. Those of older versions are left out, with one warning.
+
+    Raises DataError as `find_summaries`, and where none is left.
+    """
+    from medcritical.errors import DataError
+    from medcritical.reporting.summary import OlderSummaryError, read_summary
+
+    found: dict[Path, Summary] = {}
+    older = []
+    for path in find_summaries(folders):
+        try:
+            found[path.parent] = read_summary(path)
+        except OlderSummaryError:
+            older.append(str(path.parent))
+    told = f"an older version of medcritical wrote {', '.join(older)}"
+    if not found:
+        raise DataError(f"{told}, which this one does not read: run the experiments again, which makes new folders.")
+    if older:
+        print(f"warning: {told}, left out here: remove what is no longer needed", file=sys.stderr)
+    return found
 
 
 def named_apart(summary: Summary, ambiguous: Collection[str], values: Sequence[str]) -> Summary:

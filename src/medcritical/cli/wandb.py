@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medcritical.cli.exits import CommandParser, run_command
-from medcritical.cli.report import find_summaries, make_report
+from medcritical.cli.report import make_report, read_summaries
 
 SHOWN = ("main", "grid", "table", "costs", "crossover", "pair_quality", "alarms")
 """Tables of the report at W&B."""
@@ -63,7 +63,7 @@ def _sync(arguments: argparse.Namespace) -> int:
     from medcritical.pipeline.tracking import export_folders
 
     export_folders(
-        [summary.parent for summary in find_summaries(arguments.folders)],
+        list(read_summaries(arguments.folders)),
         mode=WandbMode.online if arguments.online else WandbMode.offline,
         project=arguments.project,
         entity=arguments.entity,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from medcritical.evaluation.statistics import Samples, as_array, mean_parts
 
 POWER = 0.8
-MOST_SEEDS, MOST_QUESTIONS = 1000, 10_000_000
-"""More than anyone runs: what would need more is not to be had."""
+MOST_DOUBLINGS = 40
+"""Of one seed or question: what 2^40 do not find, no number does."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +69,25 @@ def power(variances: Components, difference: float, num_seeds: int, num_question
 
 def seeds_needed(variances: Components, difference: float, num_questions: int, confidence: float) -> int | None:
     """Fewest seeds with which such a difference is found with a power of 80 %; None where no number of seeds does."""
-    return _least(lambda seeds: power(variances, difference, seeds, num_questions, confidence), 2, MOST_SEEDS)
+    return _least(lambda seeds: power(variances, difference, seeds, num_questions, confidence))
 
 
 def questions_needed(variances: Components, difference: float, num_seeds: int, confidence: float) -> int | None:
     """Fewest questions with which such a difference is found with a power of 80 %; None where no number of questions does."""
-    return _least(lambda number: power(variances, difference, num_seeds, number, confidence), 2, MOST_QUESTIONS)
+    return _least(lambda number: power(variances, difference, num_seeds, number, confidence))
 
 
-def _least(power_of: Callable[[int], float], low: int, high: int) -> int | None:
-    """The least number from `low` to `high` whose power is enough; power rises with the number."""
-    if power_of(high) < POWER:
+def _least(power_of: Callable[[int], float]) -> int | None:
+    """The least number from 2 whose power is enough, in the first interval between two doublings that ends in such a one.
+
+    Power need not rise with the number: with few seeds, whose quantile is wide, it falls again where questions are so many that
+    only seeds vary.
+    """
+    doublings = (1 << exponent for exponent in range(1, MOST_DOUBLINGS + 1))
+    high = next((number for number in doublings if power_of(number) >= POWER), None)
+    if high is None:
         return None
+    low = max(2, high // 2)
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if power_of(middle) >= POWER else (middle + 1, high)

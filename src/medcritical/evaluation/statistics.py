@@ -17,13 +17,15 @@ Samples = Sequence[Mapping[str, float]]
 of the other: -1, 0 or 1."""
 
 SMALLEST_LOG_P = -512.0  # below it the quantiles of scipy are no longer to be relied on
+ROUNDING = 1e-9  # shares that are closer than this are the same
 
 
 @dataclass(frozen=True)
 class PairedDifference:
     """Accuracy of one side minus that of the other on the same questions, as a share, with its interval and test.
 
-    `p` is two-sided: McNemar's exact test of one seed, the t test of `p_value_over_seeds` of several.
+    `p` is two-sided: McNemar's exact test of one seed, the t test of `p_value_over_seeds` of several. `is_flat`: several seeds
+    have one and the same mean, which says nothing of how seeds vary, so that interval and p are over questions only.
     """
 
     value: float
@@ -31,6 +33,7 @@ class PairedDifference:
     high: float
     p: float
     num_seeds: int
+    is_flat: bool
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,18 @@ class MeanParts:
 
     @property
     def over_questions(self) -> Any:
-        """Variance of the mean with these very seeds: other questions, the same models."""
-        return (self.within + (self.num_seeds - 1) * self.shared) / self.num_seeds
+        """Variance of the mean with these very seeds: other questions, the same models.
+
+        A covariance below 0 is taken for 0, as in `half_width`: of seeds that share few questions it could outweigh the variance.
+        """
+        import numpy as np
+
+        return (self.within + (self.num_seeds - 1) * np.maximum(self.shared, 0)) / self.num_seeds
+
+    @property
+    def is_flat(self) -> Any:
+        """Whether several seeds have one and the same mean."""
+        return self.between < ROUNDING**2 if self.num_seeds > 1 else False
 
     @property
     def of_seeds(self) -> Any:
@@ -65,12 +78,10 @@ class MeanParts:
 
 def wilson_interval(num_correct: float, num_questions: float, confidence: float) -> tuple[float, float]:
     """Wilson score interval of a proportion (Wilson 1927, JASA 22:209, Eq. 4)."""
-    from statsmodels.stats.proportion import proportion_confint
-
     if not 0 <= num_correct <= num_questions or num_questions == 0:
         raise ValueError(f"{num_correct} of {num_questions} is no proportion")
-    low, high = proportion_confint(num_correct, num_questions, alpha=1 - confidence, method="wilson")
-    return (0.0 if num_correct == 0 else float(low)), (1.0 if num_correct == num_questions else float(high))
+    low, high = wilson_bounds(num_correct, num_questions, confidence)
+    return float(low), float(high)
 
 
 def accuracy_interval(samples: Samples, confidence: float) -> tuple[float, float]:
@@ -78,38 +89,56 @@ def accuracy_interval(samples: Samples, confidence: float) -> tuple[float, float
 
     That is Wilson's too, with as many questions as give the half-width of `half_width`, so that it stays between 0 and 1.
     """
-    parts = mean_parts(as_array(samples))
-    if parts.num_seeds == 1:
-        return wilson_interval(sum(samples[0].values()), len(samples[0]), confidence)
-    half = float(half_width(parts, 1 - confidence))
-    if half == 0:  # all right, or all wrong
-        return wilson_interval(round(parts.mean) * parts.num_questions, parts.num_questions, confidence)
-    return effective_wilson(float(parts.mean), half, confidence)
-
-
-def effective_wilson(share: float, half: float, confidence: float) -> tuple[float, float]:
-    """Wilson's interval of a share for the number of questions whose normal interval is `half` wide to either side."""
-    from scipy.stats import norm
-
-    if not 0 < share < 1:
-        return max(0.0, share - half), min(1.0, share + half)
-    effective = share * (1 - share) * (norm.isf((1 - confidence) / 2) / half) ** 2
-    return wilson_interval(share * effective, effective, confidence)
+    low, high = accuracy_bounds(as_array(samples), confidence)
+    return float(low), float(high)
 
 
 def paired_difference(samples: Samples, confidence: float) -> PairedDifference:
     """Mean of the gains of `samples`, over seeds and questions, with its interval and test."""
-    parts = mean_parts(as_array(samples))
-    # As if half a question more were won and half a question more lost (Agresti & Min 2005, Statist. Med. 24:729): where no
-    # question differs, or all do, there is still an interval.
-    parts = replace(parts, within=parts.within + 1 / parts.num_questions**2)
+    parts = difference_parts(as_array(samples))
     half, value = float(half_width(parts, 1 - confidence)), float(parts.mean)
     if parts.num_seeds == 1:
         gains = list(samples[0].values())
         p = mcnemar_exact(sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains))
     else:
         p = p_value_over_seeds(parts)
-    return PairedDifference(value, max(-1.0, value - half), min(1.0, value + half), p, parts.num_seeds)
+    low, high = max(-1.0, value - half), min(1.0, value + half)
+    return PairedDifference(value, low, high, p, parts.num_seeds, bool(parts.is_flat))
+
+
+def wilson_bounds(num_correct: Any, num_questions: Any, confidence: float) -> tuple[Any, Any]:
+    """Wilson's interval of numbers or arrays; its ends at 0 and 1 are exact."""
+    import numpy as np
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(num_correct, num_questions, alpha=1 - confidence, method="wilson")
+    return np.where(num_correct == 0, 0.0, low), np.where(num_correct == num_questions, 1.0, high)
+
+
+def accuracy_bounds(values: Any, confidence: float) -> tuple[Any, Any]:
+    """`accuracy_interval` of answers in arrays as `mean_parts` reads them."""
+    import numpy as np
+    from scipy.stats import norm
+
+    parts = mean_parts(values)
+    if parts.num_seeds == 1:
+        return wilson_bounds(np.nansum(values, -1)[..., 0], parts.num_questions, confidence)
+    half = half_width(parts, 1 - confidence)
+    is_constant = half < ROUNDING  # all right, or all wrong
+    normal = (norm.isf((1 - confidence) / 2) / np.where(is_constant, 1, half)) ** 2
+    num_questions = np.where(is_constant, parts.num_questions, parts.mean * (1 - parts.mean) * normal)
+    return wilson_bounds(parts.mean * num_questions, num_questions, confidence)
+
+
+def difference_parts(values: Any) -> MeanParts:
+    """`mean_parts` of gains, as if each seed had won half a question more and lost half a question more.
+
+    So there is an interval where no question differs, or all do (Agresti & Min 2005, Statist. Med. 24:729).
+    """
+    import numpy as np
+
+    parts = mean_parts(values)
+    return replace(parts, within=parts.within + (1.0 / (~np.isnan(values)).sum(-1) ** 2).mean(-1))
 
 
 def as_array(samples: Samples) -> Any:
@@ -153,7 +182,7 @@ def half_width(parts: MeanParts, alpha: float) -> Any:
 
     The variance over several seeds is between / seeds + shared, and the quantile that of Cochran and Cox (1950, Experimental
     Designs, 4.14): the mean of the two parts' t quantiles, weighed by their variance. Nested questions leave the t interval over
-    seeds. One seed, and seeds that agree to the last question, leave the interval over questions.
+    seeds. One seed, and several of one and the same mean, leave the interval over questions.
     """
     import numpy as np
     from scipy.stats import t
@@ -164,8 +193,7 @@ def half_width(parts: MeanParts, alpha: float) -> Any:
         return over_questions
     seeds, shared = parts.between / parts.num_seeds, np.maximum(parts.shared, 0)
     weighed = seeds * t.isf(tail, parts.num_seeds - 1) + shared * t.isf(tail, per_question)
-    is_flat = np.isclose(seeds, 0, atol=1e-15)
-    return np.where(is_flat, over_questions, weighed / np.sqrt(np.where(is_flat, 1, seeds + shared)))
+    return np.where(parts.is_flat, over_questions, weighed / np.sqrt(np.where(parts.is_flat, 1, seeds + shared)))
 
 
 def p_value_over_seeds(parts: MeanParts) -> float:
@@ -205,8 +233,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def minimum_detectable_difference(num_questions: int, accuracy: float, *, power: float, confidence: float) -> float:
     """Least difference of two independent accuracies of one seed each that a two-sided z test finds with this power.
 
-    (z_{1-alpha/2} + z_power) * sqrt(2 p (1 - p) / n); pairing by question lowers it, variation between seeds raises it.
+    (z_{1-alpha/2} + z_power) * sqrt(2 p (1 - p) / n); pairing by question lowers it, variation between seeds raises it. 0 for a
+    level at which chance alone is found as often as that.
     """
+    if 1 - confidence >= power - ROUNDING:
+        return 0.0
     from statsmodels.stats.power import NormalIndPower
 
     solved = NormalIndPower().solve_power(nobs1=num_questions, alpha=1 - confidence, power=power)

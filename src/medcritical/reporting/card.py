@@ -51,7 +51,8 @@ def _facts(own: Manifest, by_stage: dict[str, Manifest], summary: Summary | None
         yield "questions", summary.rows[0].data if summary is not None else by_stage["prepare"].config["data"]["format"]
     if "teach" in by_stage:
         yield "teacher", _teacher(by_stage["teach"])
-    yield "optimizer steps", own.facts["steps"]
+    if "steps" in own.facts:  # a student from scratch took none
+        yield "optimizer steps", own.facts["steps"]
     if summary is not None:
         yield "seed", summary.rows[0].seed
     if "formula" in own.facts:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from statistics import fmean
 
 from medcritical.evaluation.scoring import SliceName, parts_of, slices_of
 from medcritical.evaluation.statistics import (
@@ -17,8 +19,16 @@ from medcritical.evaluation.statistics import (
     wilson_interval,
 )
 from medcritical.records import Attempt
-from medcritical.reporting.pooling import Checkpoint, Pool, choose_baseline, distinct, last_iterations, pool_seeds
-from medcritical.reporting.summary import Results
+from medcritical.reporting.pooling import (
+    Checkpoint,
+    Pool,
+    choose_baseline,
+    distinct,
+    group_replicates,
+    last_iterations,
+    pool_seeds,
+)
+from medcritical.reporting.summary import Replicate, Results
 from medcritical.store import read_records
 
 Bounds = tuple[float, float]
@@ -28,8 +38,10 @@ Bounds = tuple[float, float]
 class Difference:
     """Accuracy minus the baseline's, as a share of questions, with the bounds of its interval.
 
-    `num_seeds` replicates were compared, those of one and the same two scorings once: with one of them `p` is of McNemar's exact
-    test, with several of a t test that counts seeds and questions. `p_holm` is adjusted for all comparisons of the table.
+    `num_seeds` replicates or groups of them were compared, those of one and the same two scorings once: with one of them `p` is
+    of McNemar's exact test, with several of a t test that counts seeds and questions, unless they have one and the same mean
+    (`is_flat`). `p_holm` is adjusted for all comparisons of the table. `num_unpaired` questions count on one side alone and are
+    not in it: those that a judge left open there (`evaluation.count_undecided=false`).
     """
 
     value: float
@@ -38,6 +50,8 @@ class Difference:
     p: float
     p_holm: float
     num_seeds: int
+    is_flat: bool = False
+    num_unpaired: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,7 +91,7 @@ def measure(
         differences=measure_differences(pools, baseline, reader, confidence),
         main_differences=measure_differences(last, baseline, reader, confidence),
         intervals=measure_intervals(pools, reader, confidence),
-        slice_intervals=measure_slices(results, distinct(pools), reader, confidence),
+        slice_intervals=measure_slices(results, pools, reader, confidence),
         missing=missing,
     )
 
@@ -88,16 +102,27 @@ def measure_differences(
     """Accuracy of each distinct checkpoint minus its baseline's, paired by replicate and question.
 
     Holm's adjustment is over all differences that come back, that is over the table. A checkpoint is left out when it has no
-    baseline, and so is a replicate whose predictions are gone (`reader.missing`).
+    baseline, and when the predictions of one of its replicates are gone (`reader.missing`).
     """
     found: dict[Checkpoint, PairedDifference] = {}
+    unpaired: dict[Checkpoint, int] = {}
     for pool in distinct(pools):
         other = choose_baseline(pools, pool.checkpoint, baseline) if baseline is not None else None
         if other is not None and (samples := reader.gains(pool, other)):
             found[pool.checkpoint] = paired_difference(samples, confidence)
+            unpaired[pool.checkpoint] = reader.num_unpaired(pool, other)
     adjusted = holm([each.p for each in found.values()])
     return {
-        checkpoint: Difference(each.value, each.low, each.high, each.p, p_holm, each.num_seeds)
+        checkpoint: Difference(
+            value=each.value,
+            low=each.low,
+            high=each.high,
+            p=each.p,
+            p_holm=p_holm,
+            num_seeds=each.num_seeds,
+            is_flat=each.is_flat,
+            num_unpaired=unpaired[checkpoint],
+        )
         for (checkpoint, each), p_holm in zip(found.items(), adjusted, strict=True)
     }
 
@@ -135,7 +160,18 @@ def _interval(counts: Sequence[tuple[int, int]], answers: Callable[[], Samples],
     if len(counts) == 1:
         return wilson_interval(*counts[0], confidence)
     samples = answers()
-    return accuracy_interval(samples, confidence) if len(samples) == len(counts) else None
+    return accuracy_interval(samples, confidence) if samples else None
+
+
+def average_groups(
+    samples: Sequence[Mapping[str, float]], replicates: Sequence[Replicate]
+) -> list[Mapping[str, float]]:
+    """The samples of these replicates, those of a group (`group_replicates`) as one: question by question their mean."""
+    groups = [[samples[number] for number in group] for group in group_replicates(replicates)]
+    return [
+        {name: fmean(each[name] for each in group if name in each) for name in dict.fromkeys(chain(*group))}
+        for group in groups
+    ]
 
 
 class PredictionReader:
@@ -143,20 +179,28 @@ class PredictionReader:
 
     Attributes:
         missing: artefacts that were asked for and have no predictions.
+        disjoint: pairs of artefacts that were to be compared and have no question in common.
     """
 
     def __init__(self, predictions: Mapping[str, Path]) -> None:
         self.predictions = predictions
         self.missing: set[str] = set()
+        self.disjoint: set[tuple[str, str]] = set()
         self._answers: dict[str, dict[str, bool]] = {}
         self._slices: dict[str, dict[SliceName, set[str]]] = {}
 
     def warn_of_missing(self) -> None:
-        """Says on stderr, in one line, what could not be compared."""
+        """Says on stderr, in one line each, what predictions are gone, and what had nothing to compare."""
         if self.missing:
             places = ", ".join(sorted(self.missing))
             print(
-                f"warning: differences and intervals leave out what has no predictions any more: {places}",
+                f"warning: no difference and no interval of what has lost predictions, be it of one seed: {places}",
+                file=sys.stderr,
+            )
+        if self.disjoint:
+            pairs = "; ".join(" and ".join(pair) for pair in sorted(self.disjoint))
+            print(
+                f"warning: no difference of what has no question in common, be it under one seed: {pairs}",
                 file=sys.stderr,
             )
 
@@ -175,24 +219,47 @@ class PredictionReader:
             self._slices[artefact] = slices
         return self._answers[artefact]
 
-    def all_answers(self, pool: Pool, part: SliceName | None = None) -> list[dict[str, float]]:
-        """Answers of each sample of a pool, on one slice where `part` names it; without samples that have none there."""
+    def all_answers(self, pool: Pool, part: SliceName | None = None) -> Samples:
+        """Answers of a pool by `average_groups`, on one slice where `part` names it; without samples that have none there.
+
+        Nothing where the predictions of one are gone.
+        """
         found = []
         for row in pool.samples:
             answers = self.answers(row.artefact)
+            if not answers:
+                return []
             names = answers if part is None else self._slices[row.artefact].get(part, ())
-            found.append({name: float(answers[name]) for name in answers if name in names})
-        return [each for each in found if each]
+            found.append((row.replicate, {name: float(answers[name]) for name in answers if name in names}))
+        there = [(replicate, sample) for replicate, sample in found if sample]
+        return average_groups([sample for _, sample in there], [replicate for replicate, _ in there])
 
-    def gains(self, pool: Pool, other: Pool) -> list[dict[str, float]]:
+    def gains(self, pool: Pool, other: Pool) -> Samples:
         """Per replicate that both pools have: question id -> right answers of `pool` minus those of `other` (-1, 0 or 1).
 
-        Two scorings that are there under several replicates were made once, and are one sample.
+        Two scorings that are there under several replicates were made once, and are one sample; those of a group are averaged
+        (`average_groups`). Nothing where the predictions of one are gone, or two have no question in common: the rest would be
+        another difference than that of the accuracies beside it.
         """
-        baselines = {row.replicate: row.artefact for row in other.rows}
-        pairs = [(row.artefact, baselines[row.replicate]) for row in pool.rows if row.replicate in baselines]
+        pairs = _pairs(pool, other)
         samples = []
-        for our, their in dict.fromkeys(pairs):
+        for our, their in pairs:
             ours, theirs = self.answers(our), self.answers(their)
             samples.append({name: float(ours[name] - theirs[name]) for name in ours if name in theirs})
-        return [sample for sample in samples if sample]
+            if ours and theirs and not samples[-1]:
+                self.disjoint.add((our, their))
+        return average_groups(samples, list(pairs.values())) if all(samples) else []
+
+    def num_unpaired(self, pool: Pool, other: Pool) -> int:
+        """Questions of one side alone, over the samples of `gains`."""
+        return sum(len(self.answers(our).keys() ^ self.answers(their).keys()) for our, their in _pairs(pool, other))
+
+
+def _pairs(pool: Pool, other: Pool) -> dict[tuple[str, str], Replicate]:
+    """The artefacts of the replicates that both pools have, once each, with the first replicate that has them."""
+    baselines = {row.replicate: row.artefact for row in other.rows}
+    pairs: dict[tuple[str, str], Replicate] = {}
+    for row in pool.rows:
+        if row.replicate in baselines:
+            pairs.setdefault((row.artefact, baselines[row.replicate]), row.replicate)
+    return pairs

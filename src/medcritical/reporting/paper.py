@@ -107,6 +107,7 @@ def write_paper(paper: Paper, folder: Path) -> None:
 def draw_figures(paper: Paper, folder: Path) -> list[str]:
     """Write every figure that there is something to draw for, as .png and .pdf; their names."""
     pools, measured = paper.pools, paper.measured
+    last = last_iterations(pools)
 
     def places(name: str) -> tuple[Path, Path]:
         return folder / f"{name}.png", folder / f"{name}.pdf"
@@ -116,7 +117,7 @@ def draw_figures(paper: Paper, folder: Path) -> list[str]:
         "accuracy": True,
         "betas": beta_figure(pools, measured.intervals, *places("betas")),
         "costs": cost_figure(pools, *places("costs")),
-        "slices": slice_figure(paper.results, last_iterations(pools), measured.slice_intervals, *places("slices")),
+        "slices": slice_figure(paper.results, distinct(last), measured.slice_intervals, *places("slices")),
         "pairs": quality_figure(paper.iterations, *places("pairs")),
     }
     for name, curves in group_curves(paper.iterations).items():

@@ -9,10 +9,12 @@ from medcritical.errors import DataError
 from medcritical.evaluation.power import POWER, Components, components, questions_needed, seeds_needed
 from medcritical.reporting.measuring import PredictionReader
 from medcritical.reporting.pooling import Pool, choose_baseline, distinct, last_iterations
-from medcritical.reporting.tables import Table, leading_columns, level, whole
+from medcritical.reporting.tables import Table, group_note, leading_columns, level, whole
 
 POINTS = (1.0, 1.5, 2.0, 3.0, 5.0)
 """Differences that are planned for where none is named, percentage points."""
+MOST_SEEDS, MOST_QUESTIONS = 1000, 10_000_000
+"""More than anyone runs: of what takes more it is only said that it does."""
 
 
 def power_table(
@@ -46,20 +48,29 @@ def power_table(
         names = [column.cell(shown[number]) for column in leading]
         seen = (str(variances.num_seeds), str(variances.num_questions), f"{100 * math.sqrt(variances.seed):.1f}")
         lines += [(*names, *seen, f"{each:g}", *_needed(variances, each / 100, confidence)) for each in points]
-    return Table((*header, "n at these seeds"), tuple(lines), tuple(_notes(baseline, confidence, varied.values())))
+    notes = _notes(baseline, confidence, varied.values())
+    if grouped := group_note([shown[number] for number in varied]):
+        notes.append(f"seeds: {grouped}")
+    return Table((*header, "n at these seeds"), tuple(lines), tuple(notes))
 
 
 def _needed(variances: Components, difference: float, confidence: float) -> tuple[str, str]:
     seeds = seeds_needed(variances, difference, variances.num_questions, confidence)
     questions = questions_needed(variances, difference, variances.num_seeds, confidence)
-    return whole(seeds) or "no number of seeds", whole(questions) or "no number of questions"
+    return _at_most(seeds, MOST_SEEDS) or "no number of seeds", _at_most(
+        questions, MOST_QUESTIONS
+    ) or "no number of questions"
+
+
+def _at_most(number: int | None, most: int) -> str | None:
+    return whole(number) if number is None or number <= most else f"over {whole(most)}"
 
 
 def _notes(baseline: str | None, confidence: float, varied: Iterable[Components]) -> list[str]:
     counts = sorted({variances.num_seeds for variances in varied})
     return [
         f"find: true difference to arm '{baseline}', percentage points, found with {POWER:.0%} power by the tables' test at "
-        f"level {level(1 - confidence)}, two-sided",
+        f"level {level(1 - confidence)}, two-sided, before Holm's adjustment, which takes more",
         "deviation of a seed: of its difference, percentage points, without what its questions add",
         f"estimated from {' or '.join(map(str, counts))} seeds: from few of them a rough guess, so plan with room to spare",
     ]

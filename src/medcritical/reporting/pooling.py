@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import TypeVar
 
 from medcritical.errors import DataError
@@ -47,14 +48,34 @@ class Pool:
 
     @property
     def accuracy(self) -> float:
-        """Mean accuracy over seeds, as a share of questions."""
-        return sum(row.accuracy for row in self.samples) / len(self.samples)
+        """Mean accuracy over seeds, as a share of questions; over the groups of `group_replicates`, which weigh alike."""
+        samples = self.samples
+        groups = group_replicates([row.replicate for row in samples])
+        return fmean(fmean(samples[number].accuracy for number in group) for group in groups)
 
     def mean(self, values: Iterable[float | None]) -> float | None:
         """Mean of one value per seed; None as soon as one lacks it, since a mean of the rest is another number."""
         every = list(values)
         known = [value for value in every if value is not None]
         return sum(known) / len(known) if len(known) == len(every) else None
+
+
+def shared_kind(replicates: Iterable[Replicate]) -> int | None:
+    """Which seed makes groups: the first of 0 (questions) and 1 (teacher) that varies and that several replicates share.
+
+    None where there is none: replicates then stand for themselves.
+    """
+    of_kinds = list(zip(*replicates, strict=True))[:2]
+    return next((kind for kind, seeds in enumerate(of_kinds) if 1 < len(set(seeds)) < len(seeds)), None)
+
+
+def group_replicates(replicates: Sequence[Replicate]) -> list[list[int]]:
+    """Positions of replicates that count as one, group by group (docs/statistics.md, "Grids of seeds")."""
+    kind = shared_kind(replicates)
+    groups: dict[int, list[int]] = {}
+    for number, replicate in enumerate(replicates):
+        groups.setdefault(number if kind is None else replicate[kind], []).append(number)
+    return list(groups.values())
 
 
 def checkpoint_of(row: SummaryRow) -> Checkpoint:

@@ -22,6 +22,10 @@ Replicate = tuple[int, int, int]
 """Seeds of questions, teacher and training: rows that differ in nothing else are repetitions of one experiment."""
 
 
+class OlderSummaryError(DataError):
+    """A summary that an older version of this program wrote."""
+
+
 class SummaryRow(Record, frozen=True, kw_only=True):
     """Score and costs of one checkpoint on one split. Written at the end of a run, read by `medcritical report`.
 
@@ -167,17 +171,22 @@ def write_summary(path: Path, summary: Summary) -> None:
 
 
 def read_summary(path: Path) -> Summary:
-    """The summary in a file. Raises DataError when it is missing, of another schema, or no summary at all."""
+    """The summary in a file. Raises DataError when it is missing, of another schema (OlderSummaryError), or no summary at all."""
     try:
         content = msgspec.json.decode(path.read_bytes())
     except (OSError, msgspec.DecodeError) as error:
         raise DataError(f"cannot read the summary {path}: {error}.") from error
     if not isinstance(content, dict) or "schema" not in content or "rows" not in content:
         raise DataError(f"{path} is no run summary: it has no 'schema' and 'rows'; give a folder that a run wrote.")
-    if content["schema"] != SCHEMA:
+    schema = content["schema"]
+    if isinstance(schema, int) and schema < SCHEMA:
+        raise OlderSummaryError(
+            f"{path} has summary schema {schema}, of an older version of medcritical, and this one reads {SCHEMA}: run the "
+            "experiment again, which makes a new folder, and remove that one or leave it out."
+        )
+    if schema != SCHEMA:
         raise DataError(
-            f"{path} has summary schema {content['schema']!r}; this version of medcritical reads {SCHEMA}: run the experiment "
-            "again, which redoes only what this version does otherwise."
+            f"{path} has summary schema {schema!r}, and this version of medcritical reads {SCHEMA}: update it."
         )
     try:
         return msgspec.convert(content, Summary)

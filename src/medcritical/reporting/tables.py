@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from medcritical.evaluation.power import POWER
 from medcritical.evaluation.statistics import minimum_detectable_difference
 from medcritical.reporting.measuring import Bounds, Difference, Measured
-from medcritical.reporting.pooling import Checkpoint, Pool, distinct, pool_seeds
+from medcritical.reporting.pooling import Checkpoint, Pool, distinct, group_replicates, pool_seeds, shared_kind
 from medcritical.reporting.summary import SummaryRow
 
 MARKS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
-POWER = 0.8
+SEED_KINDS = ("questions", "teacher", "training")
 
 
 @dataclass(frozen=True)
@@ -167,16 +168,29 @@ def interval_notes(pools: Sequence[Pool], confidence: float) -> list[str]:
 
 
 def seed_note(pools: Sequence[Pool]) -> str:
-    """How many replicates there are, and which of the three seeds vary between them."""
-    replicates = {row.replicate for pool in pools for row in pool.rows}
+    """How many replicates there are, which of the three seeds vary between them, and which replicates count as one."""
+    replicates = sorted({row.replicate for pool in pools for row in pool.rows})
     if len(replicates) < 2:
         return "one seed: intervals and tests are over questions only, and say nothing of what another seed would give"
-    of_kind = dict(zip(("questions", "teacher", "training"), zip(*replicates, strict=True), strict=True))
+    of_kind = dict(zip(SEED_KINDS, zip(*replicates, strict=True), strict=True))
     vary = [kind for kind, seeds in of_kind.items() if len(set(seeds)) > 1]
     same = [kind for kind in of_kind if kind not in vary]
     fewer = ", fewer where n says so" if any(len(pool.samples) < len(replicates) for pool in pools) else ""
-    told = f"; {_listed(same)} {'is' if same == ['teacher'] else 'are'} the same in all" if same else ""
-    return f"{len(replicates)} seeds of {_listed(vary)}{fewer}{told}"
+    told = f"; {_listed(same)} {'is' if same in (['teacher'], ['training']) else 'are'} the same in all" if same else ""
+    grouped = f"; {note}" if (note := group_note(pools)) else ""
+    return f"{len(replicates)} seeds of {_listed(vary)}{fewer}{told}{grouped}"
+
+
+def group_note(pools: Sequence[Pool]) -> str:
+    """Which replicates count as one; empty where each counts for itself."""
+    replicates = [*{row.replicate for pool in pools for row in pool.rows}]
+    kind = shared_kind(replicates)
+    if kind is None:
+        return ""
+    return (
+        f"those with the same seed of {('questions', 'the teacher')[kind]} are averaged first and count as one: "
+        f"{len(group_replicates(replicates))} in intervals and tests"
+    )
 
 
 def difference_notes(baseline: str | None, differences: Mapping[Checkpoint, Difference], where: str) -> list[str]:
@@ -190,16 +204,28 @@ def difference_notes(baseline: str | None, differences: Mapping[Checkpoint, Diff
         (True, True): f"{over_seeds}; with one seed exact McNemar test, over questions only and without stars",
     }
     counts_seeds = [difference.num_seeds > 1 for difference in differences.values()]
+    partial = [checkpoint.arm for checkpoint, difference in differences.items() if difference.num_unpaired]
+    flat = [checkpoint.arm for checkpoint, difference in differences.items() if difference.is_flat]
     return [
         f"difference: percentage points to arm '{baseline}', paired by seed and question",
+        *(
+            [f"difference of {_names(partial)}: over the questions that both sides count, fewer than n"]
+            if partial
+            else []
+        ),
         f"{where}: {tests[any(counts_seeds), not all(counts_seeds)]}; Holm-adjusted over the {len(differences)} of this table; "
         "* < 0.05, ** < 0.01, *** < 0.001",
+        *(
+            [f"all seeds of {_names(flat)} gain the same: interval and p over questions only, without stars"]
+            if flat
+            else []
+        ),
     ]
 
 
 def stars(difference: Difference, differences: Mapping[Checkpoint, Difference]) -> str:
-    """The mark of a difference's adjusted p value. None for a test over questions only where others count seeds."""
-    if difference.num_seeds == 1 and any(each.num_seeds > 1 for each in differences.values()):
+    """The mark of a difference's adjusted p value. None for a test over questions only where there are several seeds."""
+    if difference.is_flat or (difference.num_seeds == 1 and any(each.num_seeds > 1 for each in differences.values())):
         return ""
     return next((mark for limit, mark in MARKS if difference.p_holm < limit), "")
 
@@ -243,6 +269,10 @@ def _p_value(difference: Difference | None, differences: Mapping[Checkpoint, Dif
 
 def _has_several_seeds(pools: Sequence[Pool]) -> bool:
     return any(len(pool.samples) > 1 for pool in pools)
+
+
+def _names(arms: Iterable[str]) -> str:
+    return ", ".join(f"'{arm}'" for arm in dict.fromkeys(arms))
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -79,8 +79,8 @@ def nothing_learned(rows: Sequence[Row]) -> str | None:
     for name, metric in (("loss", "train/loss"), ("gradient", "train/grad_norm")):
         if rows and all(row.get(metric) == 0 for row in rows):
             return (
-                f"Nothing was learned: the {name} was exactly 0 in all {len(rows)} logged steps, so that the trained model is "
-                "the one that it started from. Look at the examples, and at what weighs in the loss."
+                f"Nothing was learned: the {name} was exactly 0 in all {len(rows)} logged steps. Look at the examples, and at "
+                "what weighs in the loss."
             )
     return None
 
