@@ -18,13 +18,12 @@ from medcritical.pipeline.named import named_by_runs
 from medcritical.reporting.tables import Table
 from medcritical.reporting.terminal import print_table
 from medcritical.store.in_use import upkeep, used_names
-from medcritical.store.shared import folder_bytes, remove_unused
+from medcritical.store.shared import ENGINES, MERGED, folder_bytes, remove_unused
 from medcritical.store.upkeep import Artefact, State, date_of, remove, survey, unneeded, verify
 
-NOT_ARTEFACTS = "engines"
-MERGED = "merged"
 STATES: dict[State, str] = {
     "older": "of an older version, never reused; prune removes those that no run folder names",
+    "newer": "of a newer version, never reused; prune removes those that no run folder names",
     "damaged": "with a manifest that cannot be read; the run's command makes them again, prune removes the others",
     "unfinished": "unfinished: stages that run, or were stopped and go on with the same command",
 }
@@ -74,7 +73,7 @@ def status(arguments: argparse.Namespace) -> int:
     artefacts = survey(arguments.store)
     runs = named_by_runs(_outputs(arguments, must_exist=False), arguments.store)
     states = Counter(artefact.state for artefact in artefacts)
-    others = folder_bytes(arguments.store / NOT_ARTEFACTS)
+    others = folder_bytes(arguments.store / ENGINES)
     stages = {
         stage: _sizes([artefact for artefact in artefacts if artefact.stage == stage])
         for stage in sorted({artefact.stage for artefact in artefacts})
@@ -86,9 +85,7 @@ def status(arguments: argparse.Namespace) -> int:
         print(json.dumps({**told, "stages": stages, "runs": by_run}, indent=1))
         return 0
     notes = [f"{states[state]} {what}" for state, what in STATES.items() if states[state]]
-    notes.append(
-        f"{NOT_ARTEFACTS}: {readable(others)} of servers' answers and logs, and models converted or merged for them"
-    )
+    notes.append(f"{ENGINES}: {readable(others)} of servers' answers and logs, and models converted or merged for them")
     rows = [(stage, str(one["artefacts"]), readable(one["bytes"])) for stage, one in stages.items()]
     rows.append(("all", str(total["artefacts"]), readable(total["bytes"])))
     print_table(Table(("stage", "artefacts", "size"), tuple(rows), tuple(notes)), str(arguments.store))
@@ -130,7 +127,7 @@ def prune(arguments: argparse.Namespace) -> int:
     with upkeep(arguments.store):
         candidates = _candidates(arguments)
         removed = [artefact for artefact in candidates if remove(artefact)]
-        remove_unused(arguments.store / NOT_ARTEFACTS, MERGED)
+        remove_unused(arguments.store / ENGINES, MERGED)
     return _show(arguments, candidates, removed)
 
 

@@ -13,7 +13,6 @@ from medcritical.errors import ArtefactError, DataError
 from medcritical.pipeline.run_folder import PLAN
 from medcritical.reporting.summary import SUMMARY
 from medcritical.store import ArtefactRef
-from medcritical.store.upkeep import name_of
 
 T = TypeVar("T")
 
@@ -58,7 +57,7 @@ def _files(above: Path, store: Path) -> Iterator[Path]:
 
 
 def _in_plan(path: Path) -> set[str]:
-    return {name_of(call.ref) for call in _read(path, _Plan).calls}
+    return {str(call.ref) for call in _read(path, _Plan).calls}
 
 
 def _in_summary(path: Path) -> set[str]:

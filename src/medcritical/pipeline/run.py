@@ -30,14 +30,12 @@ from medcritical.pipeline.schedule import ParallelExecutor, num_workers
 from medcritical.pipeline.sources import fingerprint_sources
 from medcritical.pipeline.watch import Watcher
 from medcritical.reporting.summary import SUMMARY
+from medcritical.stages.results import REPORT
 from medcritical.store import Store
-from medcritical.store.artefact import MANIFEST
+from medcritical.store.artefact import MANIFEST, SCHEMA
 from medcritical.store.hashing import hash_json
 from medcritical.store.in_use import in_use
 from medcritical.store.jsonl import read_json, readable_write_errors, write_json
-from medcritical.store.upkeep import name_of
-
-REPORT = "report.json"  # the same in the store, where it is no run of its own
 
 
 @dataclass(frozen=True)
@@ -93,15 +91,20 @@ def run(config: Config) -> Path | None:
 
 
 def read_pace(store: Store) -> Pace:
-    """What stages took so far in the store. Says on stderr when it holds artefacts of an older version."""
-    pace = Pace(store)
-    if pace.num_older:
-        print(
-            f"{store.root} holds {pace.num_older} artefacts of an older version of medcritical, which are not used: what is "
-            "needed is made anew, and `medcritical store prune` removes them.",
-            file=sys.stderr,
-        )
-    return pace
+    """What stages took so far in the store. Says on stderr when it holds artefacts of another version."""
+    schemas = [manifest.schema for manifest in store.manifests()]
+    for number, which in (
+        (sum(one < SCHEMA for one in schemas), "older"),
+        (sum(one > SCHEMA for one in schemas), "newer"),
+    ):
+        if number:
+            print(
+                f"{store.root} holds {number} artefacts of {'an' if which == 'older' else 'a'} {which} version of "
+                "medcritical, which are not used: what is needed is made anew, and `medcritical store prune` removes those "
+                "that no run folder names.",
+                file=sys.stderr,
+            )
+    return Pace(store)
 
 
 def failure_of(error: Exception, run: Run) -> Failure:
@@ -166,7 +169,7 @@ def execute_run(run: Run) -> Path | None:
 
 def _make_missing(run: Run) -> None:
     """Have the artefacts made that are not there, and say in the store meanwhile what the plan needs."""
-    with in_use(run.store.root, [name_of(call.ref) for call in run.plan.calls]):
+    with in_use(run.store.root, [str(call.ref) for call in run.plan.calls]):
         missing, folder = run.missing(), run.folder.path
         num_done = len(run.plan.calls) - len(missing)
         print(f"{len(run.plan.calls)} stages, {num_done} of them done before; log: {folder / LOG}", file=sys.stderr)
