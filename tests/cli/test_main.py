@@ -96,6 +96,13 @@ def test_version(medcritical) -> None:  # type: ignore[no-untyped-def]
             "-m seed=1,2 arm=[dpo_self,rejection_sft_seconds] cluster.workers=1 hydra/launcher=joblib",
             "arms.rejection_sft_seconds is matched by seconds, and hydra/launcher=joblib may run other cells",
         ),
+        *(
+            (
+                f"-m seed=1,2 arm=[dpo_self,rejection_sft_seconds] cluster.workers=1 {launcher}",
+                "arms.rejection_sft_seconds is matched by seconds",
+            )
+            for launcher in ("hydra/launcher=submitit_slurm", "hydra/launcher=joblib hydra.launcher.n_jobs=1")
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence_before_anything_runs(  # type: ignore[no-untyped-def]

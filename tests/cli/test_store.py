@@ -17,9 +17,9 @@ from medcritical.cli.store import main, readable
 from medcritical.pipeline.named import note_run
 from medcritical.pipeline.run_folder import PlannedCall, PlannedRun, RunFolder
 from medcritical.store import ArtefactRef, Costs, Store
+from medcritical.store.artefact import SCHEMA
 from medcritical.store.in_use import in_use
 from medcritical.store.locks import hold
-from medcritical.store.upkeep import name_of
 
 CHAIN = ("prepare", "sft", "play", "dpo")
 """Each is made from the one before it."""
@@ -131,18 +131,18 @@ def test_prune_shows_first_and_removes_what_no_run_needs(
 
 def test_what_a_running_command_needs_stays(place: SimpleNamespace) -> None:
     """Its plan may lie below another folder; one that was killed needs nothing."""
-    with in_use(place.root, [name_of(place.refs["sft", "b"])]), place.store.lock(place.refs["dpo", "b"]):
+    with in_use(place.root, [str(place.refs["sft", "b"])]), place.store.lock(place.refs["dpo", "b"]):
         assert call(place, "prune", "--yes") == 0
         # dpo/b is being made: with it stays what it was made from
         assert names(place) == ALL_OF_A | ALL_OF_B
-    with in_use(place.root, [name_of(place.refs["sft", "b"])]):
+    with in_use(place.root, [str(place.refs["sft", "b"])]):
         assert call(place, "prune", "--yes") == 0
         assert names(place) == ALL_OF_A | {"prepare/b", "sft/b"}
     killed = (
         "import os, sys; from pathlib import Path; from medcritical.store.in_use import in_use\n"
         "with in_use(Path(sys.argv[1]), [sys.argv[2]]): os.kill(os.getpid(), 9)"
     )
-    subprocess.run([sys.executable, "-c", killed, str(place.root), name_of(place.refs["sft", "b"])], check=False)
+    subprocess.run([sys.executable, "-c", killed, str(place.root), str(place.refs["sft", "b"])], check=False)
     users = place.root / ".users"
     assert len(list(users.iterdir())) == 2, "a killed command leaves its list and its lock"
     with in_use(place.root, []):
@@ -209,15 +209,18 @@ def test_older_than_counts_days_and_keeps_what_younger_ones_need(place: SimpleNa
     assert names(place) == ALL_OF_A | {"prepare/b", "sft/b", "play/b"}, "play/b is young, and made from sft/b"
 
 
-def test_a_store_of_an_older_version_is_read(place: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
-    """A manifest without fields that came later, and of an earlier schema."""
+@pytest.mark.parametrize(("schema", "version"), [(0, "an older"), (SCHEMA + 1, "a newer")])
+def test_a_store_of_another_version_is_read(
+    place: SimpleNamespace, capsys: pytest.CaptureFixture[str], schema: int, version: str
+) -> None:
+    """A manifest without fields that this version has, and with one that it has not."""
     for letter in "ab":
         path = place.store.folder(place.refs["dpo", letter]) / "manifest.json"
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        older = {name: manifest[name] for name in ("ref", "inputs", "files")} | {"schema": 0, "dropped_since": 1}
-        path.write_text(json.dumps(older), encoding="utf-8")
+        other = {name: manifest[name] for name in ("ref", "inputs", "files")} | {"schema": schema, "unheard_of": 1}
+        path.write_text(json.dumps(other), encoding="utf-8")
     assert call(place, "status") == 0
-    assert "2 of an older version, never reused; prune removes those" in capsys.readouterr().out
+    assert f"2 of {version} version, never reused; prune removes those" in capsys.readouterr().out
     assert call(place, "verify") == 0
     assert call(place, "prune", "--yes") == 0
     assert names(place) == ALL_OF_A

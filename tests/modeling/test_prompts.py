@@ -5,8 +5,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from medcritical.config.packaged import find_packaged_gguf
 from medcritical.modeling.prompts import encode_prompt, encode_response
-from medcritical.modeling.student import find_packaged_gguf
 from medcritical.modeling.word_tokenizer import build_word_tokenizer
 from medcritical.records import Prompt
 

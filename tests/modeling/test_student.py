@@ -8,11 +8,12 @@ from tiny_students import WORDS, scratch_config, student_config
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from medcritical.config.choices import StudentKind
+from medcritical.config.packaged import find_packaged_gguf
 from medcritical.errors import ModelError
 from medcritical.modeling.checkpoint import load_checkpoint
 from medcritical.modeling.prompts import encode_prompt
 from medcritical.modeling.record import read_checkpoint
-from medcritical.modeling.student import create_student, find_packaged_gguf
+from medcritical.modeling.student import create_student
 from medcritical.modeling.word_tokenizer import build_word_tokenizer
 from medcritical.records import Prompt
 

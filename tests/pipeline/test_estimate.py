@@ -4,7 +4,13 @@ import re
 from pathlib import Path
 
 from configurations import ASKED, REAL, configure
-from medcritical.pipeline.estimate import describe_plan, estimated_costs, estimated_judge_tokens, estimated_tokens
+from medcritical.pipeline.estimate import (
+    describe_plan,
+    estimated_costs,
+    estimated_judge_tokens,
+    estimated_tokens,
+    is_uncounted,
+)
 from medcritical.pipeline.pace import Pace
 from medcritical.pipeline.plan import Plan, make_plan
 from medcritical.store import Store
@@ -51,6 +57,18 @@ def test_questions_that_no_key_counts_are_named() -> None:
     assert "to generate, not counting 4 stages that ask all questions of a file; " in described
     sized = plan_of(*REAL, "arm=dpo_self", "data.sizes.test=100", "selfplay.questions=20")
     assert "not counting" not in describe_plan(sized, {call.ref.key for call in sized.calls}, Pace(NO_STORE))
+
+
+def test_a_judge_of_answers_that_no_key_counts_is_not_counted_either() -> None:
+    judged = ["verifier=judge", "verifier.judge.engine.model=some/judge"]
+    for size, expected in (("null", True), ("100", False)):
+        plan = plan_of(*REAL, "arm=[]", *judged, f"data.sizes.test={size}")
+        scores = [call for call in plan.calls if call.ref.stage == "score"]
+        assert scores
+        assert {is_uncounted(call, plan) for call in scores} == {expected}
+        assert all((estimated_judge_tokens(call, plan) == 0) == expected for call in scores)
+    plan = plan_of(*REAL, "arm=[]", "data.sizes.test=null")
+    assert not any(is_uncounted(call, plan) for call in plan.calls if call.ref.stage == "score"), "the rule asks nobody"
 
 
 def test_an_asked_teacher_may_need_every_attempt() -> None:

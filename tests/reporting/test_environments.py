@@ -77,6 +77,12 @@ def test_a_server_is_compared_with_itself(rows):
     assert said == ["environments differ: server of teacher llama.cpp b2 (rejection_sft), llama.cpp b1 (the others)"]
 
 
+def test_a_server_that_nobody_asked_what_it_is_differs_from_none(rows):
+    """All its answers were on disk: there is no version to compare."""
+    asked, kept = made(servers={"student": "0.11.0"}), made(servers={"student": "unknown"})
+    assert describe_differences(rows, [[asked]] * 3 + [[kept]]) == []
+
+
 def test_what_all_rows_share_may_differ_within_them(rows):
     """Stage 1 under one torch and what comes after under another: the untrained student has one of them only."""
     old, new = made("sft", packages={"torch": "2.12.0"}), made("dpo", packages={"torch": "2.13.0"})

@@ -55,7 +55,7 @@ class Machine:
         with self.store.build(ref) as folder:
             output = Output(folder, self.trainer, lambda *progress: None)
             run(config, Inputs(self.store, inputs), output)  # type: ignore[operator]
-            environment = environment_of(stage, output.computed, output.strategy, None)
+            environment = environment_of(output.computed, None)
             self.store.complete(
                 ref, version=1, config={}, inputs=inputs, facts=output.facts, costs=Costs(), environment=environment
             )

@@ -1,5 +1,6 @@
 """Which engine a stage gets, what it asks for, and where its answers are kept."""
 
+import dataclasses
 import importlib.util
 import sys
 import weakref
@@ -7,17 +8,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import huggingface_hub.constants
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from chat_server import ChatServer
 from configurations import ASKED, REAL, configure
-from medcritical.config.choices import Precision
-from medcritical.config.schema import LoraConfig
+from medcritical.config.choices import Arithmetic, Precision
+from medcritical.config.schema import EngineConfig, LoraConfig
 from medcritical.errors import ModelError
 from medcritical.generation.embedded import TransformersEngine
 from medcritical.generation.engine import Sampling
+from medcritical.generation.server import ServerEngine
 from medcritical.modeling.checkpoint import load_checkpoint, save_checkpoint, save_trained
 from medcritical.modeling.lora import add_lora
 from medcritical.modeling.record import Checkpoint, read_checkpoint, write_checkpoint
@@ -89,7 +92,8 @@ def test_the_embedded_engine_leaves_nothing_behind(inputs: Inputs, output: Outpu
     assert len(ask(inputs, output, "policy").split()) <= 4
     assert journals(inputs) == []
     computed = output.computed
-    assert (len(computed.devices), computed.arithmetic, computed.servers) == (1, {"float32"}, {})
+    assert (len(computed.devices), computed.arithmetic, computed.servers) == (1, {Arithmetic.float32}, {})
+    assert computed.packages == {"torch", "transformers"}
 
 
 def test_a_server_whose_answers_are_all_on_disk_is_not_asked_what_it_is(inputs: Inputs, output: Output) -> None:
@@ -132,6 +136,74 @@ def test_an_embedded_teacher_is_loaded_at_its_commit(
     assert [(checkpoint.model, checkpoint.revision) for checkpoint in loaded] == [("org/teacher", "a" * 40)]
 
 
+COMMIT, TEACHER = "a" * 40, "org/teacher"
+
+
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A local cache that has one commit of a hub model, and no network; the folder of that commit."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    folder = tmp_path / "hub" / "models--org--teacher" / "snapshots" / COMMIT
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    return folder
+
+
+def test_a_running_server_is_asked_for_the_commit_of_a_hub_student(
+    inputs: Inputs, output: Output, cached: Path
+) -> None:
+    """By its name the server would load what is the main branch by then."""
+    ref = ArtefactRef(stage="student", key="4" * 64)
+    with inputs.store.build(ref) as folder:
+        write_checkpoint(folder, Checkpoint(model=TEACHER, revision=COMMIT))
+        inputs.store.complete(ref, version=1, config={}, inputs={}, facts={}, costs=Costs())
+    with ChatServer() as server:
+        chosen = ("engine=server", f"engine.url={server.url}", "engine.serves_checkpoint=true")
+        ask(Inputs(inputs.store, {"hub": ref}), output, "hub", *chosen)
+        assert [request["model"] for request in server.requests] == [str(cached)]
+    (journal,) = journals(inputs)
+    assert journal.name.startswith("org-teacher-"), "not by the folder, which is another on another machine"
+    assert str(cached) not in journal.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_a_managed_teacher_is_served_at_its_commit(
+    inputs: Inputs, output: Output, tmp_path: Path, cached: Path, is_told: bool
+) -> None:
+    """As {revision} where the command says it, else as a folder that holds it."""
+    engine = managed_teacher(tmp_path, COMMIT, *(["--revision={revision}"] if is_told else []))
+    with asked_engine(engine, inputs, output) as asked:
+        assert isinstance(asked, ServerEngine)
+        assert asked.model == (TEACHER if is_told else str(cached))
+        asked.generate([Prompt(system="", user="a b")], SAMPLING, seed=1)
+    assert list(output.computed.servers) == [TEACHER]
+    (journal,) = journals(inputs)
+    assert journal.name.startswith("org-teacher-")
+
+
+@pytest.mark.usefixtures("cached")
+def test_a_commit_that_cannot_be_had_is_one_sentence(inputs: Inputs, output: Output, tmp_path: Path) -> None:
+    engine = managed_teacher(tmp_path, "b" * 40)
+    sentence = (
+        f"org/teacher at commit {'b' * 40} cannot be had for a server that takes no revision: .*; connect once, or"
+    )
+    with pytest.raises(ModelError, match=sentence) as raised, asked_engine(engine, inputs, output):
+        pass
+    assert "\n" not in str(raised.value)
+
+
+def managed_teacher(tmp_path: Path, commit: str, *more: str) -> EngineConfig:
+    """A hub model behind a server of the tests' own."""
+    script = tmp_path / "serve.py"
+    script.write_text(MANAGED, encoding="utf-8")
+    chosen = ("engine@teacher.engine=transformers_serve", f"teacher.engine.model={TEACHER}", "trainer.accelerator=cpu")
+    engine = configure(*ASKED, *chosen, f"teacher.engine.revision={commit}").teacher.engine
+    assert engine is not None
+    command = [sys.executable, str(script), "{port}", str(Path(__file__).parents[1]), "{model}", *more]
+    return dataclasses.replace(engine, command=command)
+
+
 def test_a_server_is_asked_for_the_checkpoint_by_its_folder(inputs: Inputs, output: Output) -> None:
     with ChatServer() as server:
         chosen = ("engine=server", f"engine.url={server.url}", "engine.serves_checkpoint=true")
@@ -139,6 +211,7 @@ def test_a_server_is_asked_for_the_checkpoint_by_its_folder(inputs: Inputs, outp
             assert ask(inputs, output, role, *chosen).startswith("answer to a b")
         models = [request["model"] for request in server.requests]
         (version,) = output.computed.servers.values()
+    assert output.computed.packages == set(), "it computes elsewhere"
     assert models == [str(inputs[role].absolute() / "model") for role in ("policy", "corrector")]
     assert version.startswith("BaseHTTP"), "the header of Python's own server; it has no page that says more"
     assert len(journals(inputs)) == 2, "a journal belongs to one checkpoint"
@@ -184,11 +257,17 @@ def test_an_adapter_is_merged_for_a_server_while_it_is_asked(adapted: Inputs, ou
         (asked,) = {request["model"] for request in server.requests}
         assert {"config.json", "model.safetensors", "tokenizer.json"} <= merged[0]
         assert not Path(asked).exists(), "it goes away afterwards"
+        assert output.computed.packages == {"torch", "transformers", "peft"}
         moved = adapted.store.root.rename(adapted.store.root.with_name("moved"))
         again = Inputs(Store(moved), adapted.refs)
         assert ask(again, output, "adapted", *chosen) == first
         assert len(server.requests) == 1
     assert len(journals(again)) == 1
+
+
+def test_an_adapter_that_answers_itself_needs_peft(adapted: Inputs, output: Output) -> None:
+    ask(adapted, output, "adapted")
+    assert output.computed.packages == {"torch", "transformers", "peft"}
 
 
 def test_what_a_killed_process_left_merged_goes_at_the_next_start(adapted: Inputs, output: Output) -> None:

@@ -10,6 +10,7 @@ from chat_server import ChatServer, text_of
 from configurations import REAL, configure
 from medcritical.errors import DataError
 from medcritical.records import Judged, Question
+from medcritical.stages import answer
 
 
 def question(number: int, explanation: str = "", answer: str = "B") -> Question:
@@ -133,3 +134,23 @@ def test_a_data_set_without_explanations_is_refused_before_anything_is_generated
     with pytest.raises(DataError, match="no question has one"):
         score(configure(*REAL, "evaluation.explanation=true"), [question(1)], student)
     assert student.asked == []
+
+
+def test_explanations_of_answers_that_exist_already(score: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers are another artefact than their score: what `answer` refuses may be there from before."""
+    for package in ("rouge_score", "sacrebleu"):
+        pytest.importorskip(package, reason="install medcritical[explanation]")
+    monkeypatch.setattr(answer, "require_explained", lambda questions: None)
+    with pytest.raises(DataError, match="no question has one"):
+        score(configure(*REAL, "evaluation.explanation=true"), [question(1)], says({"Case": in_form("B")}))
+
+
+def test_a_judge_that_decides_on_no_explained_question_leaves_nothing_to_compare(score: Scoring) -> None:
+    for package in ("rouge_score", "sacrebleu"):
+        pytest.importorskip(package, reason="install medcritical[explanation]")
+    chosen = ("evaluation.explanation=true", "evaluation.count_undecided=false")
+    with ChatServer() as server:
+        server.write = decides({"Case 1": "either", "Case 2": "1"})
+        questions = [question(1, "it dissolves the clot"), question(2)]
+        with pytest.raises(DataError, match="no question has one"):
+            score(configure(*REAL, *judged_at(server), *chosen), questions, says({"Case": in_form("B")}))

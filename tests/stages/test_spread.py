@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from configurations import configure
 from medcritical.config.choices import EngineKind, Precision
 from medcritical.generation.engine import PartlyAnswered, Sampling, Usage
 from medcritical.records import Completion, Prompt
+from medcritical.stages import spread
 from medcritical.stages.context import Output
 from medcritical.stages.spread import Opening, SpreadEngine, spread_engine
 from medcritical.training.ranks import Ranks
@@ -89,6 +91,19 @@ def test_answers_come_back_in_order_and_a_second_start_asks_for_nothing(ask) -> 
     other = Echo()
     ask(other, seed=2)
     assert len(other.asked) == 6, "another call"
+
+
+def test_a_stage_that_goes_on_in_other_arithmetic_mixes_no_answers(ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Precision.auto is float32 on a CPU and bfloat16 weights on the GPU that the first start had."""
+    on_gpu, on_cpu, again = Echo(), Echo(), Echo()
+    with monkeypatch.context() as patched:
+        patched.setattr(spread, "resolve_device", lambda _: torch.device("cuda"))
+        patched.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+        ask(on_gpu)
+    ask(on_cpu)
+    assert on_gpu.asked == on_cpu.asked
+    ask(again)
+    assert again.asked == []
 
 
 def test_a_share_that_is_damaged_or_missing_is_made_again(ask, tmp_path: Path) -> None:

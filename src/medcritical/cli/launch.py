@@ -60,12 +60,13 @@ def run_sweep(composed: Sequence[Composed]) -> int:
 
 
 def _check_timed(composed: Sequence[Composed]) -> None:
-    """Raises ConfigError where cells would run side by side on one machine while the seconds of one are counted."""
-    hydra = composed[0].whole.hydra
-    launcher = hydra.runtime.choices["hydra/launcher"]
-    is_side_by_side = launcher == "submitit_local" or (launcher == "joblib" and hydra.launcher.n_jobs != 1)
+    """Raises ConfigError where cells may run side by side on one machine while the seconds of one are counted.
+
+    Only the basic launcher runs one after the other wherever it is: two jobs of a cluster may get one machine.
+    """
+    launcher = composed[0].whole.hydra.runtime.choices["hydra/launcher"]
     timed = [arm for one in composed for arm in timed_arms(one.config)]
-    if timed and is_side_by_side:
+    if timed and launcher != "basic":
         raise ConfigError(
             f"arms.{timed[0]} is matched by seconds, and hydra/launcher={launcher} may run other cells on the same machine "
             "while they are counted: set hydra/launcher=basic."

@@ -19,13 +19,12 @@ from medcritical.pipeline.named import Named, named_by_runs
 from medcritical.reporting.tables import Table
 from medcritical.reporting.terminal import print_table
 from medcritical.store.in_use import forget_users, upkeep, used_names
-from medcritical.store.shared import folder_bytes, remove_unused, unused_folders
+from medcritical.store.shared import ENGINES, MERGED, folder_bytes, remove_unused, unused_folders
 from medcritical.store.upkeep import Artefact, State, date_of, remove, survey, unneeded, verify
 
-NOT_ARTEFACTS = "engines"
-MERGED = "merged"
 STATES: dict[State, str] = {
     "older": "of an older version, never reused; prune removes those that no run folder names",
+    "newer": "of a newer version, never reused; prune removes those that no run folder names",
     "damaged": "with a manifest that cannot be read; the run's command makes them again, prune removes the others",
     "unfinished": "unfinished: stages that run, or were stopped and go on with the same command",
 }
@@ -75,7 +74,7 @@ def status(arguments: argparse.Namespace) -> int:
     artefacts = survey(arguments.store)
     runs = named_by_runs(_outputs(arguments, must_exist=False), arguments.store)
     states = Counter(artefact.state for artefact in artefacts)
-    others = folder_bytes(arguments.store / NOT_ARTEFACTS)
+    others = folder_bytes(arguments.store / ENGINES)
     stages = {
         stage: _sizes([artefact for artefact in artefacts if artefact.stage == stage])
         for stage in sorted({artefact.stage for artefact in artefacts})
@@ -87,9 +86,7 @@ def status(arguments: argparse.Namespace) -> int:
         print(json.dumps({**told, "stages": stages, "runs": by_run}, indent=1))
         return 0
     notes = [f"{states[state]} {what}" for state, what in STATES.items() if states[state]]
-    notes.append(
-        f"{NOT_ARTEFACTS}: {readable(others)} of servers' answers and logs, and models converted or merged for them"
-    )
+    notes.append(f"{ENGINES}: {readable(others)} of servers' answers and logs, and models converted or merged for them")
     rows = [(stage, str(one["artefacts"]), readable(one["bytes"])) for stage, one in stages.items()]
     rows.append(("all", str(total["artefacts"]), readable(total["bytes"])))
     print_table(Table(("stage", "artefacts", "size"), tuple(rows), tuple(notes)), str(arguments.store))
@@ -162,12 +159,12 @@ def _remove(candidates: Sequence[Artefact], store: Path) -> Pruned:
             if not isinstance(error.__cause__, PermissionError):
                 raise
             refused.append(artefact)
-    return Pruned(removed, refused, remove_unused(store / NOT_ARTEFACTS, MERGED))
+    return Pruned(removed, refused, remove_unused(store / ENGINES, MERGED))
 
 
 def _merged(arguments: argparse.Namespace) -> dict[str, int]:
     """Bytes of the models merged for servers that nobody asks any more, by their place in the store."""
-    unused = unused_folders(arguments.store / NOT_ARTEFACTS, MERGED)
+    unused = unused_folders(arguments.store / ENGINES, MERGED)
     return {str(folder.relative_to(arguments.store)): folder_bytes(folder) for folder in unused}
 
 

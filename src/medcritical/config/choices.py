@@ -236,6 +236,7 @@ class Arithmetic(str, Enum):
     float32 = "float32"
     bfloat16_autocast = "bfloat16 autocast"
     bfloat16_weights = "bfloat16 weights, float32 master"
+    bfloat16_read_only = "bfloat16 weights"
 
 
 class Batching(str, Enum):

@@ -62,9 +62,8 @@ def _faults(name: str, engine: EngineConfig) -> Iterator[str]:
             )
         if not engine.health.startswith("/"):
             yield f"{name}.health={engine.health!r} must be a path, e.g. /health."
-    if engine.revision and "{revision}" not in " ".join(engine.command) and engine.kind is not EngineKind.embedded:
-        remedy = f"say {{revision}} in {name}.command, or " if engine.kind is EngineKind.managed else ""
-        yield f"{name}.revision={engine.revision} is told to no server: {remedy}leave it empty."
+    if engine.revision and engine.kind is EngineKind.server:
+        yield f"{name}.revision={engine.revision} is told to no server: leave it empty."
     taken = sorted(_OWN_FIELDS & set(engine.extra))
     if taken:
         yield f"{name}.extra may not hold {', '.join(taken)}, which other keys decide: remove it there."

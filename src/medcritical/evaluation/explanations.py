@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from statistics import fmean
 
-from medcritical.errors import ConfigError
-from medcritical.records import ExplanationScore
+from medcritical.errors import ConfigError, DataError
+from medcritical.records import ExplanationScore, Question
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,15 @@ def require_packages() -> None:
     if missing:
         raise ConfigError(
             f"evaluation.explanation=true needs {' and '.join(missing)}: install medcritical[explanation], or set it to false."
+        )
+
+
+def require_explained(questions: Iterable[Question]) -> None:
+    """Raises DataError when the data set explains none of the questions: there is nothing to compare with."""
+    if not any(question.explanation.strip() for question in questions):
+        raise DataError(
+            "evaluation.explanation=true compares with the data set's own explanations, and no question has one: set it "
+            "to false."
         )
 
 

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-UNKNOWN = "unknown"
+from medcritical.store.environment import UNKNOWN_VERSION
+
 _SECONDS = 1.0  # for all questions together: nothing is to wait for this
 
 
@@ -21,7 +22,7 @@ def server_version(url: str) -> str:
     try:
         return asyncio.run(_ask(url.rstrip("/").removesuffix("/v1"), near=is_near(url)))
     except (httpx.HTTPError, TimeoutError):
-        return UNKNOWN
+        return UNKNOWN_VERSION
 
 
 def is_near(url: str) -> bool:
@@ -36,7 +37,7 @@ async def _ask(root: str, *, near: bool) -> str:
             return told
         if told := _text(await client.get(f"{root}/props"), "build_info"):
             return f"llama.cpp {told}"
-    return str(version.headers.get("Server", UNKNOWN))
+    return str(version.headers.get("Server", UNKNOWN_VERSION))
 
 
 def _text(response: httpx.Response, field: str) -> str:

@@ -8,11 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from medcritical.config.choices import Accelerator, Precision
+from medcritical.config.choices import Accelerator, Arithmetic, Precision
 from medcritical.errors import ConfigError
-
-FLOAT32, BFLOAT16 = "float32", "bfloat16 weights"
-"""What weights that are only read are called in manifests."""
 
 
 def resolve_device(accelerator: Accelerator) -> torch.device:
@@ -49,6 +46,11 @@ def resolve_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     if precision is Precision.bfloat16 or torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
     return torch.float32
+
+
+def arithmetic_of_reading(dtype: torch.dtype) -> Arithmetic:
+    """What an engine with read-only weights of this dtype computes in."""
+    return Arithmetic.float32 if dtype == torch.float32 else Arithmetic.bfloat16_read_only
 
 
 def narrow_frozen(model: nn.Module) -> int:

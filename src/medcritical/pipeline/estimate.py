@@ -210,10 +210,12 @@ def _num_answers(config: AnswerStage, plan: Plan) -> int:
 
 
 def is_uncounted(call: StageCall, plan: Plan) -> bool:
-    """True for a call that asks all questions of a split whose size no key gives."""
+    """True for a call that asks all questions of a split whose size no key gives, a judge about the answers included."""
     config = call.config
     if isinstance(config, AnswerStage):
         return config.questions is None and not _split_size(plan, config.split)
+    if isinstance(config, ScoreStage) and config.verifier.judge is not None:
+        return is_uncounted(plan_call(plan, call.inputs["answers"].key), plan)
     if isinstance(config, PlayStage):
         return config.questions.count is None and not _train_size(plan)
     if isinstance(config, TeachStage) and config.teacher.kind is not TeacherKind.recorded:

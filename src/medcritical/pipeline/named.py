@@ -15,7 +15,6 @@ from medcritical.pipeline.run_folder import PLAN
 from medcritical.reporting.summary import SUMMARY
 from medcritical.store import ArtefactRef, read_json, write_json
 from medcritical.store.hashing import hash_json
-from medcritical.store.upkeep import name_of
 
 T = TypeVar("T")
 _NOTES = ".runs"
@@ -105,7 +104,7 @@ def _refuse(error: OSError) -> None:
 
 def _in_plan(path: Path) -> tuple[set[str], set[Path]]:
     plan = _read(path, _Plan)
-    return {name_of(call.ref) for call in plan.calls}, {Path(plan.store).resolve()} if plan.store else set()
+    return {str(call.ref) for call in plan.calls}, {Path(plan.store).resolve()} if plan.store else set()
 
 
 def _in_summary(path: Path) -> tuple[set[str], set[Path]]:

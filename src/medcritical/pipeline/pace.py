@@ -27,12 +27,13 @@ class Pace:
     """What stages took so far. Reads every manifest of the store, once.
 
     Attributes:
-        num_older: artefacts of an older version, whose keys are none of this one.
+        num_older, num_newer: artefacts of another version of the program, whose keys are none of this one.
     """
 
     def __init__(self, store: Store) -> None:
         manifests = {manifest.ref.key: manifest for manifest in store.manifests()}
-        self.num_older = sum(manifest.schema != SCHEMA for manifest in manifests.values())
+        self.num_older = sum(manifest.schema < SCHEMA for manifest in manifests.values())
+        self.num_newer = sum(manifest.schema > SCHEMA for manifest in manifests.values())
         self._by_stage: dict[str, list[tuple[str | None, Manifest]]] = defaultdict(list)
         for manifest in manifests.values():
             base = _base(manifest, manifests)

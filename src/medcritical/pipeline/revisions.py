@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from medcritical.config.choices import EngineKind, StudentKind
+from medcritical.config.packaged import PACKAGE
 from medcritical.config.schema import Config, EngineConfig
 from medcritical.errors import ConfigError
 from medcritical.pipeline.sources import is_path
 
 _SECONDS = 5.0  # for the hub's answer
-_NOT_LOADED = "package:"
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def require_commits(models: Sequence[HubModel]) -> None:
 
 
 def hub_models(config: Config) -> Iterator[HubModel]:
-    """The models of a configuration that are loaded from the hub, by us or by a server that is told the revision."""
+    """The models of a configuration that are loaded from the hub, by us or by a server that we start."""
     student, uses_student = config.student, config.evaluation.base or config.evaluation.sft or bool(config.arms)
     if uses_student and student.kind is StudentKind.pretrained and _is_on_hub(student.source):
         yield HubModel(("student", "revision"), "student.source", student.source, student.revision)
@@ -97,14 +97,13 @@ def _asked_engines(config: Config) -> Iterator[tuple[str, EngineConfig]]:
 
 
 def _takes_revision(engine: EngineConfig) -> bool:
-    return engine.kind is EngineKind.embedded or (
-        engine.kind is EngineKind.managed and "{revision}" in " ".join(engine.command)
-    )
+    """True for a model that is loaded for us; what a running server has loaded is not ours to say."""
+    return engine.kind in (EngineKind.embedded, EngineKind.managed)
 
 
 def _is_on_hub(model: str) -> bool:
     """True for a Hugging Face id; a path, a packaged file and no name at all are none."""
-    return bool(model) and not (is_path(model) or model.startswith(_NOT_LOADED) or Path(model).expanduser().exists())
+    return bool(model) and not (is_path(model) or model.startswith(PACKAGE) or Path(model).expanduser().exists())
 
 
 @cache

@@ -31,14 +31,12 @@ from medcritical.pipeline.schedule import ParallelExecutor, num_workers
 from medcritical.pipeline.sources import fingerprint_sources
 from medcritical.pipeline.watch import Watcher
 from medcritical.reporting.summary import SUMMARY
+from medcritical.stages.results import REPORT
 from medcritical.store import Store
 from medcritical.store.artefact import MANIFEST
 from medcritical.store.hashing import hash_json
 from medcritical.store.in_use import in_use
 from medcritical.store.jsonl import read_json, readable_write_errors, write_json
-from medcritical.store.upkeep import name_of
-
-REPORT = "report.json"  # the same in the store, where it is no run of its own
 
 
 @dataclass(frozen=True)
@@ -94,14 +92,15 @@ def run(config: Config) -> Path | None:
 
 
 def read_pace(store: Store) -> Pace:
-    """What stages took so far in the store. Says on stderr when it holds artefacts of an older version."""
+    """What stages took so far in the store. Says on stderr when it holds artefacts of another version."""
     pace = Pace(store)
-    if pace.num_older:
-        print(
-            f"{store.root} holds {pace.num_older} artefacts of an older version of medcritical, which are not used: what is "
-            "needed is made anew, and `medcritical store prune` removes them.",
-            file=sys.stderr,
-        )
+    for number, which in ((pace.num_older, "an older"), (pace.num_newer, "a newer")):
+        if number:
+            print(
+                f"{store.root} holds {number} artefacts of {which} version of medcritical, which are not used: what is needed is "
+                "made anew, and `medcritical store prune` removes those that no run folder names.",
+                file=sys.stderr,
+            )
     return pace
 
 
@@ -176,7 +175,7 @@ def needed_by(runs: Sequence[Run]) -> Iterator[None]:
         for root in {run.store.root for run in runs}:
             here = [run for run in runs if run.store.root == root]
             if os.access(root, os.W_OK) or any(run.missing() for run in here):
-                stack.enter_context(in_use(root, {name_of(call.ref) for run in here for call in run.plan.calls}))
+                stack.enter_context(in_use(root, {str(call.ref) for run in here for call in run.plan.calls}))
         yield
 
 

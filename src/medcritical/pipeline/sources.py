@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from medcritical.config.choices import DataFormat, StudentKind
+from medcritical.config.choices import DataFormat, EngineKind, StudentKind
+from medcritical.config.packaged import PACKAGE, find_packaged_gguf
 from medcritical.config.schema import Config
 from medcritical.data.downloads import provider_of
 from medcritical.errors import ArtefactError, DataError
@@ -26,10 +27,11 @@ class _Seen(Record, frozen=True, kw_only=True):
 
 
 def fingerprint_sources(config: Config, store: Path) -> dict[str, str]:
-    """Path as written in the configuration -> SHA-256 of its content.
+    """Path or package:NAME/FILE.gguf as written in the configuration -> SHA-256 of its content.
 
-    Raises DataError for a data file or a student's folder that is missing, and for anything that cannot be read.
-    A model given as a folder or file is known by the hashes of its files. Hashes of unchanged files are remembered in the store.
+    Raises DataError for a data file or a student's folder that is missing, and for anything that cannot be read; ModelError
+    for a packaged file that is not installed. A model given as a folder or file is known by the hashes of its files. Hashes of
+    unchanged files are remembered in the store.
     """
     cache_path = store / _CACHE
     cache = _remembered(cache_path)
@@ -48,7 +50,9 @@ def fingerprint_sources(config: Config, store: Path) -> dict[str, str]:
         with _reading(name):
             if (key := students.get(name)) and is_path(name) and not folder.is_dir():
                 raise DataError(f"{name} ({key}) is no folder of this machine: set it to where a model lies.")
-            if name and folder.is_dir():
+            if name.startswith(PACKAGE):
+                found[name] = _hash(find_packaged_gguf(name), cache)
+            elif name and folder.is_dir():
                 model_files = sorted(path for path in folder.iterdir() if path.is_file())
                 found[name] = hash_json([[path.name, _hash(path, cache)] for path in model_files])
             elif name and folder.is_file():  # a GGUF for llama-server
@@ -88,12 +92,14 @@ def _students(config: Config) -> dict[str, str]:
 def _engines(config: Config) -> list[str]:
     """The models of teacher and judge, likewise."""
     asked = [config.teacher.engine, config.verifier.judge.engine if config.verifier.judge else None]
-    return [engine.model for engine in asked if engine is not None]
+    engines = [engine for engine in asked if engine is not None]
+    # What a server calls its models is its own affair.
+    return [one.model for one in engines if one.kind is EngineKind.embedded or not one.model.startswith(PACKAGE)]
 
 
 def is_path(name: str) -> bool:
     """True for what can be no Hugging Face id (NAME or OWNER/NAME): it begins as a path does, or is deeper."""
-    return name.startswith(("/", ".", "~")) or (name.count("/") > 1 and not name.startswith("package:"))
+    return name.startswith(("/", ".", "~")) or (name.count("/") > 1 and not name.startswith(PACKAGE))
 
 
 def _missing(name: str, config: Config) -> str:

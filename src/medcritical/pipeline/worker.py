@@ -172,7 +172,7 @@ def complete_call(
         inputs=call.inputs,
         facts=output.facts,
         costs=output.costs(seconds),
-        environment=environment_of(call.ref.stage, output.computed, output.strategy, commit),
+        environment=environment_of(output.computed, commit),
     )
     reporter.tell(Event(kind="done", key=call.ref.key, seconds=seconds, facts=output.facts))
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from medcritical.reporting.summary import Results, SummaryRow
 from medcritical.store import Manifest, read_json
 from medcritical.store.artefact import MANIFEST
+from medcritical.store.environment import UNKNOWN_VERSION
 
 SHOWN_NAMES = 6
 _KINDS = {"sft": "training", "dpo": "training", "reference": "scoring"}
@@ -78,7 +79,8 @@ def _traits(manifest: Manifest) -> Iterator[tuple[str, str]]:
     for name, version in environment.packages.items():
         yield name, version or "not installed"
     for model, version in environment.servers.items():
-        yield f"server of {model}", version
+        if version != UNKNOWN_VERSION:
+            yield f"server of {model}", version
     if environment.devices:
         kind = _KINDS.get(manifest.ref.stage, "answering")
         yield "device", " and ".join(environment.devices)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from medcritical.config.stages import AnswerStage
 from medcritical.errors import DataError
-from medcritical.evaluation.explanations import require_packages
+from medcritical.evaluation.explanations import require_explained, require_packages
 from medcritical.generation.engine import Sampling
 from medcritical.records import Answered, Question
 from medcritical.stages.context import Inputs, Output
@@ -25,7 +23,8 @@ def run(config: AnswerStage, inputs: Inputs, output: Output) -> None:
     if not questions:
         raise DataError(f"there is no {config.split} question to score: raise data.sizes.{config.split}.")
     if config.needs_explanations:
-        _require_explanations(questions)
+        require_packages()
+        require_explained(questions)
     asked = [(question, order) for question in questions for order in orders_of(config, question)]
     with student_engine(config.engine, inputs, "checkpoint", output, config.precision) as engine:
         completions = engine.generate(
@@ -61,13 +60,3 @@ def orders_of(config: AnswerStage, question: Question) -> list[str]:
     if config.orders == 1:
         return ["".join(question.options)]
     return list(draw_orders(question, config.orders, config.order_seed)[1:])
-
-
-def _require_explanations(questions: Sequence[Question]) -> None:
-    """Said before anything is generated: there is something to count n-grams with, and something to compare with."""
-    require_packages()
-    if not any(question.explanation.strip() for question in questions):
-        raise DataError(
-            "evaluation.explanation=true compares with the data set's own explanations, and no question has one: set it "
-            "to false."
-        )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from medcritical.config.choices import StrategyKind
+from medcritical.config.choices import Arithmetic, StrategyKind
 from medcritical.config.schema import TrainerConfig
 from medcritical.generation.engine import Usage
 from medcritical.records import Record
 from medcritical.store import ArtefactRef, Costs, Manifest, Store, write_records
+from medcritical.store.environment import UNKNOWN_VERSION
 
 STOPPED = "stopped"
 """The fact of an artefact that was left empty because its loop had stopped. Whatever reads it is left empty too."""
@@ -48,11 +50,32 @@ class Inputs:
 class Computation:
     """With what a stage ran models, for its manifest (`store.Environment`); empty where it ran none."""
 
+    packages: set[str] = field(default_factory=set)
     devices: set[str] = field(default_factory=set)
     ranks: int = 1
     strategy: str = ""
-    arithmetic: set[str] = field(default_factory=set)
+    arithmetic: set[Arithmetic] = field(default_factory=set)
     servers: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_ranks(cls, computed: Iterable[Computation]) -> Computation:
+        """What the ranks of a stage have used together. A version that one rank knows of a server counts for all."""
+        computed = list(computed)
+        versions: dict[str, set[str]] = defaultdict(set)
+        for one in computed:
+            for name, version in one.servers.items():
+                versions[name].add(version)
+        return cls(
+            packages=set[str]().union(*(one.packages for one in computed)),
+            devices=set[str]().union(*(one.devices for one in computed)),
+            ranks=len(computed),
+            strategy=computed[0].strategy,
+            arithmetic=set[Arithmetic]().union(*(one.arithmetic for one in computed)),
+            servers={
+                name: " and ".join(sorted(found - {UNKNOWN_VERSION})) or UNKNOWN_VERSION
+                for name, found in versions.items()
+            },
+        )
 
 
 @dataclass

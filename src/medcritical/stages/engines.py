@@ -16,6 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from medcritical.config.choices import EngineKind, Precision, StudentKind
 from medcritical.config.load import to_identity
+from medcritical.config.packaged import PACKAGE, find_packaged_gguf
 from medcritical.config.schema import EngineConfig, StudentConfig, TrainerConfig
 from medcritical.config.stages import StageConfig
 from medcritical.generation.embedded import TransformersEngine
@@ -23,20 +24,20 @@ from medcritical.generation.engine import Engine, ShareEngine
 from medcritical.generation.journal import open_journal
 from medcritical.generation.managed import managed_server
 from medcritical.generation.server import ServerEngine
-from medcritical.generation.server_version import UNKNOWN, server_version
+from medcritical.generation.server_version import server_version
+from medcritical.generation.snapshot import local_snapshot
 from medcritical.modeling.checkpoint import Student, load_checkpoint, write_merged
-from medcritical.modeling.device import BFLOAT16, FLOAT32, device_name, resolve_device, resolve_dtype
+from medcritical.modeling.device import arithmetic_of_reading, device_name, resolve_device, resolve_dtype
 from medcritical.modeling.record import find_weights
-from medcritical.modeling.student import PACKAGE, create_student, find_packaged_gguf
+from medcritical.modeling.student import create_student
 from medcritical.stages.context import Computation, Inputs, Output
+from medcritical.stages.environment import ADAPTERS, GGUF, MODELS
 from medcritical.stages.spread import Open, Opening, run_spread, spread_engine
+from medcritical.store.environment import UNKNOWN_VERSION
 from medcritical.store.hashing import hash_file, hash_json
 from medcritical.store.locks import hold
-from medcritical.store.shared import shared_folder
+from medcritical.store.shared import ENGINES, MERGED, shared_folder
 from medcritical.training.ranks import current_ranks, gather_over_ranks, join_ranks, leave_ranks, take_gpu
-
-ENGINES = "engines"  # the store's folder of journals, server logs, and models merged for a server
-MERGED = "merged"
 
 
 @contextmanager
@@ -56,6 +57,7 @@ def asked_engine(config: EngineConfig, inputs: Inputs, output: Output) -> Iterat
         checkpoint = None
         if config.kind is EngineKind.embedded and config.model.startswith(PACKAGE):
             checkpoint = converted_gguf(config.model, inputs.store.root / ENGINES)
+            output.computed.packages.update(GGUF)
         elif config.kind is EngineKind.embedded:
             if output.checkpoints is not None:  # seen by all ranks
                 output.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -99,7 +101,7 @@ def run_ranked(stage: Callable[..., None], config: StageConfig, inputs: Inputs, 
     """Run a stage whose engines all ranks hold: rank 0 does what one process does, the others answer for it."""
     ranks = join_ranks(torch.device("cpu"), output.timeout_seconds)  # between GPUs nothing is exchanged
     run_spread(lambda: stage(config, inputs, output), opener(inputs, output), ranks, output.timeout_seconds)
-    output.computed.devices = set[str]().union(*gather_over_ranks(output.computed.devices))
+    output.computed = Computation.of_ranks(gather_over_ranks(output.computed))
     leave_ranks()
 
 
@@ -126,8 +128,13 @@ def opener(inputs: Inputs, output: Output) -> Open:
             yield embedded_engine(opening.checkpoint, output.trainer, opening.precision, output.computed)
         else:
             with _server(opening, inputs) as engine:
+                if (
+                    opening.checkpoint is not None and find_weights(opening.checkpoint).adapters
+                ):  # merged for the server
+                    output.computed.packages.update(MODELS, ADAPTERS)
                 yield engine
-                _note_server("student" if opening.checkpoint is not None else engine.model, engine, output.computed)
+                name = "student" if opening.checkpoint is not None else opening.config.model
+                _note_server(name, engine, output.computed)
 
     return open_own
 
@@ -164,18 +171,18 @@ def _server(opening: Opening, inputs: Inputs) -> Iterator[ServerEngine]:
 
 @contextmanager
 def _served_model(opening: Opening, above: Path) -> Iterator[tuple[str, str]]:
-    """What a server is asked for, and what the journal knows that by.
+    """What a server is asked for, and what the journal knows that by: never by a folder that is other elsewhere.
 
     A checkpoint of adapters is merged into a folder below `above` that lasts as long as it is served; ranks and runs that
-    want the same one share it. The journal must not know it by that folder.
+    want the same one share it. A hub model is its commit: where the server cannot be told one, it is given a folder with it.
     """
-    if opening.checkpoint is None:
-        yield opening.config.model, opening.config.model
+    config, weights = opening.config, None if opening.checkpoint is None else find_weights(opening.checkpoint)
+    if weights is None or not weights.adapters:
+        model, commit = config.model if weights is None else weights.model, _revision_of(opening)
+        is_told = config.kind is EngineKind.managed and "{revision}" in " ".join(config.command)
+        yield str(local_snapshot(model, commit)) if commit and not is_told else model, model
         return
-    weights = find_weights(opening.checkpoint)
-    if not weights.adapters:
-        yield weights.model, weights.model
-        return
+    assert opening.checkpoint is not None
     name = f"{MERGED}-{opening.identity[:16]}"
     with shared_folder(above, name, partial(write_merged, opening.checkpoint)) as folder:
         gc.collect()  # the model that was merged, of which references go in circles
@@ -183,9 +190,11 @@ def _served_model(opening: Opening, above: Path) -> Iterator[tuple[str, str]]:
 
 
 def _revision_of(opening: Opening) -> str:
-    """The commit of a hub model, for its server; empty for a folder."""
+    """The commit of a hub model that is served; empty for a folder or a file, and for what a running server has loaded."""
+    config = opening.config
     if opening.checkpoint is None:
-        return opening.config.revision
+        is_ours = config.kind is EngineKind.managed and not Path(config.model).expanduser().exists()
+        return config.revision if is_ours else ""
     weights = find_weights(opening.checkpoint)
     return "" if weights.is_local or weights.adapters else weights.revision
 
@@ -195,7 +204,7 @@ def _note_server(name: str, engine: ServerEngine, computed: Computation) -> None
     if engine.usage.requests:
         computed.servers[name] = server_version(engine.url)
     elif engine.usage.answers:
-        computed.servers.setdefault(name, UNKNOWN)
+        computed.servers.setdefault(name, UNKNOWN_VERSION)
 
 
 def embedded_engine(
@@ -209,8 +218,8 @@ def embedded_engine(
         take_gpu(ranks)
     dtype = resolve_dtype(precision, device)
     computed.devices.add(device_name(device))
-    computed.arithmetic.add(FLOAT32 if dtype == torch.float32 else BFLOAT16)
-    computed.ranks = current_ranks().size
+    computed.arithmetic.add(arithmetic_of_reading(dtype))
+    computed.packages.update(MODELS, ADAPTERS if find_weights(checkpoint).adapters else ())
     student = load_checkpoint(checkpoint, dtype=dtype)
     return TransformersEngine(Student(student.model.to(device), student.tokenizer))
 

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 from medcritical.batching import Example
+from medcritical.config.choices import Arithmetic
 from medcritical.config.stages import ReferenceStage
 from medcritical.errors import ConfigError, TrainingError
 from medcritical.records import PreferencePair, ScoredPair
@@ -52,7 +53,7 @@ def run(config: ReferenceStage, inputs: Inputs, output: Output) -> None:
         _write(output, fitting, scores, too_long=len(both) - len(fitting))
 
 
-def check_arithmetic(scored: Manifest, folder: Path, here: str) -> None:
+def check_arithmetic(scored: Manifest, folder: Path, here: Arithmetic) -> None:
     """Raise ConfigError if the forward passes behind the log-probabilities in `folder` were not computed as those of training.
 
     The two log-probabilities of a log-ratio would then differ by the rounding of every token, at margins that ought to be 0.
@@ -62,11 +63,11 @@ def check_arithmetic(scored: Manifest, folder: Path, here: str) -> None:
         here: the arithmetic of the training.
     """
     there = "" if scored.environment is None else scored.environment.arithmetic
-    if there and there != forward_of(here):
+    if there and there != forward_of(here).value:
         raise ConfigError(
-            f"{folder} holds reference log-probabilities that were computed in {there}, and training here computes in {here}: "
-            "set trainer.precision=float32, or trainer.precision and strategy alike on every machine that shares this store, "
-            "or delete that folder to have the pairs scored here."
+            f"{folder} holds reference log-probabilities that were computed in {there}, and training here computes in "
+            f"{here.value}: set trainer.precision=float32, or trainer.precision and strategy alike on every machine that "
+            "shares this store, or delete that folder to have the pairs scored here."
         )
 
 

@@ -19,11 +19,9 @@ from medcritical.reporting.summary import LedgerEntry, Summary, SummaryRow, gath
 from medcritical.reporting.trail import read_iterations
 from medcritical.reporting.trajectories import curves_figure, group_curves
 from medcritical.stages.context import Inputs, Output
-from medcritical.stages.results import PREDICTIONS, SCORE
+from medcritical.stages.results import PREDICTIONS, REPORT, SCORE
 from medcritical.store import read_json
 from medcritical.store.jsonl import write_atomically
-
-REPORT = "report.json"
 
 
 def run(config: ReportStage, inputs: Inputs, output: Output) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from medcritical.config.stages import ScoreStage
 from medcritical.errors import DataError
 from medcritical.evaluation import score_attempts
-from medcritical.evaluation.explanations import Explained, score_explanations
+from medcritical.evaluation.explanations import Explained, require_explained, score_explanations
 from medcritical.evaluation.robustness import accuracy_without, permuted_score
 from medcritical.evaluation.voting import majority
 from medcritical.records import Answered, Attempt, PermutedAnswers, Score
@@ -99,6 +99,7 @@ def _score(config: ScoreStage, predictions: Sequence[Attempt], inputs: Inputs) -
             accuracy_without_flagged=accuracy_without(predictions, flagged),
         )
     if config.explanation:
+        require_explained(attempt.question for attempt in predictions)
         explained = _explained(ThoughtFormat(config.template), predictions)
         score = msgspec.structs.replace(score, explanation=score_explanations(explained))
     return score

@@ -23,11 +23,12 @@ from pathlib import Path
 
 import msgspec
 
-from medcritical.config.choices import EngineKind, Precision
+from medcritical.config.choices import Arithmetic, EngineKind, Precision
 from medcritical.config.load import to_identity
 from medcritical.config.schema import EngineConfig
 from medcritical.errors import GenerationError
 from medcritical.generation.engine import Engine, PartlyAnswered, Sampling, ShareEngine, Usage
+from medcritical.modeling.device import arithmetic_of_reading, resolve_device, resolve_dtype
 from medcritical.records import Completion, Prompt, Record
 from medcritical.stages.context import Output
 from medcritical.store.hashing import hash_json
@@ -47,6 +48,7 @@ class Opening:
     """An engine to open: over a checkpoint, or (None) over the model that `config` names.
 
     `identity` tells the model from others: a checkpoint's key. `number` tells the engine from others that are open.
+    `arithmetic` is what an embedded one computes in on this machine.
     """
 
     config: EngineConfig
@@ -54,6 +56,7 @@ class Opening:
     identity: str
     precision: Precision
     number: int = 0
+    arithmetic: Arithmetic | None = None
 
     def is_held_by(self, ranks: Ranks) -> bool:
         """True for a rank that opens it: each one that has a model of its own, of a server's GPUs the first."""
@@ -126,7 +129,11 @@ def _next_order() -> Order:
 @contextmanager
 def spread_engine(opening: Opening, open_engine: Open, output: Output) -> Iterator[Engine]:
     """An engine that rank 0 asks and all ranks hold. Its whole shares are kept where the stage may start again."""
-    ranks, opening = current_ranks(), replace(opening, number=next(_numbers))
+    ranks, arithmetic = current_ranks(), None
+    if opening.config.kind is EngineKind.embedded:
+        device = resolve_device(output.trainer.accelerator)
+        arithmetic = arithmetic_of_reading(resolve_dtype(opening.precision, device))
+    opening = replace(opening, number=next(_numbers), arithmetic=arithmetic)
     if ranks.size > 1:
         deal_to_ranks([opening] * ranks.size)
     with open_engine(opening) as engine:
@@ -183,8 +190,9 @@ class SpreadEngine:
             by_prompt.setdefault(prompt, []).append(place)
         groups, num_holders = list(by_prompt.values()), len(self.holders)
         number = num_holders * max(1, -(-len(prompts) * samples // (num_holders * self.opening.config.keep_every)))
-        engine, asked = self.opening, msgspec.to_builtins([prompts, sampling])
-        key = hash_json([to_identity(engine.config), engine.identity, engine.precision.value, asked, samples, seed])
+        engine, arithmetic = self.opening, self.opening.arithmetic and self.opening.arithmetic.value
+        asked = msgspec.to_builtins([prompts, sampling])
+        key = hash_json([to_identity(engine.config), engine.identity, arithmetic, asked, samples, seed])
         shares = []
         for index in range(number):
             places = tuple(sorted(place for group in groups[index::number] for place in group))

@@ -12,13 +12,15 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
-from medcritical.config.choices import StrategyKind
+from medcritical.config.choices import Arithmetic, StrategyKind
+from medcritical.config.cluster import zero_stage
 from medcritical.config.schema import LoraConfig
 from medcritical.modeling.checkpoint import Student, load_checkpoint, save_trained
 from medcritical.modeling.device import device_name, resolve_device
 from medcritical.modeling.lora import add_lora
 from medcritical.stages.context import Computation, Inputs, Output
 from medcritical.stages.engines import prepare_process
+from medcritical.stages.environment import MODELS, TRAINING, ZERO
 from medcritical.store import Manifest, read_json
 from medcritical.store.artefact import MANIFEST
 from medcritical.training.device import arithmetic_of
@@ -53,12 +55,13 @@ def training_student(checkpoint: Path, output: Output) -> Student:
     return load_checkpoint(checkpoint, dtype=torch.float32, shards=sharded_loading(output.strategy, device, precision))
 
 
-def note_computation(output: Output, launch: Launch, model: nn.Module, *, scoring: bool = False) -> str:
+def note_computation(output: Output, launch: Launch, model: nn.Module, *, scoring: bool = False) -> Arithmetic:
     """Enter with what the stage trains or scores a model of this size; the arithmetic. All ranks must call it."""
     strategy = strategy_of(launch, scoring=scoring)
     precision = precision_of(output.trainer, launch.strategy, count_parameters(model))
     arithmetic = arithmetic_of(precision, launch.strategy, scoring=scoring)
     output.computed = Computation(
+        packages={*MODELS, *TRAINING, *(ZERO if zero_stage(launch.strategy) else ())},
         devices=set(gather_over_ranks(device_name(resolve_device(output.trainer.accelerator)))),
         ranks=launch.ranks.size,
         strategy="alone" if strategy is StrategyKind.auto else strategy.value,
@@ -74,10 +77,10 @@ def _mixed_arithmetic(inputs: Inputs, output: Output) -> list[str]:
         before = read_json(inputs.store.root / through / MANIFEST, Manifest)
     there = "" if before.environment is None else before.environment.arithmetic
     (here,) = output.computed.arithmetic
-    if there in ("", here):
+    if there in ("", here.value):
         return []
     return [
-        f"Mixed arithmetic: trained in {here}, from a checkpoint that was trained in {there}: set trainer.precision and "
+        f"Mixed arithmetic: trained in {here.value}, from a checkpoint that was trained in {there}: set trainer.precision and "
         "strategy alike on all machines that share the store."
     ]
 

@@ -33,14 +33,18 @@ SCHEMA = 2
 """Of the manifest, and part of every key: what another version of it has made is read and reported, and never used again."""
 
 
+KEY_DIGITS = 16
+"""Of a key, in the name of its artefact's folder."""
+
+
 class ArtefactRef(Record, frozen=True, kw_only=True):
-    """Names an artefact: the stage that makes it and the hash of what goes in."""
+    """Names an artefact: the stage that makes it and the hash of what goes in. As text: its folder below the store."""
 
     stage: str
     key: str
 
     def __str__(self) -> str:
-        return f"{self.stage}/{self.key[:16]}"
+        return f"{self.stage}/{self.key[:KEY_DIGITS]}"
 
 
 class Costs(Record, frozen=True, kw_only=True):
@@ -97,6 +101,11 @@ class Manifest(Record, frozen=True, kw_only=True):
     environment: Environment | None = None
 
 
+def beside(folder: Path, kind: str) -> Path:
+    """What is about an artefact and outlives its folder: lock, unfinished, executions.jsonl."""
+    return folder.with_name(f".{folder.name}.{kind}")
+
+
 def artefact_key(stage: str, version: int, identity: Mapping[str, Any], inputs: Mapping[str, ArtefactRef]) -> str:
     """The key of what `stage` makes of a config slice and inputs: a SHA-256 in hex."""
     return hash_json([SCHEMA, stage, version, identity, {role: [ref.stage, ref.key] for role, ref in inputs.items()}])
@@ -110,12 +119,11 @@ class Store:
 
     def folder(self, ref: ArtefactRef) -> Path:
         """Where the artefact is, or would be."""
-        return self.root / ref.stage / ref.key[:16]
+        return self.root / str(ref)
 
     def unfinished(self, ref: ArtefactRef) -> Path:
         """Where a stage keeps what it needs to go on after a stop; outlives the artefact's folder until that is complete."""
-        folder = self.folder(ref)
-        return folder.with_name(f".{folder.name}.unfinished")
+        return beside(self.folder(ref), "unfinished")
 
     def is_complete(self, ref: ArtefactRef) -> bool:
         """True when the artefact's manifest is there, undamaged, and its files have the recorded sizes.
@@ -154,23 +162,18 @@ class Store:
     @contextmanager
     def lock(self, ref: ArtefactRef) -> Iterator[None]:
         """Hold the artefact's lock: one job makes it, others wait. A killed holder frees it."""
-        with hold(self._beside(ref, "lock")):
+        with hold(beside(self.folder(ref), "lock")):
             yield
 
     def is_locked(self, ref: ArtefactRef) -> bool:
         """True while a job holds the artefact's lock, that is, while it is being made."""
-        return is_held(self._beside(ref, "lock"))
+        return is_held(beside(self.folder(ref), "lock"))
 
     def executions(self, ref: ArtefactRef) -> int:
         """How often the artefact was made to its end in this store: 1, but for what was damaged or done twice."""
-        told = read_appended(self._beside(ref, "executions.jsonl"), Execution)
+        told = read_appended(beside(self.folder(ref), "executions.jsonl"), Execution)
         # None: it was not made, made before executions were counted, or the file is damaged.
         return len(told) or int(self.is_complete(ref))
-
-    def _beside(self, ref: ArtefactRef, kind: str) -> Path:
-        """A file about an artefact that outlives its folder."""
-        folder = self.folder(ref)
-        return folder.parent / f".{folder.name}.{kind}"
 
     @contextmanager
     def build(self, ref: ArtefactRef) -> Iterator[Path]:
@@ -235,7 +238,7 @@ class Store:
         """Note that the artefact was made. A disk that has no room for it takes nothing from what is complete already."""
         execution = Execution(host=socket.gethostname(), pid=os.getpid(), seconds=seconds)
         try:
-            append_record(self._beside(ref, "executions.jsonl"), execution)
+            append_record(beside(self.folder(ref), "executions.jsonl"), execution)
         except OSError as error:
             logger.warning("%s is complete, but not counted as executed: %s", ref, error)
 

@@ -20,6 +20,12 @@ from filelock import FileLock, Timeout
 from medcritical.store.jsonl import readable_write_errors
 from medcritical.store.locks import hold, is_held
 
+ENGINES = "engines"
+"""The store's folder of journals, server logs, and models that are converted or merged."""
+
+MERGED = "merged"
+"""What shared folders of merged models are called there, before a dash."""
+
 
 @contextmanager
 def shared_folder(above: Path, name: str, make: Callable[[Path], None]) -> Iterator[Path]:

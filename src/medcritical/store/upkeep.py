@@ -13,14 +13,13 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from medcritical.errors import ArtefactError
-from medcritical.store.artefact import MANIFEST, SCHEMA, ArtefactRef, FileEntry
+from medcritical.store.artefact import KEY_DIGITS, MANIFEST, SCHEMA, ArtefactRef, FileEntry, beside
 from medcritical.store.hashing import hash_file
 from medcritical.store.jsonl import readable_write_errors
 from medcritical.store.locks import is_held
 from medcritical.store.shared import entries_below
 
-State = Literal["complete", "older", "damaged", "unfinished"]
-KEY_DIGITS = 16
+State = Literal["complete", "older", "newer", "damaged", "unfinished"]
 SECONDS_PER_DAY = 86_400
 
 
@@ -38,7 +37,7 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: "<stage>/<first 16 digits of its key>".
-        state: "older" has a manifest of an earlier version, "damaged" one that cannot be read, "unfinished" none.
+        state: "older" and "newer" have a manifest of another version, "damaged" one that cannot be read, "unfinished" none.
         bytes: of its files, state of an unfinished training included. Files that are linked twice count once in a survey.
         seconds: since the Epoch, when it was last written to.
         is_locked: a process makes it now.
@@ -68,11 +67,6 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     fault: str
 
 
-def name_of(ref: ArtefactRef) -> str:
-    """How an artefact is named by its folder."""
-    return f"{ref.stage}/{ref.key[:KEY_DIGITS]}"
-
-
 def survey(root: Path) -> list[Artefact]:
     """All artefacts of a store by name, those of older versions, damaged and unfinished ones included.
 
@@ -92,7 +86,7 @@ def verify(artefact: Artefact) -> Iterator[Fault]:
     """What of a finished artefact is not as its manifest says: missing, of another size or content, or too much."""
     if artefact.state == "damaged":
         yield Fault(artefact=artefact.name, file=MANIFEST, fault="cannot be read")
-    if artefact.state not in ("complete", "older"):
+    if artefact.state not in ("complete", "older", "newer"):
         return
     there = {str(path.relative_to(artefact.folder)) for path in artefact.folder.rglob("*") if path.is_file()}
     for file in sorted(there - {MANIFEST} - set(artefact.files)):
@@ -125,7 +119,7 @@ def remove(artefact: Artefact) -> bool:
     Raises:
         ArtefactError: the disk is read-only, or the folder is somebody else's.
     """
-    lock = FileLock(_beside(artefact.folder, "lock"))
+    lock = FileLock(beside(artefact.folder, "lock"))
     with readable_write_errors(artefact.folder):
         try:
             lock.acquire(blocking=False)
@@ -133,10 +127,10 @@ def remove(artefact: Artefact) -> bool:
             return False
         try:
             (artefact.folder / MANIFEST).unlink(missing_ok=True)
-            for folder in (artefact.folder, _beside(artefact.folder, "unfinished")):
+            for folder in (artefact.folder, beside(artefact.folder, "unfinished")):
                 if folder.exists():
                     shutil.rmtree(folder)
-            _beside(artefact.folder, "executions.jsonl").unlink(missing_ok=True)
+            beside(artefact.folder, "executions.jsonl").unlink(missing_ok=True)
         finally:
             lock.release()
     return True
@@ -154,7 +148,7 @@ def _keys(stage: Path) -> list[str]:
 
 def _look_at(folder: Path, seen: set[tuple[int, int]]) -> Artefact:
     size, seconds = 0, 0.0
-    for place in (folder, _beside(folder, "unfinished")):
+    for place in (folder, beside(folder, "unfinished")):
         for found in entries_below(place):
             seconds = max(seconds, found.st_mtime)
             if stat.S_ISREG(found.st_mode) and (found.st_dev, found.st_ino) not in seen:
@@ -168,8 +162,8 @@ def _look_at(folder: Path, seen: set[tuple[int, int]]) -> Artefact:
         state=state,
         bytes=size,
         seconds=seconds,
-        is_locked=is_held(_beside(folder, "lock")),
-        inputs=tuple(map(name_of, outline.inputs.values())) if outline else (),
+        is_locked=is_held(beside(folder, "lock")),
+        inputs=tuple(map(str, outline.inputs.values())) if outline else (),
         files=outline.files if outline else {},
     )
 
@@ -181,9 +175,11 @@ def _read(folder: Path) -> tuple[_Outline | None, State]:
         return None, "unfinished"
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None, "damaged"
-    if name_of(outline.ref) != f"{folder.parent.name}/{folder.name}":
+    if str(outline.ref) != f"{folder.parent.name}/{folder.name}":
         return None, "damaged"
-    return outline, "complete" if outline.schema == SCHEMA else "older"
+    if outline.schema == SCHEMA:
+        return outline, "complete"
+    return outline, "older" if outline.schema < SCHEMA else "newer"
 
 
 def _fault_of(path: Path, entry: FileEntry) -> str:
@@ -195,10 +191,6 @@ def _fault_of(path: Path, entry: FileEntry) -> str:
         return "is missing"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-
-
-def _beside(folder: Path, kind: str) -> Path:
-    return folder.with_name(f".{folder.name}.{kind}")
 
 
 def date_of(artefact: Artefact) -> str:

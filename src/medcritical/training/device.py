@@ -9,7 +9,6 @@ import torch
 
 from medcritical.config.choices import Arithmetic, Precision, StrategyKind
 from medcritical.config.cluster import zero_stage
-from medcritical.modeling.device import BFLOAT16, FLOAT32
 
 logger = logging.getLogger(__name__)
 
@@ -29,25 +28,18 @@ def choose_precision(precision: Precision, device: torch.device, num_parameters:
     return chosen
 
 
-AUTOCAST = Arithmetic.bfloat16_autocast.value
-"""Float32 weights; matrix products in bfloat16."""
-
-MASTER = Arithmetic.bfloat16_weights.value
-"""Bfloat16 weights, of which the optimizer keeps a float32 copy that it steps: DeepSpeed's."""
-
-
-def arithmetic_of(precision: LightningPrecision, strategy: StrategyKind, *, scoring: bool = False) -> str:
+def arithmetic_of(precision: LightningPrecision, strategy: StrategyKind, *, scoring: bool = False) -> Arithmetic:
     """How a training, or the scoring for it, computes. Scoring steps nothing: under ZeRO its bfloat16 weights have no master."""
     if precision == "32-true":
-        return FLOAT32
+        return Arithmetic.float32
     if not zero_stage(strategy):
-        return AUTOCAST
-    return BFLOAT16 if scoring else MASTER
+        return Arithmetic.bfloat16_autocast
+    return Arithmetic.bfloat16_read_only if scoring else Arithmetic.bfloat16_weights
 
 
-def forward_of(arithmetic: str) -> str:
+def forward_of(arithmetic: Arithmetic) -> Arithmetic:
     """The part of an arithmetic that a forward pass sees. Where it is equal, so are log-probabilities, up to row order."""
-    return arithmetic.partition(",")[0]
+    return Arithmetic.bfloat16_read_only if arithmetic is Arithmetic.bfloat16_weights else arithmetic
 
 
 def bfloat16_pays(device: torch.device, num_parameters: int) -> bool:

@@ -52,7 +52,8 @@ class EngineConfig:
         ge=1,
     )
     revision: str = key(
-        "asked model from the hub: branch, tag or commit; empty: main. Resolved to a commit; managed: {revision} in its command"
+        "asked model from the hub: branch, tag or commit; empty: main. Resolved to a commit; managed: {revision} in its command, "
+        "or a local snapshot"
     )
 
 
