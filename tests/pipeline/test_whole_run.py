@@ -55,7 +55,8 @@ def test_a_terminal_of_120_columns_and_30_lines_shows_the_results_last(
 def test_a_damaged_manifest_is_made_again_and_hinders_nobody_else(finished: tuple[Path, Run], tmp_path: Path) -> None:
     """One that the run needs, and one of another run."""
     shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
-    (damaged,) = (tmp_path / "store" / "report").glob("*/manifest.json")
+    planned = json.loads((finished[1].folder / "plan.json").read_text(encoding="utf-8"))["calls"]
+    damaged = tmp_path / "store" / "report" / planned[-1]["ref"]["key"][:16] / "manifest.json"
     other = tmp_path / "store" / "dpo" / ("f" * 16) / "manifest.json"
     other.parent.mkdir()
     for path in (damaged, other):

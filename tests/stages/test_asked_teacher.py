@@ -1,5 +1,6 @@
 """A teacher that is asked, over HTTP: what is kept, what is rejected and why, what it cost, and what a second run asks."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from medcritical.config.schema import Config
 from medcritical.config.stages import TeachStage
 from medcritical.errors import DataError
 from medcritical.pipeline.plan import make_plan
+from medcritical.pipeline.slices import Slices
 from medcritical.records import Attempt, Question, TaughtCorrection, ThoughtTemplate
 from medcritical.stages.context import Inputs, Output
 from medcritical.stages.prepare import QUESTIONS
@@ -77,8 +79,7 @@ def stages(of: Config) -> tuple[TeachStage, TeachStage]:
     """The calls of `teach` as the plan makes them: for templates, for corrections."""
     calls = [call.config for call in make_plan(of, {}).calls if isinstance(call.config, TeachStage)]
     (templates,) = calls
-    correct = TeachStage(**{**vars(templates), "questions": None, "max_wrong": 2})
-    return templates, correct
+    return templates, dataclasses.replace(Slices(of).teach(None, "correct"), max_wrong=2)
 
 
 def inputs(folder: Path) -> Inputs:
