@@ -148,7 +148,7 @@ def test_a_model_in_one_file_is_known_by_its_content(tmp_path: Path) -> None:
     model = tmp_path / "teacher.gguf"
     model.write_bytes(b"one")
     managed = ("engine@teacher.engine=llama_server", f"teacher.engine.model={model}", "trainer.accelerator=cpu")
-    config = configure(*ASKED, *managed, f"paths.data={tmp_path / 'data'}")
+    config = configure(*ASKED, "student.source=some/model", *managed, f"paths.data={tmp_path / 'data'}")
     before = fingerprint_sources(config, tmp_path / "store")[str(model)]
     assert before == hashlib.sha256(b"one").hexdigest()
     model.write_bytes(b"another")
